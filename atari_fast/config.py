@@ -1,0 +1,168 @@
+"""The settings of a run: frozen dataclasses, checked all at once, stored as JSON.
+
+Durations are emulator frames (4 frames = 1 agent step); derived periods are properties. The string
+under each field is its documentation and its help text on the command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+FRAMES_PER_STEP = 4
+"""Emulator frames of one agent step (action repeat)."""
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """The protocol of the game and how many copies of it run."""
+
+    protocol: Literal["deepmind", "machado"] = "deepmind"
+    """deepmind: no sticky actions, 1 to 30 no-op frames at the start of an episode (Mnih 2015);
+    machado: sticky actions with probability 0.25, no no-ops (Machado 2018)."""
+    action_set: Literal["minimal", "full"] = "minimal"
+    """minimal: the actions that have an effect in the game; full: all 18."""
+    life_loss: Literal["none", "zero_discount", "episodic"] = "none"
+    """What the learner sees when a life is lost: nothing, discount 0 while the game goes on, or the
+    end of a pseudo-episode."""
+    max_episode_frames: int = 108_000
+    """Cap of an episode in frames (30 minutes of play); reaching it is truncation."""
+    lanes: int = 8
+    """Number of emulators, E; each delivers one row of data an agent step."""
+    workers: int = 0
+    """Number of worker processes that share the lanes; 0 runs them in this process. The results do
+    not depend on it."""
+    worker_timeout: float = 60.0
+    """Seconds after which a silent worker counts as hung."""
+
+
+@dataclass(frozen=True)
+class NetConfig:
+    """The network."""
+
+    torso: Literal["nature", "mlp"] = "nature"
+    """nature: three convolutions for 84x84 frames (Mnih 2015); mlp: one hidden layer, for toy games."""
+    channels: tuple[int, int, int] = (32, 64, 64)
+    """Filters of the three convolutions of the nature torso."""
+    hidden: int = 512
+    """Units of the hidden layer; a dueling network has two such layers."""
+    stack: int = 4
+    """Frames in an observation."""
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """DQN and its options."""
+
+    discount: float = 0.99
+    """Discount factor gamma of one agent step."""
+    double: bool = False
+    """Double Q-learning: the online network chooses the action, the target network values it (van Hasselt 2016)."""
+    dueling: bool = False
+    """Dueling network: Q = V + A - mean A (Wang 2016)."""
+    n_step: int = 1
+    """Steps of reward before the bootstrap."""
+    reward_clip: float = 1.0
+    """Rewards are clipped to [-x, x] in the learner's batch; 0 switches it off."""
+    target_period: int = 40_000
+    """Frames between copies of the online network into the target network."""
+    epsilon_start: float = 1.0
+    """Probability of a random action at the first frame."""
+    epsilon_end: float = 0.1
+    """Probability of a random action from frame `epsilon_frames` on."""
+    epsilon_frames: int = 4_000_000
+    """Frames of the linear decay of epsilon, counted from the first frame of learning."""
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """The replay memory."""
+
+    capacity: int = 1_000_000
+    """Frames that are kept (one agent step of one lane stores one)."""
+    min_frames: int = 200_000
+    """Emulator frames of play before learning begins."""
+    prioritized: bool = False
+    """Proportional prioritized replay (Schaul 2016) instead of uniform draws."""
+    alpha: float = 0.6
+    """Exponent of the priorities."""
+    beta_start: float = 0.4
+    """Exponent of the importance weights when learning begins."""
+    beta_end: float = 1.0
+    """Exponent of the importance weights at the end of the run."""
+    priority_epsilon: float = 1e-6
+    """Added to the absolute TD error before the exponent."""
+    uniform_mix: float = 1e-3
+    """Share of the draws that are uniform over the memory."""
+    stratified: bool = True
+    """One draw from each of `batch_size` equal segments of the total priority, instead of independent draws."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """The learner's update."""
+
+    name: Literal["adam", "rmsprop"] = "adam"
+    """adam, or the centred RMSProp of Mnih 2015."""
+    lr: float = 6.25e-5
+    """Learning rate."""
+    eps: float = 1.5e-4
+    """Term added to the denominator of the update."""
+    decay: float = 0.95
+    """Decay of RMSProp's moving averages (Adam uses 0.9 and 0.999)."""
+    max_grad_norm: float = 0.0
+    """Gradients are scaled down to this global norm; 0 switches it off."""
+    batch_size: int = 32
+    """Transitions in an update, B."""
+    update_period: int = 16
+    """Frames of play, over all lanes, for each update (16 frames = 4 agent steps)."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where results go and how often."""
+
+    dir: str = ""
+    """Run directory; empty: runs/<game>-<preset>-s<seed>-<time>."""
+    log_period: int = 20_000
+    """Frames between lines of metrics."""
+    checkpoint_period: int = 400_000
+    """Frames between checkpoints."""
+    eval_period: int = 400_000
+    """Frames between evaluations; 0 switches them off."""
+    eval_episodes: int = 10
+    """Full games of one evaluation."""
+    eval_epsilon: float = 0.01
+    """Probability of a random action in an evaluation."""
+    tensorboard: bool = True
+    """Also write TensorBoard events."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    game: str = "pong"
+    """Game in snake_case, one of the 57 (or catch, a toy); MsPacman and ALE/MsPacman-v5 are understood too."""
+    preset: str = "dqn-nature"
+    """Name of the preset that these settings began as; set by the command line."""
+    seed: int = 1
+    """Root of all random numbers of the run."""
+    total_frames: int = 200_000_000
+    """Emulator frames of the run, over all lanes."""
+    device: str = "auto"
+    """Torch device of the networks; auto: CUDA where it is there, else the CPU."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the networks; auto: bfloat16 where the hardware computes in it, else float32."""
+    threads: int = 0
+    """Torch threads on the CPU; 0: one for each core."""
+    overlap: bool = True
+    """Emulators run while the learner computes; both orders are deterministic."""
+    env: EnvConfig = field(default_factory=EnvConfig)
+    net: NetConfig = field(default_factory=NetConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)

@@ -1,0 +1,53 @@
+"""Records that more than one floor speaks of."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Flag(enum.IntFlag):
+    """What arrived with a frame, as a bit set in a uint8.
+
+    A lane's frames are one ordered stream. The frame that ends an episode is the true last one and
+    carries TERMINATED or TRUNCATED; the next step of that lane ignores its action and delivers the
+    first frame of the next episode, flagged FIRST.
+    """
+
+    FIRST = 1
+    """First frame of an episode; the action sent before it was ignored."""
+    TERMINATED = 2
+    """The episode ended here: nothing may be bootstrapped from this frame."""
+    TRUNCATED = 4
+    """The frame cap was reached here: this frame is bootstrapped from, the next one is FIRST."""
+    LIFE_LOST = 8
+    """A life was lost and the game goes on. With TERMINATED (life mode `episodic`) only the
+    pseudo-episode ended, not the game."""
+
+
+class StepBatch(NamedTuple):
+    """What E lanes delivered for one agent step (4 emulator frames)."""
+
+    frames: NDArray[np.uint8]
+    """uint8[E, H, W], one preprocessed frame a lane."""
+    rewards: NDArray[np.float32]
+    """float32[E], raw game reward of the step, never clipped."""
+    flags: NDArray[np.uint8]
+    """uint8[E], bit set of `Flag`."""
+
+
+class EnvSpec(NamedTuple):
+    """What an agent must know of its lanes."""
+
+    frame_shape: tuple[int, int]
+    """(height, width) of a frame in pixels."""
+    action_names: tuple[str, ...]
+    """Name of each action, in the order of its index."""
+
+    @property
+    def num_actions(self) -> int:
+        """Number of actions, A."""
+        return len(self.action_names)

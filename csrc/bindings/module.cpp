@@ -1,0 +1,10 @@
+#include <pybind11/pybind11.h>
+
+#include "bindings/register.h"
+
+PYBIND11_MODULE(_core, module) {
+  module.doc() = "The C++ core of atari_fast: frame preprocessing and replay.";
+  module.attr("__version__") = ATARI_FAST_VERSION;
+  atari_fast::register_frame(module);
+  atari_fast::register_transition_replay(module);
+}
