@@ -138,6 +138,8 @@ class RunConfig:
     """Probability of a random action in an evaluation."""
     tensorboard: bool = True
     """Also write TensorBoard events."""
+    finish: bool = True
+    """At the end draw the learning curve and record a game of the best checkpoint."""
 
 
 @dataclass(frozen=True)

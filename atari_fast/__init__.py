@@ -1,0 +1,1 @@
+"""Value-based Atari agents on one machine, at the speed of its hardware."""

@@ -1,0 +1,77 @@
+"""Trained agents from checkpoints and zoo files, ready to play."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from atari_fast.agents import dqn
+from atari_fast.agents.parts import AgentParts
+from atari_fast.config import Config
+from atari_fast.config_io import from_record
+from atari_fast.envs.lane import make_lane
+from atari_fast.errors import CheckpointError
+from atari_fast.infra.checkpoint import BEST, best_checkpoint, latest_checkpoint, read_checkpoint
+from atari_fast.infra.weights import load_weights
+from atari_fast.seeding import stream
+from atari_fast.types import EnvSpec
+
+
+class TrainedAgent(NamedTuple):
+    """An agent as it was saved."""
+
+    source: Path
+    """The checkpoint or zoo file."""
+    frames: int
+    """Emulator frames that it was trained for."""
+    config: Config
+    spec: EnvSpec
+    parts: AgentParts
+
+
+def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
+    """Loads an agent.
+
+    Args:
+        path: a run directory, a checkpoint in it, or a zoo file (.safetensors).
+        which: `best` by evaluation or `last`; only for run directories. A run that has no evaluation yet has no best
+            checkpoint, and its last one is taken.
+        device: where the networks go.
+
+    Raises:
+        CheckpointError: nothing usable is there, or what is there does not fit its configuration.
+    """
+    if path.is_file():
+        tensors, metadata = load_weights(path)
+        source, frames, record = path, int(metadata["frames"]), metadata["config"]
+    else:
+        checkpoint = read_checkpoint(_find(path, which))
+        source, frames = checkpoint.path, checkpoint.frames
+        tensors, record = checkpoint.tensors["online"], checkpoint.records["config"]
+    config = from_record(record, str(source))
+    spec = make_lane(config.game, config.env, stream(0, "spec")).spec
+    parts = dqn.build(config, spec, device)
+    try:
+        parts.trained.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{source}: the weights do not fit the network of its configuration; expected a file "
+            "that this version wrote"
+        ) from error
+    return TrainedAgent(source, frames, config, spec, parts)
+
+
+def _find(path: Path, which: str) -> Path:
+    if path.name.startswith("ckpt-"):
+        return path
+    root = path / "checkpoints"
+    if not root.is_dir():
+        raise CheckpointError(
+            f"{path}: expected a run directory, a checkpoint or a .safetensors file; no checkpoints "
+            "are there"
+        )
+    if which == "best" and (root / BEST).exists():
+        return best_checkpoint(root)
+    return latest_checkpoint(root)

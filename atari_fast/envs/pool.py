@@ -1,0 +1,368 @@
+"""Many lanes, spread over worker processes, stepped together.
+
+Frames, rewards, flags and actions lie in anonymous shared memory, which has no name that could be
+left behind; one byte through a pipe starts a step and one byte ends it. A pipe closes when either
+side dies, however it dies, so neither waits for a dead one, and one that hangs is named after a
+timeout.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import multiprocessing
+import selectors
+import signal
+import time
+import traceback
+import weakref
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atari_fast.config import EnvConfig
+from atari_fast.envs.lane import Lane, make_lane
+from atari_fast.errors import ConfigError, EnvError, WorkerError
+from atari_fast.seeding import child
+from atari_fast.types import StepBatch
+
+MakeLane = Callable[[str, EnvConfig, np.random.SeedSequence], Lane]
+
+_DONE = b"\0"
+_START_SECONDS = 60.0
+"""Seconds that a worker has at least for its imports and its ROMs."""
+_STOP_SECONDS = 0.5
+"""Seconds between asking a worker to end, telling it and killing it."""
+_MESSAGE_LIMIT = 30_000
+"""Bytes of a worker's last message, which a pipe takes without waiting for a reader."""
+
+
+class _Task(NamedTuple):
+    """What a worker is told when it starts."""
+
+    game: str
+    config: EnvConfig
+    seed: np.random.SeedSequence
+    make: MakeLane
+    lanes: range
+
+
+class _Worker(NamedTuple):
+    """What the pool knows of a worker."""
+
+    process: Any
+    pipe: Connection
+    name: str
+
+
+class _Buffers(NamedTuple):
+    """The memory that a pool's processes share."""
+
+    frames: Any
+    rewards: Any
+    flags: Any
+    actions: Any
+
+    def arrays(
+        self, frame_shape: tuple[int, int]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8], NDArray[np.int64]]:
+        """Returns frames uint8[E, H, W], rewards float32[E], flags uint8[E], actions int64[E]."""
+        return (
+            np.frombuffer(self.frames, np.uint8).reshape(-1, *frame_shape),
+            np.frombuffer(self.rewards, np.float32),
+            np.frombuffer(self.flags, np.uint8),
+            np.frombuffer(self.actions, np.int64),
+        )
+
+
+class _Runner:
+    """Some of the pool's lanes and the rows of the buffers that they fill."""
+
+    def __init__(self, task: _Task, buffers: _Buffers):
+        lanes = [task.make(task.game, task.config, child(task.seed, i)) for i in task.lanes]
+        arrays = buffers.arrays(lanes[0].spec.frame_shape)
+        frames, self._rewards, self._flags, self._actions = (
+            array[task.lanes.start : task.lanes.stop] for array in arrays
+        )
+        self._steps = [lane.step for lane in lanes]
+        self._frames = list(frames)
+
+    def step(self) -> None:
+        """Plays one agent step of every lane."""
+        results = [
+            step(action, frame)
+            for step, action, frame in zip(
+                self._steps, self._actions.tolist(), self._frames, strict=True
+            )
+        ]
+        self._rewards[...], self._flags[...] = zip(*results, strict=True)
+
+
+def _serve(task: _Task, buffers: _Buffers, pipe: Connection) -> None:
+    """Runs a worker until the pool closes the pipe or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        try:
+            runner = _Runner(task, buffers)
+            pipe.send_bytes(_DONE)
+            while _wait_for_step(pipe):
+                runner.step()
+                pipe.send_bytes(_DONE)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            pipe.send_bytes(_describe(error))
+    except ConnectionError:
+        return
+
+
+def _wait_for_step(pipe: Connection) -> bool:
+    try:
+        pipe.recv_bytes()
+    except EOFError:
+        return False
+    return True
+
+
+def _describe(error: Exception) -> bytes:
+    """Returns what a worker says of the exception that ends it."""
+    kind = "" if isinstance(error, EnvError) else f"{type(error).__name__}: "
+    report = {
+        "environment": isinstance(error, EnvError),
+        "text": (kind + str(error))[:_MESSAGE_LIMIT],
+        "trace": traceback.format_exc()[-_MESSAGE_LIMIT:],
+    }
+    return json.dumps(report).encode()
+
+
+def _stop(workers: list[_Worker], selector: selectors.BaseSelector) -> None:
+    """Ends the workers: asks by closing their pipes, then terminates, then kills."""
+    selector.close()
+    for worker in workers:
+        worker.pipe.close()
+    for force in (None, "terminate", "kill"):
+        deadline = time.monotonic() + _STOP_SECONDS
+        for worker in workers:
+            if force is not None and worker.process.is_alive():
+                getattr(worker.process, force)()
+        for worker in workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+
+
+def _end_of(process: Any) -> str:
+    """Says how a process ended."""
+    process.join(_STOP_SECONDS)
+    code = process.exitcode
+    if code is None:
+        return "closed its pipe"
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
+
+
+class LanePool:
+    """E lanes in W worker processes (W = 0: in this process), stepped together.
+
+    A lane's random numbers depend on the seed and its index alone, so results do not depend on W.
+    """
+
+    def __init__(
+        self,
+        game: str,
+        config: EnvConfig,
+        seed: np.random.SeedSequence,
+        *,
+        make: MakeLane = make_lane,
+    ):
+        """Makes the lanes and waits until all are ready.
+
+        Args:
+            game: Name of the game.
+            config: Protocol, number of lanes and of workers, timeout.
+            seed: Root of all lanes' random numbers.
+            make: Makes a lane; with workers it must be importable there (a function of a module).
+
+        Raises:
+            ConfigError: The numbers of lanes and workers do not fit.
+            EnvError: The game is unknown or its ROM is unusable.
+            WorkerError: A worker died or hung while it started.
+        """
+        lanes, workers = config.lanes, config.workers
+        if lanes < 1 or not 0 <= workers <= lanes:
+            raise ConfigError(
+                f"env.lanes and env.workers: got {lanes} and {workers}, expected at least one lane "
+                "and from 0 to env.lanes workers"
+            )
+        context = multiprocessing.get_context("spawn")
+        self.num_lanes = lanes
+        self._timeout = config.worker_timeout
+        self._workers: list[_Worker] = []
+        self._selector = selectors.DefaultSelector()
+        self._close = weakref.finalize(self, _stop, self._workers, self._selector)
+        self._sent = False
+        self._runner: _Runner | None = None
+
+        task = _Task(game, config, seed, make, range(lanes))
+        self.spec = make(game, config, child(seed, 0)).spec
+        height, width = self.spec.frame_shape
+        buffers = _Buffers(
+            frames=context.RawArray(ctypes.c_uint8, lanes * height * width),
+            rewards=context.RawArray(ctypes.c_float, lanes),
+            flags=context.RawArray(ctypes.c_uint8, lanes),
+            actions=context.RawArray(ctypes.c_int64, lanes),
+        )
+        frames, rewards, flags, self._actions = buffers.arrays(self.spec.frame_shape)
+        self._batch = StepBatch(frames, rewards, flags)
+        if workers == 0:
+            self._runner = _Runner(task, buffers)
+            return
+        try:
+            for index in range(workers):
+                share = range(lanes * index // workers, lanes * (index + 1) // workers)
+                self._start_worker(context, index, task._replace(lanes=share), buffers)
+            self._collect(max(_START_SECONDS, self._timeout), starting=True)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start_worker(self, context: Any, index: int, task: _Task, buffers: _Buffers) -> None:
+        pipe, far_end = context.Pipe()
+        name = f"worker {index} (lanes {task.lanes[0]} to {task.lanes[-1]} of {task.game})"
+        process = context.Process(
+            target=_serve, args=(task, buffers, far_end), name=f"atari_fast {name}", daemon=True
+        )
+        process.start()
+        far_end.close()  # the worker's copy is the last one now: its death closes the pipe
+        worker = _Worker(process, pipe, name)
+        self._workers.append(worker)
+        self._selector.register(pipe, selectors.EVENT_READ, worker)
+
+    def send(self, actions: NDArray[np.int64]) -> None:
+        """Starts one agent step of every lane.
+
+        Args:
+            actions: int64[E], an action index for each lane.
+
+        Raises:
+            EnvError: The actions are wrong, or the last step was not received; nothing was sent.
+        """
+        self._check_open()
+        self._check_actions(actions)
+        if self._sent:
+            raise EnvError("send: the step before was not received; call recv() between two sends")
+        self._actions[...] = actions
+        self._sent = True
+        for worker in self._workers:
+            try:
+                worker.pipe.send_bytes(_DONE)
+            except ConnectionError:
+                self._fail(WorkerError(f"{worker.name} {_end_of(worker.process)}"))
+
+    def recv(self) -> StepBatch:
+        """Waits for the step that `send` started.
+
+        Returns:
+            Views of the pool's memory, valid until the next `send`. After construction the first
+            step delivers the first frame of an episode in every lane.
+
+        Raises:
+            EnvError: Nothing was sent, or a lane raised it.
+            WorkerError: A worker raised, died or was silent for `worker_timeout`; the pool is
+                closed then.
+        """
+        self._check_open()
+        if not self._sent:
+            raise EnvError("recv: nothing was sent; call send() first")
+        if self._runner is not None:
+            self._runner.step()
+        else:
+            self._collect(self._timeout, starting=False)
+        self._sent = False
+        return self._batch
+
+    def step(self, actions: NDArray[np.int64]) -> StepBatch:
+        """Plays one agent step of every lane: `send` and `recv`."""
+        self.send(actions)
+        return self.recv()
+
+    def close(self) -> None:
+        """Ends the workers; may be called again, and is when the pool or the program ends."""
+        self._close()
+
+    def __enter__(self) -> LanePool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if not self._close.alive:
+            raise EnvError("the pool is closed; make a new LanePool")
+
+    def _check_actions(self, actions: NDArray[np.int64]) -> None:
+        expected = f"int64[{self.num_lanes}] of indices from 0 to {self.spec.num_actions - 1}"
+        if not isinstance(actions, np.ndarray):
+            raise EnvError(f"actions: got {type(actions).__name__}, expected numpy {expected}")
+        if actions.dtype != np.int64 or actions.shape != (self.num_lanes,):
+            raise EnvError(
+                f"actions: got {actions.dtype}{list(actions.shape)}, expected {expected}"
+            )
+        if actions.min() < 0 or actions.max() >= self.spec.num_actions:
+            lane = int(np.flatnonzero((actions < 0) | (actions >= self.spec.num_actions))[0])
+            raise EnvError(f"actions: got {actions[lane]} in lane {lane}, expected {expected}")
+
+    def _collect(self, timeout: float, *, starting: bool) -> None:
+        """Waits until every worker has said that it is done."""
+        deadline = time.monotonic() + timeout
+        waiting = {worker.name: worker for worker in self._workers}
+        while waiting:
+            ready = self._selector.select(max(0.0, deadline - time.monotonic()))
+            if not ready:
+                self._fail(
+                    WorkerError(
+                        f"{', '.join(waiting)} gave no answer for {timeout:g} seconds and was "
+                        "killed; if the machine is only slow, raise env.worker_timeout"
+                    )
+                )
+            for key, _ in ready:
+                worker = key.data
+                try:
+                    message = worker.pipe.recv_bytes()
+                except (EOFError, ConnectionError):
+                    self._fail(WorkerError(_died(worker, starting)))
+                if message != _DONE:
+                    self._fail(*_reported(worker, message, starting))
+                del waiting[worker.name]
+
+    def _fail(self, error: Exception, cause: Exception | None = None) -> NoReturn:
+        self.close()
+        raise error from cause
+
+
+def _died(worker: _Worker, starting: bool) -> str:
+    text = f"{worker.name} {_end_of(worker.process)}"
+    if starting:
+        text += (
+            " while it started; its output is above. A script that makes a pool with workers needs "
+            '`if __name__ == "__main__":` around what it runs, since each worker imports it'
+        )
+    return text
+
+
+def _reported(worker: _Worker, message: bytes, starting: bool) -> tuple[Exception, Exception]:
+    """Returns the exception that stands for a worker's, and a cause with its traceback."""
+    report = json.loads(message)
+    cause = RuntimeError(f"in {worker.name}:\n{report['trace']}")
+    if not report["environment"]:
+        return WorkerError(f"{worker.name} failed: {report['text']}"), cause
+    text = report["text"] if starting else f"{worker.name} failed: {report['text']}"
+    return EnvError(text), cause

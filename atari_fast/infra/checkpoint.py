@@ -1,0 +1,352 @@
+"""Checkpoints: directories that are either whole or not there, and pickle nowhere.
+
+A checkpoint `ckpt-<frames>/` holds safetensors and JSON files and a `manifest.json` with the size
+and CRC-32 (`zlib.crc32`) of each. It is written under a temporary name, synced to the disk, and
+renamed to a name that no directory had before, so a crash at any moment leaves every older
+checkpoint as it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import re
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from atari_fast.errors import CheckpointError
+from atari_fast.infra.files import (
+    TEMPORARY,
+    crc32,
+    dump_json,
+    dump_tensors,
+    free_text,
+    parse_json,
+    parse_tensors,
+    read_bytes,
+    reason,
+    remove,
+    replace_file,
+    sync_directory,
+    temporary_name,
+    write_synced,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+BEST = "best.json"
+_DIRECTORY = re.compile(r"ckpt-(\d{12})(?:\.(\d{1,6}))?")
+_STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_FILE = re.compile(_STEM.pattern + r"\.(safetensors|json)")
+_MAX_FRAMES = 10**12 - 1
+_MAX_MANIFEST_BYTES = 1 << 24
+
+
+class Checkpoint(NamedTuple):
+    """What `read_checkpoint` found, every byte of it checked."""
+
+    path: Path
+    """Directory it was read from."""
+    tensors: dict[str, dict[str, Tensor]]
+    """Groups of named tensors on the CPU, by the name they were written under."""
+    records: dict[str, Any]
+    """JSON records, by the name they were written under."""
+    manifest: dict[str, Any]
+    """Format version, frames, versions of the libraries, and the list of files."""
+
+    @property
+    def frames(self) -> int:
+        """Emulator frames of play at which it was written."""
+        return int(self.manifest["frames"])
+
+
+def open_checkpoints(root: Path) -> None:
+    """Create `root` where it is missing and remove what an interrupted writer left in it.
+
+    Args:
+        root: directory of the checkpoints of one run; no other process may be writing into it.
+
+    Raises:
+        CheckpointError: `root` cannot be made or written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for path in root.glob(TEMPORARY + "*"):
+            remove(path)
+        probe = root / temporary_name()
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise CheckpointError(f"{root}: cannot keep checkpoints here: {reason(error)}") from error
+
+
+def write_checkpoint(
+    root: Path,
+    frames: int,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    records: Mapping[str, Any],
+    keep: int,
+) -> Path:
+    """Write a checkpoint, then prune old ones.
+
+    Args:
+        root: directory of the checkpoints; made where it is missing.
+        frames: emulator frames of play so far, 0 to 10^12 - 1.
+        tensors: groups of named tensors; each group becomes NAME.safetensors.
+        records: JSON-able values; each becomes NAME.json.
+        keep: number of checkpoints that stay, at least 1; the best one stays besides.
+
+    Returns:
+        The new directory: `ckpt-<frames>`, or `ckpt-<frames>.<n>` where that name is taken.
+
+    Raises:
+        CheckpointError: it could not be written; nothing of it is left, older ones are untouched.
+    """
+    if not 0 <= frames <= _MAX_FRAMES:
+        raise CheckpointError(f"frames: expected 0 to {_MAX_FRAMES}, got {frames}")
+    if keep < 1:
+        raise CheckpointError(f"keep: expected at least 1 checkpoint, got {keep}")
+    blobs = _serialise(tensors, records)
+    blobs[MANIFEST] = _manifest(frames, blobs)
+    needed = sum(map(len, blobs.values()))
+    temporary = root / temporary_name()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(root).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        temporary.mkdir()
+        for name, blob in blobs.items():
+            write_synced(temporary / name, blob)
+        sync_directory(temporary)
+        final = _rename_to_new(temporary, root, frames)
+        sync_directory(root)
+    except OSError as error:
+        raise CheckpointError(
+            f"{root}: cannot write a checkpoint of {needed} bytes ({free_text(root)}): "
+            f"{reason(error)}; make room or name another --run.dir"
+        ) from error
+    finally:
+        remove(temporary)
+    _prune(root, final, keep)
+    return final
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint after checking the size and the checksum of every file.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or of another format version; names the file.
+    """
+    manifest = _read_manifest(path)
+    tensors: dict[str, dict[str, Tensor]] = {}
+    records: dict[str, Any] = {}
+    for name, entry in manifest["files"].items():
+        blob = _read_checked(path / name, entry)
+        stem, _, kind = name.rpartition(".")
+        if kind == "json":
+            records[stem] = parse_json(path / name, blob)
+        else:
+            tensors[stem] = parse_tensors(path / name, blob)
+    return Checkpoint(path, tensors, records, manifest)
+
+
+def verify_checkpoint(path: Path) -> None:
+    """Check manifest, sizes and checksums without building tensors.
+
+    Raises:
+        CheckpointError: names the file that is missing or damaged.
+    """
+    for name, entry in _read_manifest(path)["files"].items():
+        _read_checked(path / name, entry)
+
+
+def list_checkpoints(root: Path) -> list[Path]:
+    """The directories in `root` that are named as checkpoints, oldest first, unverified."""
+    try:
+        found = [(match, path) for path in root.iterdir() if (match := _match(path))]
+    except OSError as error:
+        raise CheckpointError(f"{root}: no checkpoints here: {reason(error)}") from error
+    return [path for _, path in sorted(found)]
+
+
+def latest_checkpoint(root: Path) -> Path:
+    """The newest checkpoint that is whole; warns when a newer one is damaged.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or none is whole.
+    """
+    problems: list[str] = []
+    for path in reversed(list_checkpoints(root)):
+        try:
+            verify_checkpoint(path)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        if problems:
+            warnings.warn(
+                f"damaged checkpoint passed over ({'; '.join(problems)}): "
+                f"FALLING BACK to the older {path.name}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return path
+    if problems:
+        raise CheckpointError(f"{root}: no checkpoint is whole: {'; '.join(problems)}")
+    raise CheckpointError(f"{root}: expected at least one checkpoint ckpt-<frames>, found none")
+
+
+def mark_best(root: Path, path: Path, score: float) -> None:
+    """Point `best.json` at a checkpoint of `root`, which pruning then spares.
+
+    Args:
+        root: directory of the checkpoints.
+        path: the checkpoint, a directory in `root`.
+        score: mean raw return of the evaluation that chose it.
+    """
+    if _match(path) is None or not (root / path.name).is_dir():
+        raise CheckpointError(f"{path}: expected a checkpoint in {root}")
+    blob = dump_json({"checkpoint": path.name, "score": float(score)})
+    replace_file(root / BEST, blob)
+
+
+def best_checkpoint(root: Path) -> Path:
+    """The checkpoint that `mark_best` named last, verified.
+
+    Raises:
+        CheckpointError: none was marked, or the pointer or the checkpoint is damaged.
+    """
+    name = _best_name(root)
+    if name is None:
+        raise CheckpointError(f"{root / BEST}: missing, so no evaluation has chosen a best yet")
+    verify_checkpoint(root / name)
+    return root / name
+
+
+def _serialise(
+    tensors: Mapping[str, Mapping[str, Tensor]], records: Mapping[str, Any]
+) -> dict[str, bytes]:
+    blobs: dict[str, bytes] = {}
+    for name, group in tensors.items():
+        blobs[_file_name(name, "safetensors")] = dump_tensors(group)
+    for name, record in records.items():
+        try:
+            blobs[_file_name(name, "json")] = dump_json(record)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"record {name}: cannot be stored as JSON: {error}") from error
+    return blobs
+
+
+def _file_name(stem: str, kind: str) -> str:
+    name = f"{stem}.{kind}"
+    if not _STEM.fullmatch(stem) or name == MANIFEST:
+        raise CheckpointError(
+            f"{stem!r}: expected a name of letters, digits, - and _ for a part of a checkpoint"
+        )
+    return name
+
+
+def _manifest(frames: int, blobs: Mapping[str, bytes]) -> bytes:
+    import safetensors
+    import torch
+
+    body = {
+        "format": FORMAT_VERSION,
+        "checksum": "crc32 (zlib)",
+        "frames": frames,
+        "versions": {
+            "python": platform.python_version(),
+            "safetensors": safetensors.__version__,
+            "torch": torch.__version__,
+        },
+        "files": {name: {"bytes": len(blob), "crc32": crc32(blob)} for name, blob in blobs.items()},
+    }
+    return dump_json({**body, "manifest_crc32": crc32(dump_json(body))})
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint; every byte of it is covered by its own checksum."""
+    name = path / MANIFEST
+    blob = read_bytes(name, _MAX_MANIFEST_BYTES)
+    body = parse_json(name, blob)
+    if not isinstance(body, dict) or "format" not in body:
+        raise CheckpointError(f"{name}: damaged: it is no manifest")
+    if body["format"] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{name}: has format {body['format']!r}, this version reads format {FORMAT_VERSION}; "
+            "use the version of atari_fast that wrote it"
+        )
+    crc = body.pop("manifest_crc32", None)
+    if crc != crc32(dump_json(body)) or dump_json({**body, "manifest_crc32": crc}) != blob:
+        raise CheckpointError(f"{name}: damaged: its own checksum does not match")
+    _check_manifest(name, body)
+    return body
+
+
+def _check_manifest(name: Path, body: Mapping[str, Any]) -> None:
+    """Refuse a manifest that was made up: types, and names that lead elsewhere."""
+    files = body.get("files")
+    if not isinstance(files, dict) or type(body.get("frames")) is not int:
+        raise CheckpointError(f"{name}: damaged: expected `files` and `frames`")
+    for file, entry in files.items():
+        if not _FILE.fullmatch(file) or file == MANIFEST:
+            raise CheckpointError(f"{name}: {file!r} is not the name of a file of a checkpoint")
+        if not isinstance(entry, dict) or type(entry.get("bytes")) is not int:
+            raise CheckpointError(f"{name}: damaged: no size for {file}")
+
+
+def _read_checked(path: Path, entry: Mapping[str, Any]) -> bytes:
+    blob = read_bytes(path, entry["bytes"])
+    if len(blob) != entry["bytes"]:
+        raise CheckpointError(
+            f"{path}: damaged: expected {entry['bytes']} bytes, found {len(blob)}"
+        )
+    if crc32(blob) != entry.get("crc32"):
+        raise CheckpointError(f"{path}: damaged: its checksum does not match the manifest's")
+    return blob
+
+
+def _rename_to_new(temporary: Path, root: Path, frames: int) -> Path:
+    """Give the directory a name that none has; an existing directory is never replaced."""
+    final = root / f"ckpt-{frames:012d}"
+    taken = 0
+    while final.exists():
+        taken += 1
+        final = root / f"ckpt-{frames:012d}.{taken}"
+    return temporary.rename(final)
+
+
+def _prune(root: Path, newest: Path, keep: int) -> None:
+    """Remove all but `newest`, the best and the last `keep - 1` others."""
+    spared = {newest.name, _best_name(root, quiet=True)}
+    others = [path for path in list_checkpoints(root) if path.name not in spared]
+    for path in others[: max(0, len(others) - (keep - 1))]:
+        remove(path)
+
+
+def _match(path: Path) -> tuple[int, int] | None:
+    match = _DIRECTORY.fullmatch(path.name)
+    return (int(match[1]), int(match[2] or 0)) if match else None
+
+
+def _best_name(root: Path, quiet: bool = False) -> str | None:
+    """The name in `best.json`, None where there is no such file (or, if `quiet`, no good one)."""
+    path = root / BEST
+    try:
+        if not path.exists():
+            return None
+        record = parse_json(path, read_bytes(path))
+        name = record.get("checkpoint") if isinstance(record, dict) else None
+        if not isinstance(name, str) or not _DIRECTORY.fullmatch(name):
+            raise CheckpointError(f"{path}: damaged: it names no checkpoint")
+    except CheckpointError:
+        if quiet:
+            return None
+        raise
+    return name

@@ -1,0 +1,136 @@
+"""Reading and writing of whole files: synced, replaced atomically, every failure a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atari_fast.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+TEMPORARY = ".tmp-"
+"""Prefix of every temporary name; no reader's pattern matches it."""
+
+
+def temporary_name() -> str:
+    """A new name that no reader mistakes for a finished file."""
+    return TEMPORARY + uuid.uuid4().hex
+
+
+def crc32(blob: bytes) -> str:
+    """CRC-32 (`zlib.crc32`) as 8 hexadecimal digits."""
+    return f"{zlib.crc32(blob):08x}"
+
+
+def dump_json(value: Any) -> bytes:
+    """The one JSON text of a value: sorted keys, two spaces, a newline at the end."""
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
+
+
+def parse_json(path: Path, blob: bytes) -> Any:
+    """Parse the content of `path`; CheckpointError names the file where it is no JSON."""
+    try:
+        return json.loads(blob)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: damaged: not JSON ({error})") from error
+
+
+def parse_tensors(path: Path, blob: bytes) -> dict[str, Tensor]:
+    """Parse the content of `path`; CheckpointError names the file where it is no safetensors."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors: dict[str, Tensor] = load(blob)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged: not safetensors ({error})") from error
+    return tensors
+
+
+def dump_tensors(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Safetensors of copies on the CPU, contiguous and sharing no memory."""
+    from safetensors.torch import save
+
+    plain = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+    blob: bytes = save(plain, metadata)
+    return blob
+
+
+def read_bytes(path: Path, limit: int | None = None) -> bytes:
+    """The content of a regular file of at most `limit` bytes."""
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise CheckpointError(f"{path}: expected a file")
+        if limit is not None and size > limit:
+            raise CheckpointError(f"{path}: damaged: expected {limit} bytes, found {size}")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {reason(error)}") from error
+
+
+def replace_file(path: Path, blob: bytes) -> None:
+    """Write a file beside `path`, sync it and rename it over `path`; CheckpointError on failure."""
+    temporary = path.parent / temporary_name()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_synced(temporary, blob)
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot write {len(blob)} bytes ({free_text(path.parent)}): {reason(error)}"
+        ) from error
+    finally:
+        remove(temporary)
+
+
+def write_synced(path: Path, blob: bytes) -> None:
+    """Write a new file and wait until the disk has it."""
+    with path.open("xb") as file:
+        file.write(blob)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_directory(path: Path) -> None:
+    """Wait until the disk has the names in a directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a directory, under a temporary name first: no half of it keeps its name."""
+    with contextlib.suppress(OSError):
+        if not path.name.startswith(TEMPORARY):
+            path = path.rename(path.parent / temporary_name())
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def reason(error: Exception) -> str:
+    """What the operating system said, in lower case and without the path."""
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def free_text(path: Path) -> str:
+    """How much room the disk of `path` has, for a message."""
+    try:
+        return f"{shutil.disk_usage(path).free} bytes are free"
+    except OSError:
+        return "free space unknown"

@@ -1,0 +1,190 @@
+"""Metrics of a run: `metrics.jsonl` is the truth, TensorBoard a view of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import numbers
+import os
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from atari_fast.errors import CheckpointError
+from atari_fast.infra.files import reason
+
+METRICS = "metrics.jsonl"
+
+
+class RunLogger:
+    """Appends metrics to a run directory; a full disk or a broken TensorBoard costs one warning.
+
+    Each line of `metrics.jsonl` is a JSON object: `frames` (emulator frames of play), `seconds`
+    (since this logger was made) and the values, with null for what is not finite. Not thread-safe.
+    """
+
+    def __init__(self, directory: Path, tensorboard: bool) -> None:
+        """Open the files of a run.
+
+        Args:
+            directory: the run directory; made where it is missing.
+            tensorboard: also write TensorBoard events, with frames on the x-axis.
+
+        Raises:
+            CheckpointError: the directory cannot be made or written.
+        """
+        self._path = directory / METRICS
+        self._start = time.monotonic()
+        self._warned = False
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            _drop_torn_line(self._file)
+        except OSError as error:
+            raise CheckpointError(f"{self._path}: cannot be written: {reason(error)}") from error
+        self._events = _EventWriter(directory) if tensorboard else None
+
+    def scalars(self, frames: int, values: Mapping[str, float]) -> None:
+        """Write one line of metrics.
+
+        Args:
+            frames: emulator frames of play so far.
+            values: numbers by name, such as {"train/return_mean_100": 12.5}.
+        """
+        seconds = round(time.monotonic() - self._start, 3)
+        line: dict[str, float | None] = {"frames": frames, "seconds": seconds}
+        line.update((name, _plain(value)) for name, value in values.items())
+        self._append(json.dumps(line).encode() + b"\n")
+        if self._events is not None:
+            self._events.write(frames, values)
+
+    def close(self) -> None:
+        """Flush and close; a second call does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        if self._events is not None:
+            self._events.close()
+
+    def __enter__(self) -> RunLogger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _append(self, line: bytes) -> None:
+        """Write a whole line or nothing."""
+        size = os.fstat(self._file).st_size
+        try:
+            if os.write(self._file, line) == len(line):
+                return
+            problem = "no space left on device"
+        except OSError as error:
+            problem = reason(error)
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, size)
+        if not self._warned:
+            self._warned = True
+            _warn(f"{self._path}: metrics are being lost: {problem}; training goes on")
+
+
+def read_metrics(directory: Path) -> list[dict[str, Any]]:
+    """All lines of a run's metrics, oldest first; a torn last line is left out.
+
+    Args:
+        directory: the run directory.
+
+    Raises:
+        CheckpointError: there are no metrics, or another line than the last is damaged.
+    """
+    path = directory / METRICS
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {reason(error)}") from error
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict) or "frames" not in row:
+                raise ValueError("no object with `frames`")
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise CheckpointError(f"{path}: line {number} is damaged: {error}") from error
+        rows.append(row)
+    return rows
+
+
+class _EventWriter:
+    """TensorBoard events through the tensorboard package; gives up after its first failure."""
+
+    def __init__(self, directory: Path) -> None:
+        self._writer: Any = None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                from tensorboard.compat.proto.event_pb2 import Event
+                from tensorboard.compat.proto.summary_pb2 import Summary
+                from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+                self._event, self._summary = Event, Summary
+                self._writer = EventFileWriter(str(directory), flush_secs=10)
+        except Exception as error:  # whatever a foreign package raises must not stop a training
+            self._give_up(error)
+
+    def write(self, frames: int, values: Mapping[str, float]) -> None:
+        if self._writer is None:
+            return
+        scalars = [self._summary.Value(tag=k, simple_value=float(v)) for k, v in values.items()]
+        event = self._event(
+            wall_time=time.time(), step=frames, summary=self._summary(value=scalars)
+        )
+        try:
+            self._writer.add_event(event)
+        except Exception as error:  # as above
+            self._give_up(error)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            try:
+                self._writer.close()
+            except Exception as error:  # as above
+                self._give_up(error)
+            self._writer = None
+
+    def _give_up(self, error: Exception) -> None:
+        self._writer = None
+        _warn(f"TensorBoard: no more events are written: {error}; {METRICS} goes on")
+
+
+def _drop_torn_line(file: int) -> None:
+    """Cut off what a killed writer left after the last newline."""
+    size = os.fstat(file).st_size
+    end = size
+    while end > 0:
+        start = max(0, end - 65536)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(file, end)
+
+
+def _plain(value: float) -> float | int | None:
+    """A Python number that JSON has; None for NaN and infinities."""
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    value = float(value)
+    return value if math.isfinite(value) else None
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=3)

@@ -1,0 +1,21 @@
+"""Losses on temporal-difference errors; the mean over the batch is the learner's."""
+
+from __future__ import annotations
+
+import torch
+
+
+def huber(td: torch.Tensor, delta: float = 1.0) -> torch.Tensor:
+    """0.5 td^2 where |td| <= delta, else delta (|td| - 0.5 delta) (Huber 1964, eq. 1.6).
+
+    With delta = 1 its gradient is the TD error clipped to [-1, 1] of Mnih et al. 2015 (Methods).
+
+    Args:
+        td: errors. float32[B]
+        delta: bound of the gradient, above 0.
+
+    Returns:
+        float32[B]
+    """
+    clipped = td.abs().clamp(max=delta)
+    return clipped * (td.abs() - 0.5 * clipped)

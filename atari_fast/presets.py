@@ -1,0 +1,71 @@
+"""Named configurations, each with its source; what a preset does not set is the default of config.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from atari_fast.config import (
+    AgentConfig,
+    Config,
+    EnvConfig,
+    NetConfig,
+    OptimConfig,
+    ReplayConfig,
+    RunConfig,
+)
+
+
+def dqn_nature() -> Config:
+    """DQN as published (Mnih et al. 2015, extended data table 1), one lane as in the paper.
+
+    The paper sums the gradient over the batch and we average it, so the epsilon of RMSProp is 0.01 / 32^2
+    (as in google-deepmind/dqn_zoo, where the effective step is the same).
+    """
+    return Config(
+        preset="dqn-nature",
+        env=EnvConfig(lanes=1, life_loss="zero_discount"),
+        optim=OptimConfig(name="rmsprop", lr=2.5e-4, eps=0.01 / 32**2, decay=0.95),
+        run=RunConfig(eval_period=4_000_000, checkpoint_period=4_000_000, eval_epsilon=0.05),
+    )
+
+
+def dqn_adam() -> Config:
+    """DQN with Dopamine's settings (Castro et al. 2018): Adam, sticky actions, faster decay of epsilon."""
+    return Config(
+        preset="dqn-adam",
+        env=EnvConfig(protocol="machado", lanes=1),
+        agent=AgentConfig(target_period=32_000, epsilon_end=0.01, epsilon_frames=1_000_000),
+        replay=ReplayConfig(min_frames=80_000, stratified=False),
+        optim=OptimConfig(lr=6.25e-5, eps=1.5e-4),
+        run=RunConfig(eval_period=4_000_000, checkpoint_period=4_000_000, eval_epsilon=0.001),
+    )
+
+
+def pong() -> Config:
+    """The default: learns Pong on two CPU cores. A narrow double dueling DQN with 3-step returns, tuned for wall time."""
+    return Config(
+        preset="pong",
+        game="pong",
+        total_frames=1_600_000,
+        env=EnvConfig(lanes=8),
+        net=NetConfig(channels=(16, 32, 32), hidden=256),
+        agent=AgentConfig(
+            double=True,
+            dueling=True,
+            n_step=3,
+            target_period=8_000,
+            epsilon_end=0.02,
+            epsilon_frames=160_000,
+        ),
+        replay=ReplayConfig(capacity=100_000, min_frames=20_000),
+        optim=OptimConfig(lr=3e-4, eps=1e-5, update_period=8, max_grad_norm=10.0),
+        run=RunConfig(eval_period=200_000, checkpoint_period=200_000),
+    )
+
+
+PRESETS: Mapping[str, Callable[[], Config]] = {
+    "pong": pong,
+    "dqn-nature": dqn_nature,
+    "dqn-adam": dqn_adam,
+}
+DEFAULT_PRESET = "pong"

@@ -1,0 +1,102 @@
+"""Transitions for learners: the C++ replay behind typed, reusable batch buffers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from atari_fast import _core
+from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.types import StepBatch
+
+
+class TransitionBatch(NamedTuple):
+    """B transitions as tensors; S frames in an observation, n steps."""
+
+    frames: torch.Tensor
+    """uint8[B, S + n, H, W]: the frames around row s, from s-S+1 to s+n; zeros outside the episode."""
+    actions: torch.Tensor
+    """int64[B], action taken at s."""
+    rewards: torch.Tensor
+    """float32[B], n-step reward, clipped step by step."""
+    discounts: torch.Tensor
+    """float32[B], gamma^m, or 0 where nothing may be bootstrapped."""
+    steps: torch.Tensor
+    """int64[B], m: the bootstrap observation is frames[m : m + S]."""
+    weights: torch.Tensor
+    """float32[B], importance weights, largest 1."""
+    ids: torch.Tensor
+    """int64[B], row numbers for `TransitionReplay.update_priorities`; always on the CPU."""
+
+
+def replay_bytes(replay: ReplayConfig, frame_shape: tuple[int, int]) -> int:
+    """Memory of a replay of `replay.capacity` frames, in bytes."""
+    return _core.transition_replay_bytes(replay.capacity, frame_shape[0] * frame_shape[1])
+
+
+class TransitionReplay:
+    """n-step transitions of E lanes, uniform or prioritized; see csrc/replay/transition_replay.h."""
+
+    def __init__(
+        self,
+        env: EnvConfig,
+        net: NetConfig,
+        agent: AgentConfig,
+        replay: ReplayConfig,
+        frame_shape: tuple[int, int],
+        seed: int,
+    ) -> None:
+        self._frame_shape = frame_shape
+        self._window = net.stack + agent.n_step
+        self.prioritized = replay.prioritized
+        self._core = _core.TransitionReplay(
+            lanes=env.lanes,
+            capacity=replay.capacity,
+            frame_shape=frame_shape,
+            stack=net.stack,
+            n_step=agent.n_step,
+            gamma=agent.discount,
+            reward_clip=agent.reward_clip,
+            zero_discount_on_life_loss=env.life_loss == "zero_discount",
+            prioritized=replay.prioritized,
+            alpha=replay.alpha,
+            priority_epsilon=replay.priority_epsilon,
+            uniform_mix=replay.uniform_mix if replay.prioritized else 0.0,
+            stratified=replay.stratified,
+            seed=seed,
+        )
+
+    def __len__(self) -> int:
+        """Transitions that can be drawn."""
+        return self._core.num_starts
+
+    def append(self, step: StepBatch, actions: NDArray[np.int64]) -> None:
+        """Stores what arrived in E lanes and the actions int64[E] then chosen."""
+        self._core.append(step.frames, actions, step.rewards, step.flags)
+
+    def new_batch(self, size: int, pinned: bool) -> TransitionBatch:
+        """Allocates a batch of `size` transitions on the CPU, in page-locked memory if `pinned`."""
+
+        def empty(*shape: int, dtype: torch.dtype) -> torch.Tensor:
+            return torch.zeros(shape, dtype=dtype, pin_memory=pinned)
+
+        return TransitionBatch(
+            frames=empty(size, self._window, *self._frame_shape, dtype=torch.uint8),
+            actions=empty(size, dtype=torch.int64),
+            rewards=empty(size, dtype=torch.float32),
+            discounts=empty(size, dtype=torch.float32),
+            steps=empty(size, dtype=torch.int64),
+            weights=empty(size, dtype=torch.float32),
+            ids=empty(size, dtype=torch.int64),
+        )
+
+    def sample_into(self, batch: TransitionBatch, beta: float) -> None:
+        """Draws transitions into a batch of `new_batch`, with importance exponent `beta`."""
+        self._core.sample_into(beta, *(field.numpy() for field in batch))
+
+    def update_priorities(self, ids: torch.Tensor, td_abs: torch.Tensor) -> int:
+        """Sets the priorities of rows int64[B] to float32[B]; returns how many rows were gone."""
+        return self._core.update_priorities(ids.numpy(), td_abs.numpy())

@@ -1,0 +1,56 @@
+"""Acting in E lanes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from atari_fast.runtime.device import Autocast
+from atari_fast.types import EnvSpec, Flag, StepBatch
+
+
+class Actor:
+    """Keeps each lane's stack of frames on the device and acts epsilon-greedily on its action values."""
+
+    def __init__(
+        self,
+        q_values: Callable[[torch.Tensor], torch.Tensor],
+        spec: EnvSpec,
+        lanes: int,
+        stack: int,
+        device: torch.device,
+        autocast: Autocast,
+        rng: np.random.Generator,
+    ) -> None:
+        self._q_values = q_values
+        self._num_actions = spec.num_actions
+        self._autocast = autocast
+        self._rng = rng
+        self._observations = torch.zeros(
+            (lanes, stack, *spec.frame_shape), dtype=torch.uint8, device=device
+        )
+
+    def act(self, step: StepBatch, epsilon: float) -> NDArray[np.int64]:
+        """Takes in the frames of a step and chooses the actions int64[E] that follow it."""
+        observations = self._push(step)
+        lanes = len(step.flags)
+        explore = self._rng.random(lanes) < epsilon
+        actions = self._rng.integers(self._num_actions, size=lanes)
+        if not explore.all():
+            with torch.inference_mode(), self._autocast():
+                greedy = self._q_values(observations).argmax(dim=1)
+            actions = np.where(explore, actions, greedy.cpu().numpy())
+        return actions
+
+    def _push(self, step: StepBatch) -> torch.Tensor:
+        """Appends the frames to the stacks; an episode's first stack is zero but for its newest frame."""
+        frames = torch.from_numpy(step.frames).to(self._observations.device)
+        stacks = torch.cat((self._observations[:, 1:], frames[:, None]), dim=1)
+        first = np.flatnonzero(step.flags & Flag.FIRST)
+        if len(first):
+            stacks[torch.from_numpy(first).to(stacks.device), :-1] = 0
+        self._observations = stacks
+        return stacks

@@ -1,0 +1,49 @@
+"""Which device computes, in which precision, with how many threads."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import torch
+
+from atari_fast.errors import ConfigError
+
+
+def select_device(name: str) -> torch.device:
+    """The torch device of `--device`; `auto` is CUDA where it is there, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device: {name!r} cannot be used here; expected auto, cpu or cuda"
+        ) from error
+    return device
+
+
+def set_threads(threads: int) -> None:
+    """Sets torch's CPU threads; 0 stands for one for each core that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(threads or cores or 1)
+
+
+class Autocast:
+    """The precision in which networks compute; parameters and targets stay float32."""
+
+    def __init__(self, device: torch.device, precision: str) -> None:
+        self._device_type = device.type
+        self.enabled = precision == "bf16" or (precision == "auto" and _computes_bf16(device))
+
+    def __call__(self) -> contextlib.AbstractContextManager[object]:
+        """A context in which matrix products and convolutions run in bfloat16, if it pays."""
+        return torch.autocast(self._device_type, torch.bfloat16, enabled=self.enabled)
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return device.type == "cpu" and supported is not None and bool(supported())

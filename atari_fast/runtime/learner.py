@@ -1,0 +1,91 @@
+"""One learner for every agent: sampling, precision, importance weights, optimizer, priorities, metrics."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import torch
+from torch import nn
+
+from atari_fast.agents.parts import AgentParts
+from atari_fast.config import OptimConfig
+from atari_fast.errors import NumericError
+from atari_fast.replay.transition import TransitionReplay
+from atari_fast.runtime.device import Autocast
+from atari_fast.runtime.feeder import Feeder
+
+
+def make_optimizer(net: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """Adam, or the centred RMSProp of Mnih et al. 2015 (its gradient there is a sum, ours a mean)."""
+    if config.name == "adam":
+        return torch.optim.Adam(net.parameters(), lr=config.lr, eps=config.eps, fused=True)
+    return torch.optim.RMSprop(
+        net.parameters(), lr=config.lr, alpha=config.decay, eps=config.eps, centered=True
+    )
+
+
+class Learner:
+    """Updates an agent's network from a replay."""
+
+    def __init__(
+        self,
+        parts: AgentParts,
+        replay: TransitionReplay,
+        config: OptimConfig,
+        device: torch.device,
+        autocast: Autocast,
+    ) -> None:
+        self._parts = parts
+        self._replay = replay
+        self._config = config
+        self._autocast = autocast
+        self._feeder = Feeder(replay, config.batch_size, device)
+        self.optimizer = make_optimizer(parts.trained, config)
+        self.updates = 0
+        self._sums: dict[str, torch.Tensor] = {}
+        self._summed = 0
+        self._late: deque[tuple[torch.Tensor, torch.Tensor]] = deque()
+
+    def update(self, beta: float) -> None:
+        """Samples a batch and takes one step of the optimizer; `beta` is the importance exponent."""
+        batch = self._feeder.next(beta)
+        with self._autocast():
+            out = self._parts.loss(batch)
+        loss = (batch.weights * out.losses).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self._config.max_grad_norm > 0:
+            nn.utils.clip_grad_norm_(self._parts.trained.parameters(), self._config.max_grad_norm)
+        self.optimizer.step()
+        self.updates += 1
+        if self._replay.prioritized:
+            self._return_priorities(batch.ids, out.td_abs)
+        self._add_metrics({"loss/td": loss.detach(), "loss/td_abs": out.td_abs.mean()} | dict(out.metrics))
+
+    def _return_priorities(self, ids: torch.Tensor, td_abs: torch.Tensor) -> None:
+        """Sends priorities back: at once on the CPU, else one update late, so that the device never waits."""
+        self._late.append((ids, td_abs))
+        if len(self._late) > (1 if td_abs.is_cuda else 0):
+            ids, td_abs = self._late.popleft()
+            self._replay.update_priorities(ids, td_abs.cpu())
+
+    def _add_metrics(self, values: dict[str, torch.Tensor]) -> None:
+        for name, value in values.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._summed += 1
+
+    def take_metrics(self) -> dict[str, float]:
+        """Means of the metrics since the last call.
+
+        Raises:
+            NumericError: the loss is not finite.
+        """
+        metrics = {name: float(value) / self._summed for name, value in self._sums.items()}
+        self._sums, self._summed = {}, 0
+        loss = metrics.get("loss/td", 0.0)
+        if not -float("inf") < loss < float("inf"):
+            raise NumericError(
+                f"loss: expected a finite number, got {loss} before update {self.updates}; "
+                "lower --optim.lr or use --precision fp32"
+            )
+        return metrics

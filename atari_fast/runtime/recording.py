@@ -1,0 +1,65 @@
+"""Videos of full-colour play."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from atari_fast.agents.restore import TrainedAgent
+from atari_fast.envs.lane import SCREEN_SHAPE, AtariLane
+from atari_fast.errors import EnvError
+from atari_fast.infra.video import VideoWriter
+from atari_fast.runtime.actor import Actor
+from atari_fast.runtime.device import Autocast
+from atari_fast.runtime.episodes import EpisodeTracker
+from atari_fast.seeding import stream
+from atari_fast.types import StepBatch
+
+
+def record_game(
+    agent: TrainedAgent,
+    out: Path,
+    device: torch.device,
+    *,
+    epsilon: float,
+    seed: int,
+    max_seconds: float,
+) -> float:
+    """Plays one full game and writes every emulator frame of it, at 60 frames a second, to an mp4 file.
+
+    Args:
+        agent: who plays.
+        out: the file; its directory must exist.
+        device: where the agent's networks are.
+        epsilon: probability of a random action.
+        seed: root of the game's random numbers.
+        max_seconds: the video, and the game, are cut there.
+
+    Returns:
+        The raw score.
+
+    Raises:
+        EnvError: the game has no screen (a toy), or the video cannot be written.
+    """
+    config = agent.config
+    lane = AtariLane(config.game, config.env, stream(seed, "record/lane"))
+    rng = np.random.default_rng(stream(seed, "record/actor"))
+    autocast = Autocast(device, config.precision)
+    actor = Actor(agent.parts.q_values, agent.spec, 1, config.net.stack, device, autocast, rng)
+    tracker = EpisodeTracker(1)
+    frame = np.zeros((1, *agent.spec.frame_shape), np.uint8)
+    score, action = 0.0, 0
+    with VideoWriter(out, SCREEN_SHAPE) as video:
+        lane.watch(video.write)
+        while video.frames < 60 * max_seconds:
+            reward, flags = lane.step(action, frame[0])
+            step = StepBatch(frame, np.array([reward], np.float32), np.array([flags], np.uint8))
+            score += reward
+            if tracker.add(step):
+                return score
+            action = int(actor.act(step, epsilon)[0])
+    if not video.frames:
+        raise EnvError(f"{config.game}: no frame was played within {max_seconds} s of video")
+    return score

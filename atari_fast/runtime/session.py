@@ -1,0 +1,226 @@
+"""A training run: its directory, and what becomes of every tick of the loop."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import deque
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+
+from atari_fast.agents import dqn
+from atari_fast.config import Config
+from atari_fast.config_io import to_json, to_record
+from atari_fast.envs.pool import LanePool
+from atari_fast.errors import CheckpointError, ConfigError
+from atari_fast.infra.checkpoint import mark_best, open_checkpoints, write_checkpoint
+from atari_fast.infra.files import reason
+from atari_fast.infra.logging import RunLogger
+from atari_fast.infra.memory import require_memory
+from atari_fast.infra.progress import Progress
+from atari_fast.infra.weights import pack_optimizer
+from atari_fast.replay.transition import TransitionReplay, replay_bytes
+from atari_fast.runtime.actor import Actor
+from atari_fast.runtime.device import Autocast, select_device, set_threads
+from atari_fast.runtime.evaluation import evaluate
+from atari_fast.runtime.learner import Learner
+from atari_fast.runtime.loop import Tick, run_loop
+from atari_fast.seeding import stream, to_int
+
+_KEPT_CHECKPOINTS = 2
+
+
+class Interrupt:
+    """Turns the first SIGINT or SIGTERM into a flag that the run looks at; the second one acts at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+        for name in self._before:
+            signal.signal(name, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self.requested = True
+        self.restore()
+
+    def restore(self) -> None:
+        """Puts back the handlers that were there before."""
+        for name, handler in self._before.items():
+            signal.signal(name, handler)
+
+
+def create_run_directory(config: Config) -> Path:
+    """Makes the run directory, which must not hold a run yet, and writes config.json into it.
+
+    Raises:
+        ConfigError: it holds a run already.
+        CheckpointError: it cannot be made or written.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    name = f"{config.game}-{config.preset}-s{config.seed}-{stamp}"
+    directory = Path(config.run.dir) if config.run.dir else Path("runs") / name
+    if (directory / "config.json").exists():
+        raise ConfigError(f"run.dir: {directory} holds a run already; name another --run.dir")
+    open_checkpoints(directory / "checkpoints")
+    try:
+        (directory / "config.json").write_text(to_json(config))
+    except OSError as error:
+        raise CheckpointError(f"{directory}: cannot be written: {reason(error)}") from error
+    return directory
+
+
+class Session:
+    """Everything that one training run needs, built from its configuration alone."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.device = select_device(config.device)
+        set_threads(config.threads)
+        torch.manual_seed(to_int(stream(config.seed, "torch")))
+        self.autocast = Autocast(self.device, config.precision)
+        self.pool = LanePool(config.game, config.env, stream(config.seed, "lanes"))
+        try:
+            self._build()
+            self.directory = create_run_directory(config)
+        except BaseException:
+            self.pool.close()
+            raise
+        self.episodes = 0
+        self.frames = 0
+        self.best = -float("inf")
+        self._returns: deque[float] = deque(maxlen=100)
+        self._lengths: deque[int] = deque(maxlen=100)
+
+    def _build(self) -> None:
+        config, spec = self.config, self.pool.spec
+        require_memory(replay_bytes(config.replay, spec.frame_shape), "replay.capacity")
+        self.parts = dqn.build(config, spec, self.device)
+        self.replay = TransitionReplay(
+            config.env,
+            config.net,
+            config.agent,
+            config.replay,
+            spec.frame_shape,
+            to_int(stream(config.seed, "replay")),
+        )
+        self.learner = Learner(self.parts, self.replay, config.optim, self.device, self.autocast)
+        self.actor = Actor(
+            self.parts.q_values,
+            spec,
+            config.env.lanes,
+            config.net.stack,
+            self.device,
+            self.autocast,
+            np.random.default_rng(stream(config.seed, "actor")),
+        )
+
+    def run(self) -> bool:
+        """Trains to the end; returns False when a signal ended it before, after saving."""
+        config, run = self.config, self.config.run
+        interrupt = Interrupt()
+        loop = run_loop(config, self.parts, self.pool, self.replay, self.actor, self.learner)
+        with (
+            self.pool,
+            RunLogger(self.directory, run.tensorboard) as self.logger,
+            Progress(config.total_frames, title=str(self.directory)) as self.progress,
+        ):
+            try:
+                for tick in loop:
+                    self._take(tick)
+                    if interrupt.requested:
+                        break
+            finally:
+                interrupt.restore()
+            self._log(tick)
+            self.save()
+            self.progress.note(f"saved {self.directory}")
+        return not interrupt.requested
+
+    def _take(self, tick: Tick) -> None:
+        run = self.config.run
+        before, self.frames = self.frames, tick.frames
+        for episode in tick.finished:
+            self.episodes += 1
+            self._returns.append(episode.score)
+            self._lengths.append(episode.steps)
+
+        def passed(period: int) -> bool:
+            return period > 0 and before // period < self.frames // period
+
+        if passed(run.log_period):
+            self._log(tick)
+        if passed(run.eval_period):
+            self._evaluate()
+        elif passed(run.checkpoint_period):
+            self.save()
+
+    def _log(self, tick: Tick) -> None:
+        learned = self.learner.take_metrics()
+        played = {
+            "train/episodes": float(self.episodes),
+            "train/updates": float(self.learner.updates),
+            "epsilon": tick.epsilon,
+            "perf/frames_per_s": self.progress.frames_per_second,
+        }
+        if self._returns:
+            played["train/return_mean_100"] = float(np.mean(self._returns))
+            played["train/steps_mean_100"] = float(np.mean(self._lengths))
+        self.logger.scalars(tick.frames, played | learned)
+        self.progress.update(
+            tick.frames,
+            self.episodes,
+            played.get("train/return_mean_100", float("nan")),
+            tick.epsilon,
+            learned.get("loss/td", float("nan")),
+            self.learner.updates,
+        )
+
+    def _evaluate(self) -> None:
+        run = self.config.run
+        result = evaluate(
+            self.parts.q_values,
+            self.config,
+            self.pool.spec,
+            self.device,
+            self.autocast,
+            episodes=run.eval_episodes,
+            epsilon=run.eval_epsilon,
+            seed=to_int(stream(self.config.seed, f"evaluation/{self.frames}"), 31),
+        )
+        summary = result.summary()
+        values = {f"eval/{key}": float(summary[key]) for key in ("mean", "median", "min", "max")}
+        self.logger.scalars(self.frames, values)
+        self.progress.note(
+            f"evaluation at {self.frames:,} frames: mean {summary['mean']:.1f} over "
+            f"{run.eval_episodes} games (min {summary['min']:.0f}, max {summary['max']:.0f})"
+        )
+        path = self.save()
+        if result.mean > self.best:
+            self.best = result.mean
+            mark_best(path.parent, path, result.mean)
+
+    def save(self) -> Path:
+        """Writes a checkpoint: networks, optimizer, configuration, counters."""
+        optimizer, optimizer_record = pack_optimizer(self.learner.optimizer.state_dict())
+        counters = {
+            "frames": self.frames,
+            "updates": self.learner.updates,
+            "episodes": self.episodes,
+            "best": None if self.best == -float("inf") else self.best,
+        }
+        nets = {name: net.state_dict() for name, net in self.parts.nets.items()}
+        return write_checkpoint(
+            self.directory / "checkpoints",
+            self.frames,
+            {**nets, "optimizer": optimizer},
+            {
+                "config": to_record(self.config),
+                "counters": counters,
+                "optimizer": optimizer_record,
+            },
+            keep=_KEPT_CHECKPOINTS,
+        )

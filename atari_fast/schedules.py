@@ -1,0 +1,15 @@
+"""Numbers that change with the frames of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+def linear(start: float, end: float, frames: int) -> Callable[[int], float]:
+    """A line from `start` at frame 0 to `end` at frame `frames`, constant before and after."""
+
+    def value(frame: int) -> float:
+        share = min(1.0, max(0.0, frame / frames)) if frames > 0 else 1.0
+        return start + share * (end - start)
+
+    return value

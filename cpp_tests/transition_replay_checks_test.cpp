@@ -1,0 +1,152 @@
+// Wrong arguments and stale ids: what TransitionReplay refuses, drops and leaves as it was.
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "replay/transition_replay.h"
+#include "transition_replay_fixture.h"
+
+namespace atari_fast {
+namespace {
+
+constexpr float kNanF = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfF = std::numeric_limits<float>::infinity();
+
+TEST(TransitionReplay, StaleIdsAreDroppedAndCounted) {
+  TransitionReplayOptions o = replay_options(1, 8, 2, 1);
+  o.prioritized = true;
+  TransitionReplay replay(o);
+  fill_replay(replay, 20);  // rows 0 to 20: 13 to 20 are kept, starts 14 to 19
+  EXPECT_EQ(replay.num_starts(), 6U);
+  EXPECT_EQ(replay.num_rows(), 21);
+  const auto dropped = [&](std::vector<int64_t> ids) {
+    return replay.update_priorities(ids, std::vector<float>(ids.size(), 5.0f));
+  };
+  EXPECT_EQ(dropped({}), 0U);
+  EXPECT_EQ(dropped({14, 15, 16, 17, 18, 19}), 0U);
+  EXPECT_EQ(dropped({13}), 1U);                // its stack is gone
+  EXPECT_EQ(dropped({20}), 1U);                // its window is open
+  EXPECT_EQ(dropped({6, 14, 0, 14, 7}), 3U);   // 6 is where 14 is now
+  EXPECT_REFUSED(dropped({14, 21}), "ids[1]");
+  EXPECT_REFUSED(dropped({-1}), "ids[0]");
+}
+
+TEST(TransitionReplay, BadPrioritiesChangeNothing) {
+  TransitionReplayOptions o = replay_options(1, 64, 1, 1);
+  o.prioritized = true;
+  TransitionReplay replay(o);
+  fill_replay(replay, 4);
+  TransitionReplay twin(o);
+  fill_replay(twin, 4);
+  for (const float bad : {kNanF, kInfF, -kInfF, -1.0f, -1e-45f}) {
+    EXPECT_REFUSED(replay.update_priorities(std::vector<int64_t>{0, 1, 2},
+                                            std::vector<float>{9.0f, 9.0f, bad}),
+                   "priorities[2]");
+  }
+  EXPECT_REFUSED(
+      replay.update_priorities(std::vector<int64_t>{0, 4'000}, std::vector<float>{9.0f, 9.0f}),
+      "ids[1]");
+  EXPECT_REFUSED(replay.update_priorities(std::vector<int64_t>{0}, std::vector<float>{}),
+                 "priorities");
+  ReplayBatch a(o, 100);
+  ReplayBatch b(o, 100);
+  replay.sample(0.5, a.view());
+  twin.sample(0.5, b.view());
+  EXPECT_EQ(a.ids, b.ids);
+  EXPECT_EQ(a.weights, b.weights);
+}
+
+TEST(TransitionReplay, AllZeroPrioritiesAreDrawnEvenly) {
+  TransitionReplayOptions o = replay_options(1, 64, 1, 1);
+  o.prioritized = true;
+  TransitionReplay replay(o);
+  fill_replay(replay, 8);
+  std::vector<int64_t> ids(8);
+  for (size_t i = 0; i < 8; ++i) {
+    ids[i] = static_cast<int64_t>(i);
+  }
+  EXPECT_EQ(replay.update_priorities(ids, std::vector<float>(8, 0.0f)), 0U);
+  EXPECT_EQ(replay.num_starts(), 8U);
+  ReplayBatch batch(o, 8);
+  replay.sample(1.0, batch.view());
+  EXPECT_EQ(batch.ids, ids);
+}
+
+TEST(TransitionReplay, RefusesBadOptions) {
+  const auto refused = [](const std::string& part, const auto& change) {
+    TransitionReplayOptions o = replay_options(2, 50, 4, 3);
+    change(o);
+    EXPECT_REFUSED(TransitionReplay{o}, part);
+  };
+  using O = TransitionReplayOptions;
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const double inf = std::numeric_limits<double>::infinity();
+  refused("lanes", [](O& o) { o.lanes = 0; });
+  refused("stack", [](O& o) { o.stack = 0; });
+  refused("n_step", [](O& o) { o.n_step = 0; });
+  refused("frame_bytes", [](O& o) { o.frame_bytes = 0; });
+  refused("capacity", [](O& o) { o.capacity = 0; });
+  refused("capacity", [](O& o) { o.capacity = 15; });
+  refused("capacity", [](O& o) { o.n_step = 46; });
+  refused("capacity", [](O& o) { o.capacity = std::numeric_limits<size_t>::max(); });
+  refused("capacity", [](O& o) { o.capacity = size_t{1} << 60; });
+  refused("frame_bytes", [](O& o) { o.frame_bytes = size_t{1} << 62; });
+  refused("frame_bytes", [](O& o) { o.frame_bytes = std::numeric_limits<size_t>::max(); });
+  for (const double bad : {nan, inf, -0.1}) {
+    refused("gamma", [&](O& o) { o.gamma = bad; });
+    refused("reward_clip", [&](O& o) { o.reward_clip = bad; });
+    refused("alpha", [&](O& o) { o.alpha = bad; });
+    refused("priority_epsilon", [&](O& o) { o.priority_epsilon = bad; });
+    refused("uniform_mix", [&](O& o) { o.uniform_mix = bad; });
+  }
+  refused("priority_epsilon", [](O& o) { o.priority_epsilon = 0.0; });
+}
+
+TEST(TransitionReplay, RefusesBadRowsAndBatches) {
+  TransitionReplayOptions o = replay_options(1, 16, 1, 1);
+  TransitionReplay replay(o);
+  ReplayBatch batch(o, 4);
+  EXPECT_REFUSED(replay.sample(0.4, batch.view()), "no transition");
+  const std::vector<uint8_t> frame(kTagBytes);
+  const auto append = [&](std::vector<int64_t> a, std::vector<float> r, std::vector<uint8_t> f) {
+    replay.append(frame, a, r, f);
+  };
+  EXPECT_REFUSED(append({-1}, {0.0f}, {0}), "actions[0]");
+  EXPECT_REFUSED(append({256}, {0.0f}, {0}), "actions[0]");
+  EXPECT_REFUSED(append({0}, {kNanF}, {0}), "rewards[0]");
+  EXPECT_REFUSED(append({0}, {-kInfF}, {0}), "rewards[0]");
+  EXPECT_REFUSED(append({0, 0}, {0.0f}, {0}), "actions");
+  EXPECT_REFUSED(replay.append(std::vector<uint8_t>(kTagBytes - 1), std::vector<int64_t>{0},
+                               std::vector<float>{0.0f}, std::vector<uint8_t>{0}),
+                 "frames");
+  EXPECT_EQ(replay.num_rows(), 0);
+  append({255}, {0.0f}, {kFirst});
+  append({0}, {0.0f}, {0});
+  for (const double beta : {-0.1, double{kNanF}, double{kInfF}}) {
+    EXPECT_REFUSED(replay.sample(beta, batch.view()), "beta");
+  }
+  TransitionBatch small = batch.view();
+  small.weights = small.weights.first(3);
+  EXPECT_REFUSED(replay.sample(0.4, small), "batch");
+  ReplayBatch none(o, 0);
+  EXPECT_REFUSED(replay.sample(0.4, none.view()), "batch");
+  EXPECT_REFUSED(replay.update_priorities(std::vector<int64_t>{0}, std::vector<float>{1.0f}),
+                 "uniform");
+  replay.sample(0.4, batch.view());
+  EXPECT_EQ(batch.actions[0], 255);
+}
+
+TEST(TransitionReplay, MemoryIsWhatItsPartsTake) {
+  TransitionReplayOptions o = replay_options(1, 1000, 4, 3);
+  EXPECT_EQ(TransitionReplay::memory_bytes(o), 1000U * (kTagBytes + 6) + 2U * 1024 * 8);
+  o.capacity = 1024;
+  EXPECT_EQ(TransitionReplay::memory_bytes(o), 1024U * (kTagBytes + 6) + 2U * 1024 * 8);
+  o.capacity = size_t{1} << 62;
+  o.frame_bytes = 4;
+  EXPECT_REFUSED(static_cast<void>(TransitionReplay::memory_bytes(o)), "capacity");
+}
+
+}  // namespace
+}  // namespace atari_fast

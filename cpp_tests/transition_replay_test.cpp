@@ -1,0 +1,284 @@
+#include "replay/transition_replay.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+#include "base/rng.h"
+#include "transition_replay_fixture.h"
+
+namespace atari_fast {
+namespace {
+
+/// What a frame carries in its bytes.
+struct Tag {
+  int64_t row = 0;
+  int32_t lane = 0;
+  int32_t episode = 0;
+  int32_t step = 0;
+  int32_t mark = 0;  // never 0 in a frame, so that zeros are told apart
+};
+static_assert(sizeof(Tag) == kTagBytes);
+
+struct Row {
+  Tag tag;
+  uint8_t flags = 0;
+  float reward = 0.0f;
+  int64_t action = 0;
+};
+
+/// A stream of episodes for every lane, known in advance: rows[lane][row].
+class Script {
+ public:
+  Script(size_t lanes, size_t rows, uint64_t seed) : lanes_(lanes) {
+    Rng rng(seed);
+    for (size_t lane = 0; lane < lanes; ++lane) {
+      std::vector<Row>& stream = rows_.emplace_back(rows);
+      bool first = true;
+      int32_t episode = 0;
+      int32_t step = 0;
+      for (size_t r = 0; r < rows; ++r) {
+        first = first || rng.below(60) == 0;  // a reset of the pool ends no episode
+        episode += first ? 1 : 0;
+        step = first ? 0 : step + 1;
+        uint8_t flags = first ? kFirst : 0;
+        first = false;
+        if (!(flags & kFirst)) {
+          const uint64_t event = rng.below(30);
+          flags |= event == 0 ? kTerminated : event == 1 ? kTruncated : event < 5 ? kLifeLost : 0;
+          first = event < 2;
+        }
+        stream[r] = Row{Tag{static_cast<int64_t>(r), static_cast<int32_t>(lane), episode, step, 7},
+                        flags, static_cast<float>(rng.below(9)) - 4.0f,
+                        static_cast<int64_t>(rng.below(18))};
+      }
+    }
+  }
+
+  const Row& at(size_t lane, int64_t row) const { return rows_[lane][static_cast<size_t>(row)]; }
+
+  void append(TransitionReplay& replay, size_t row) const {
+    std::vector<uint8_t> frames(lanes_ * kTagBytes);
+    std::vector<int64_t> actions(lanes_);
+    std::vector<float> rewards(lanes_);
+    std::vector<uint8_t> flags(lanes_);
+    for (size_t lane = 0; lane < lanes_; ++lane) {
+      const Row& r = rows_[lane][row];
+      std::memcpy(frames.data() + lane * kTagBytes, &r.tag, kTagBytes);
+      actions[lane] = r.action;
+      rewards[lane] = r.reward;
+      flags[lane] = r.flags;
+    }
+    replay.append(frames, actions, rewards, flags);
+  }
+
+ private:
+  size_t lanes_;
+  std::vector<std::vector<Row>> rows_;
+};
+
+/// Whether nothing may be bootstrapped from `row`.
+bool is_terminal(const Row& row, const TransitionReplayOptions& o) {
+  return (row.flags & kTerminated) || (o.zero_discount_on_life_loss && (row.flags & kLifeLost));
+}
+
+bool stops(const Row& row, const TransitionReplayOptions& o) {
+  return is_terminal(row, o) || (row.flags & kTruncated);
+}
+
+/// Recomputes item `i` from the script; returns what differs, or nothing.
+std::string difference(const Script& script, const TransitionReplayOptions& o, const ReplayBatch& batch,
+                       size_t i) {
+  const auto lane = static_cast<size_t>(batch.ids[i]) % o.lanes;
+  const int64_t row = batch.ids[i] / static_cast<int64_t>(o.lanes);
+  if (script.at(lane, row).flags & (kTerminated | kTruncated)) {
+    return str_cat("row ", row, " ended an episode and is no start");
+  }
+  double reward = 0.0;
+  double discount = 1.0;
+  int64_t m = 0;
+  while (m < static_cast<int64_t>(o.n_step) && (m == 0 || !stops(script.at(lane, row + m), o))) {
+    const Row& next = script.at(lane, row + ++m);
+    if (next.flags & kFirst) {
+      return str_cat("the window of row ", row, " enters the next episode");
+    }
+    const auto clip = static_cast<float>(o.reward_clip);
+    reward += discount * (clip > 0.0f ? std::clamp(next.reward, -clip, clip) : next.reward);
+    discount *= o.gamma;
+  }
+  discount = is_terminal(script.at(lane, row + m), o) ? 0.0 : discount;
+  if (batch.actions[i] != script.at(lane, row).action || batch.steps[i] != m ||
+      batch.rewards[i] != static_cast<float>(reward) ||
+      batch.discounts[i] != static_cast<float>(discount)) {
+    return str_cat("row ", row, ": action, steps, reward or discount differ");
+  }
+  const uint8_t* frame = batch.frames.data() + i * (o.stack + o.n_step) * kTagBytes;
+  for (int64_t k = 1 - static_cast<int64_t>(o.stack); k <= static_cast<int64_t>(o.n_step); ++k) {
+    const bool inside = k <= m && script.at(lane, row).tag.step + k >= 0;
+    const Tag expected = inside ? script.at(lane, row + k).tag : Tag{};
+    if (std::memcmp(frame, &expected, kTagBytes) != 0) {
+      return str_cat("row ", row, ": frame ", k, " is wrong");
+    }
+    frame += kTagBytes;
+  }
+  return "";
+}
+
+TEST(TransitionReplay, EveryItemEqualsABruteForceReading) {
+  for (const size_t lanes : {1U, 3U}) {
+    for (const size_t stack : {1U, 2U, 4U}) {
+      for (const size_t n_step : {1U, 3U, 5U}) {
+        for (const bool life : {false, true}) {
+          TransitionReplayOptions o = replay_options(lanes, stack + n_step + 14, stack, n_step);
+          o.zero_discount_on_life_loss = life;
+          o.reward_clip = life ? 1.0 : 0.0;
+          o.prioritized = lanes > 1;
+          o.uniform_mix = 0.2;
+          TransitionReplay replay(o);
+          const Script script(lanes, 600, 100 * stack + n_step);
+          for (size_t row = 0; row < 600; ++row) {
+            script.append(replay, row);
+            if (replay.num_starts() == 0) {
+              continue;
+            }
+            ReplayBatch batch(o, 8);
+            replay.sample(0.4, batch.view());
+            for (size_t i = 0; i < 8; ++i) {
+              ASSERT_EQ(difference(script, o, batch, i), "");
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// No sample mixes episodes or crosses the write head while another thread appends.
+TEST(TransitionReplay, MillionDrawsBesideAWriter) {
+  constexpr size_t kRows = 30'000;
+  constexpr size_t kSize = 64;
+  TransitionReplayOptions o = replay_options(2, 40, 4, 3);
+  o.prioritized = true;
+  o.uniform_mix = 1e-3;
+  TransitionReplay replay(o);
+  const Script script(2, kRows, 7);
+  for (size_t row = 0; row < 40; ++row) {
+    script.append(replay, row);
+  }
+  std::atomic<size_t> draws{0};
+  std::thread writer([&] {
+    for (size_t row = 40; row < kRows; ++row) {
+      // Spread over the draws, so that both go on until the end.
+      while (draws.load(std::memory_order_relaxed) < row * (1'000'000 / kRows)) {
+        std::this_thread::yield();
+      }
+      script.append(replay, row);
+    }
+  });
+  ReplayBatch batch(o, kSize);
+  std::string wrong;
+  while (wrong.empty() && draws < 1'000'000) {
+    const int64_t before = replay.num_rows() / 2;
+    replay.sample(0.6, batch.view());
+    const int64_t after = replay.num_rows() / 2;
+    for (size_t i = 0; i < kSize && wrong.empty(); ++i) {
+      const int64_t row = batch.ids[i] / 2;
+      wrong = difference(script, o, batch, i);
+      if (row + batch.steps[i] >= after || row - 3 < before - 40) {
+        wrong = str_cat("row ", row, " crosses the write head ", before, " to ", after);
+      }
+    }
+    std::vector<float> priorities(kSize);
+    for (size_t i = 0; i < kSize; ++i) {
+      priorities[i] = static_cast<float>(batch.ids[i] % 5);
+    }
+    replay.update_priorities(batch.ids, priorities);
+    draws += kSize;
+  }
+  draws = std::numeric_limits<size_t>::max();  // lets the writer finish
+  writer.join();
+  EXPECT_EQ(wrong, "");
+  EXPECT_EQ(replay.num_rows(), static_cast<int64_t>(2 * kRows));
+}
+
+TEST(TransitionReplay, ProbabilitiesAndWeightsOfTheSpecification) {
+  TransitionReplayOptions o = replay_options(1, 64, 1, 1);
+  o.prioritized = true;
+  o.alpha = 0.6;
+  o.priority_epsilon = 1e-12;
+  for (const bool stratified : {true, false}) {
+    for (const double mix : {0.0, 0.25}) {
+      o.stratified = stratified;
+      o.uniform_mix = mix;
+      TransitionReplay replay(o);
+      fill_replay(replay, 4);
+      replay.update_priorities(std::vector<int64_t>{0, 1, 2, 3}, std::vector<float>{1, 2, 3, 4});
+      std::vector<double> p{0.1482295026, 0.2246739128, 0.2865546130, 0.3405419717};
+      for (double& x : p) {
+        x = (1.0 - mix) * x + mix / 4.0;
+      }
+      constexpr size_t kSize = 1000;
+      constexpr int kBatches = 1000;
+      ReplayBatch batch(o, kSize);
+      std::vector<double> counts(4, 0.0);
+      for (int k = 0; k < kBatches; ++k) {
+        replay.sample(0.4, batch.view());
+        for (size_t i = 0; i < kSize; ++i) {
+          const auto id = static_cast<size_t>(batch.ids[i]);
+          counts[id] += 1.0;
+          ASSERT_NEAR(batch.weights[i], std::pow(p[0] / p[id], 0.4), 1e-6);
+        }
+      }
+      double chi = 0.0;
+      for (size_t i = 0; i < 4; ++i) {
+        const double expected = p[i] * kSize * kBatches;
+        chi += (counts[i] - expected) * (counts[i] - expected) / expected;
+      }
+      EXPECT_LT(chi, 21.1);  // 3 degrees of freedom, p = 1e-4
+    }
+  }
+}
+
+TEST(TransitionReplay, StratifiedDrawsTakeOneFromEachSegment) {
+  TransitionReplayOptions o = replay_options(1, 200, 1, 1);
+  TransitionReplay replay(o);
+  fill_replay(replay, 128);
+  ReplayBatch batch(o, 128);
+  replay.sample(0.0, batch.view());
+  for (size_t i = 0; i < 128; ++i) {
+    EXPECT_EQ(batch.ids[i], static_cast<int64_t>(i));
+    EXPECT_EQ(batch.weights[i], 1.0f);
+  }
+}
+
+TEST(TransitionReplay, WeightsStayFiniteAtAnyExponentAndPriority) {
+  TransitionReplayOptions o = replay_options(1, 64, 1, 1);
+  o.prioritized = true;
+  o.alpha = 1.0;
+  o.priority_epsilon = 1e-300;
+  o.uniform_mix = 0.5;
+  TransitionReplay replay(o);
+  fill_replay(replay, 4);
+  replay.update_priorities(
+      std::vector<int64_t>{0, 1, 2, 3},
+      std::vector<float>{0.0f, std::numeric_limits<float>::denorm_min(), 1.0f, 1e38f});
+  ReplayBatch batch(o, 64);
+  for (const double beta : {0.0, 0.4, 1.0, 30.0, 1e4, 1e300}) {
+    replay.sample(beta, batch.view());
+    EXPECT_EQ(*std::max_element(batch.weights.begin(), batch.weights.end()), 1.0f) << beta;
+    for (const float weight : batch.weights) {
+      EXPECT_TRUE(weight >= 0.0f && weight <= 1.0f) << beta << ": " << weight;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace atari_fast

@@ -1,0 +1,158 @@
+#include "replay/transition_replay.h"
+
+#include <limits>
+
+#include "bindings/array.h"
+#include "bindings/register.h"
+
+namespace atari_fast {
+namespace {
+
+// The frame's shape is Python's business; the core sees bytes.
+class PyTransitionReplay {
+ public:
+  PyTransitionReplay(const TransitionReplayOptions& options, py::ssize_t height, py::ssize_t width)
+      : replay_(options), height_(height), width_(width) {}
+
+  void append(const py::object& frames, const py::object& actions, const py::object& rewards,
+              const py::object& flags) {
+    const auto lanes = static_cast<py::ssize_t>(replay_.options().lanes);
+    const auto f = checked_span<uint8_t>(frames, "frames", {lanes, height_, width_});
+    const auto a = checked_span<int64_t>(actions, "actions", {lanes});
+    const auto r = checked_span<float>(rewards, "rewards", {lanes});
+    const auto g = checked_span<uint8_t>(flags, "flags", {lanes});
+    const py::gil_scoped_release release;
+    replay_.append(f, a, r, g);
+  }
+
+  void sample_into(double beta, const py::object& frames, const py::object& actions,
+                   const py::object& rewards, const py::object& discounts, const py::object& steps,
+                   const py::object& weights, const py::object& ids) {
+    const auto window = static_cast<py::ssize_t>(replay_.options().stack + replay_.options().n_step);
+    TransitionBatch batch;
+    batch.actions = checked_span<int64_t, true>(actions, "actions", {kAny});
+    const auto size = static_cast<py::ssize_t>(batch.actions.size());
+    batch.frames = checked_span<uint8_t, true>(frames, "frames", {size, window, height_, width_});
+    batch.rewards = checked_span<float, true>(rewards, "rewards", {size});
+    batch.discounts = checked_span<float, true>(discounts, "discounts", {size});
+    batch.steps = checked_span<int64_t, true>(steps, "steps", {size});
+    batch.weights = checked_span<float, true>(weights, "weights", {size});
+    batch.ids = checked_span<int64_t, true>(ids, "ids", {size});
+    const Extent f("frames", batch.frames), a("actions", batch.actions),
+        r("rewards", batch.rewards), d("discounts", batch.discounts), s("steps", batch.steps),
+        w("weights", batch.weights);
+    check_disjoint(a, {f});
+    check_disjoint(r, {f, a});
+    check_disjoint(d, {f, a, r});
+    check_disjoint(s, {f, a, r, d});
+    check_disjoint(w, {f, a, r, d, s});
+    check_disjoint({"ids", batch.ids}, {f, a, r, d, s, w});
+    const py::gil_scoped_release release;
+    replay_.sample(beta, batch);
+  }
+
+  size_t update_priorities(const py::object& ids, const py::object& priorities) {
+    const auto i = checked_span<int64_t>(ids, "ids", {kAny});
+    const auto p = checked_span<float>(priorities, "priorities", {static_cast<py::ssize_t>(i.size())});
+    const py::gil_scoped_release release;
+    return replay_.update_priorities(i, p);
+  }
+
+  size_t num_starts() const { return replay_.num_starts(); }
+  int64_t num_rows() const { return replay_.num_rows(); }
+
+ private:
+  TransitionReplay replay_;
+  py::ssize_t height_;
+  py::ssize_t width_;
+};
+
+// Negative numbers must not wrap around to huge sizes.
+size_t checked_size(int64_t value, const char* name) {
+  check_argument(value >= 1, name, ": expected an integer >= 1, got ", value);
+  return static_cast<size_t>(value);
+}
+
+std::unique_ptr<PyTransitionReplay> make_replay(
+    int64_t lanes, int64_t capacity, std::pair<int64_t, int64_t> frame_shape, int64_t stack,
+    int64_t n_step, double gamma, double reward_clip, bool zero_discount_on_life_loss,
+    bool prioritized, double alpha, double priority_epsilon, double uniform_mix, bool stratified,
+    uint64_t seed) {
+  TransitionReplayOptions o;
+  o.lanes = checked_size(lanes, "lanes");
+  o.capacity = checked_size(capacity, "capacity");
+  const size_t height = checked_size(frame_shape.first, "frame_shape[0]");
+  const size_t width = checked_size(frame_shape.second, "frame_shape[1]");
+  check_argument(height <= std::numeric_limits<uint32_t>::max() &&
+                     width <= std::numeric_limits<uint32_t>::max(),
+                 "frame_shape: expected sides below 2^32, got ", height, " x ", width);
+  o.frame_bytes = height * width;
+  o.stack = checked_size(stack, "stack");
+  o.n_step = checked_size(n_step, "n_step");
+  o.gamma = gamma;
+  o.reward_clip = reward_clip;
+  o.zero_discount_on_life_loss = zero_discount_on_life_loss;
+  o.prioritized = prioritized;
+  o.alpha = alpha;
+  o.priority_epsilon = priority_epsilon;
+  o.uniform_mix = uniform_mix;
+  o.stratified = stratified;
+  o.seed = seed;
+  return std::make_unique<PyTransitionReplay>(o, frame_shape.first, frame_shape.second);
+}
+
+}  // namespace
+
+void register_transition_replay(py::module_& module) {
+  py::class_<SumTree>(module, "SumTree", "Sum tree over non-negative float64 weights.")
+      .def(py::init([](int64_t size) { return SumTree(checked_size(size, "size")); }),
+           py::arg("size"))
+      .def("set",
+           [](SumTree& tree, const py::object& indices, const py::object& weights) {
+             const auto i = checked_span<int64_t>(indices, "indices", {kAny});
+             const auto w = checked_span<double>(weights, "weights",
+                                                 {static_cast<py::ssize_t>(i.size())});
+             tree.set(i, w);
+           },
+           py::arg("indices"), py::arg("weights"),
+           "Sets weights float64[n] of leaves int64[n]; of equal indices the last one wins.")
+      .def("get", [](const SumTree& tree, size_t index) { return tree.get(index); },
+           py::arg("index"), "Weight of a leaf.")
+      .def("find", &SumTree::find, py::arg("u"),
+           "The leaf in whose share of [0, total) u falls; never one of weight 0.")
+      .def_property_readonly("total", &SumTree::total, "Sum of all weights.");
+
+  py::class_<PyTransitionReplay>(module, "TransitionReplay",
+                                 "Replay of n-step transitions over stacks of frames.")
+      .def(py::init(&make_replay), py::kw_only(), py::arg("lanes"), py::arg("capacity"),
+           py::arg("frame_shape"), py::arg("stack"), py::arg("n_step"), py::arg("gamma"),
+           py::arg("reward_clip"), py::arg("zero_discount_on_life_loss"), py::arg("prioritized"),
+           py::arg("alpha"), py::arg("priority_epsilon"), py::arg("uniform_mix"),
+           py::arg("stratified"), py::arg("seed"))
+      .def("append", &PyTransitionReplay::append, py::arg("frames"), py::arg("actions"),
+           py::arg("rewards"), py::arg("flags"),
+           "Appends one row to every lane: uint8[E, H, W], int64[E], float32[E], uint8[E].")
+      .def("sample_into", &PyTransitionReplay::sample_into, py::arg("beta"), py::arg("frames"),
+           py::arg("actions"), py::arg("rewards"), py::arg("discounts"), py::arg("steps"),
+           py::arg("weights"), py::arg("ids"),
+           "Draws B transitions into the given arrays: uint8[B, stack + n, H, W], int64[B], "
+           "float32[B], float32[B], int64[B], float32[B], int64[B].")
+      .def("update_priorities", &PyTransitionReplay::update_priorities, py::arg("ids"),
+           py::arg("priorities"),
+           "Sets priorities float32[n] of ids int64[n]; returns how many ids were stale.")
+      .def_property_readonly("num_starts", &PyTransitionReplay::num_starts,
+                             "Transitions that can be drawn.")
+      .def_property_readonly("num_rows", &PyTransitionReplay::num_rows,
+                             "Rows appended so far over all lanes.");
+  module.def(
+      "transition_replay_bytes",
+      [](int64_t capacity, int64_t frame_bytes) {
+        TransitionReplayOptions o;
+        o.capacity = checked_size(capacity, "capacity");
+        o.frame_bytes = checked_size(frame_bytes, "frame_bytes");
+        return TransitionReplay::memory_bytes(o);
+      },
+      py::arg("capacity"), py::arg("frame_bytes"), "Bytes of memory that such a replay takes.");
+}
+
+}  // namespace atari_fast

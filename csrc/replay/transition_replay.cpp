@@ -1,0 +1,279 @@
+#include "replay/transition_replay.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/error.h"
+
+namespace atari_fast {
+namespace {
+
+// Keeps every product of sizes far from wrapping around.
+void check_sizes(const TransitionReplayOptions& o) {
+  constexpr size_t kMaxBytes = size_t{1} << 48;
+  check_argument(o.frame_bytes >= 1 && o.frame_bytes <= kMaxBytes,
+                 "frame_bytes: expected a number from 1 to ", kMaxBytes, ", got ", o.frame_bytes);
+  check_argument(o.capacity >= 1 && o.capacity <= kMaxBytes / o.frame_bytes,
+                 "capacity: expected a number from 1 to ", kMaxBytes / o.frame_bytes,
+                 " for frames of ", o.frame_bytes, " bytes, got ", o.capacity);
+}
+
+const TransitionReplayOptions& checked(const TransitionReplayOptions& o) {
+  check_argument(o.lanes >= 1, "lanes: expected at least 1, got ", o.lanes);
+  check_argument(o.stack >= 1, "stack: expected at least 1, got ", o.stack);
+  check_argument(o.n_step >= 1, "n_step: expected at least 1, got ", o.n_step);
+  check_sizes(o);
+  check_argument(o.capacity / o.lanes > o.stack + o.n_step, "capacity: expected more than ",
+                 o.stack + o.n_step, " rows (stack + n_step) for each of the ", o.lanes,
+                 " lanes, got ", o.capacity, " in all");
+  check_argument(o.gamma >= 0.0 && o.gamma <= 1.0, "gamma: expected a number in [0, 1], got ",
+                 o.gamma);
+  check_argument(std::isfinite(o.reward_clip) && o.reward_clip >= 0.0,
+                 "reward_clip: expected a finite number >= 0, got ", o.reward_clip);
+  check_argument(o.alpha >= 0.0 && o.alpha <= 1.0, "alpha: expected a number in [0, 1], got ", o.alpha);
+  check_argument(std::isfinite(o.priority_epsilon) && o.priority_epsilon > 0.0,
+                 "priority_epsilon: expected a finite number > 0, got ", o.priority_epsilon);
+  check_argument(o.uniform_mix >= 0.0 && o.uniform_mix <= 1.0,
+                 "uniform_mix: expected a number in [0, 1], got ", o.uniform_mix);
+  return o;
+}
+
+}  // namespace
+
+TransitionReplay::TransitionReplay(const TransitionReplayOptions& options)
+    : options_(checked(options)),
+      rows_(options.capacity / options.lanes),
+      frames_(options.lanes, rows_, options.frame_bytes),
+      actions_(options.lanes * rows_),
+      rewards_(options.lanes * rows_),
+      flags_(options.lanes * rows_),
+      tree_(options.lanes * rows_),
+      max_weight_(weight_of(1.0)),
+      rng_(options.seed) {}
+
+size_t TransitionReplay::memory_bytes(const TransitionReplayOptions& o) {
+  check_sizes(o);
+  const size_t row = o.frame_bytes + sizeof(uint8_t) + sizeof(float) + sizeof(uint8_t);
+  return o.capacity * row + 2 * std::bit_ceil(o.capacity) * sizeof(double);
+}
+
+size_t TransitionReplay::slot(size_t lane, int64_t row) const {
+  return lane * rows_ + static_cast<size_t>(row) % rows_;
+}
+
+double TransitionReplay::weight_of(double priority) const {
+  // Positive even where the power underflows: a start never loses its place in the draw.
+  return std::max(std::pow(priority + options_.priority_epsilon, options_.alpha),
+                  std::numeric_limits<double>::min());
+}
+
+Outcome TransitionReplay::outcome_at(size_t lane, int64_t row) const {
+  const uint8_t flags = flags_at(lane, row);
+  if ((flags & kTerminated) || (options_.zero_discount_on_life_loss && (flags & kLifeLost))) {
+    return Outcome::kTerminate;
+  }
+  return (flags & kTruncated) ? Outcome::kTruncate : Outcome::kContinue;
+}
+
+void TransitionReplay::set_start(size_t slot, double weight) {
+  num_starts_ -= tree_.get(slot) > 0.0 ? 1 : 0;
+  num_starts_ += weight > 0.0 ? 1 : 0;
+  tree_.set(slot, weight);
+}
+
+void TransitionReplay::append(std::span<const uint8_t> frames, std::span<const int64_t> actions,
+                              std::span<const float> rewards, std::span<const uint8_t> flags) {
+  const size_t lanes = options_.lanes;
+  check_argument(frames.size() == lanes * options_.frame_bytes, "frames: expected ",
+                 lanes * options_.frame_bytes, " bytes, got ", frames.size());
+  check_argument(actions.size() == lanes && rewards.size() == lanes && flags.size() == lanes,
+                 "actions, rewards and flags: expected ", lanes, " of each, got ", actions.size(),
+                 ", ", rewards.size(), " and ", flags.size());
+  for (size_t lane = 0; lane < lanes; ++lane) {
+    check_argument(actions[lane] >= 0 && actions[lane] <= 255, "actions[", lane,
+                   "]: expected 0 <= action <= 255, got ", actions[lane]);
+    check_argument(std::isfinite(rewards[lane]), "rewards[", lane,
+                   "]: expected a finite reward, got ", rewards[lane]);
+  }
+  const std::lock_guard lock(mutex_);
+  for (size_t lane = 0; lane < lanes; ++lane) {
+    expire(lane, head_);
+    const size_t at = slot(lane, head_);
+    frames_.put(lane, static_cast<size_t>(head_) % rows_,
+                frames.data() + lane * options_.frame_bytes);
+    actions_[at] = static_cast<uint8_t>(actions[lane]);
+    rewards_[at] = rewards[lane];
+    flags_[at] = flags[lane];
+    close_windows(lane, head_);
+  }
+  ++head_;
+}
+
+// Row `row` is about to overwrite row `row - rows_`: the start whose stack reaches back to it is no start any more.
+void TransitionReplay::expire(size_t lane, int64_t row) {
+  const int64_t start = row - static_cast<int64_t>(rows_) + static_cast<int64_t>(options_.stack) - 1;
+  if (start >= 0) {
+    set_start(slot(lane, start), 0.0);
+  }
+}
+
+// Row `row` has arrived: makes starts of the rows before it whose window it closes.
+void TransitionReplay::close_windows(size_t lane, int64_t row) {
+  const bool stop = outcome_at(lane, row) != Outcome::kContinue;
+  const double weight = options_.prioritized ? max_weight_ : 1.0;
+  for (size_t k = 1; k <= options_.n_step; ++k) {
+    const int64_t start = row - static_cast<int64_t>(k);
+    if (start < 0 || (flags_at(lane, start + 1) & kFirst)) {
+      return;  // start + 1 begins an episode: nothing before it reaches `row`
+    }
+    const uint8_t flags = flags_at(lane, start);
+    if (flags & (kTerminated | kTruncated)) {
+      return;
+    }
+    if (stop || k == options_.n_step) {
+      set_start(slot(lane, start), weight);
+    }
+    if (outcome_at(lane, start) != Outcome::kContinue) {
+      return;  // windows of earlier starts closed at this life loss
+    }
+  }
+}
+
+int64_t TransitionReplay::row_at(size_t slot) const {
+  const int64_t rows = static_cast<int64_t>(rows_);
+  const int64_t position = static_cast<int64_t>(slot % rows_);
+  const int64_t newest = head_ - 1;
+  return newest - (newest - position) % rows;
+}
+
+// The probability of a draw times the total weight, which unlike the probability cannot underflow to 0.
+double TransitionReplay::density(size_t slot) const {
+  const double mix = options_.uniform_mix;
+  return (1.0 - mix) * tree_.get(slot) + mix * (tree_.total() / static_cast<double>(num_starts_));
+}
+
+size_t TransitionReplay::draw(double lower, double upper) {
+  if (options_.uniform_mix > 0.0 && rng_.uniform() < options_.uniform_mix) {
+    // A uniform start: positions that are none are drawn again, which leaves the others equally likely.
+    for (;;) {
+      const size_t candidate = rng_.below(tree_.size());
+      if (tree_.get(candidate) > 0.0) {
+        return candidate;
+      }
+    }
+  }
+  return tree_.find((lower + rng_.uniform() * (upper - lower)) * tree_.total());
+}
+
+void TransitionReplay::sample(double beta, const TransitionBatch& batch) {
+  const size_t size = batch.actions.size();
+  const size_t window = (options_.stack + options_.n_step) * options_.frame_bytes;
+  check_argument(size >= 1, "batch: expected at least 1 transition, got 0");
+  check_argument(batch.frames.size() == size * window && batch.rewards.size() == size &&
+                     batch.discounts.size() == size && batch.steps.size() == size &&
+                     batch.weights.size() == size && batch.ids.size() == size,
+                 "batch: expected arrays for ", size, " transitions of ", window, " frame bytes");
+  check_argument(std::isfinite(beta) && beta >= 0.0, "beta: expected a finite number >= 0, got ",
+                 beta);
+  const std::lock_guard lock(mutex_);
+  check_argument(num_starts_ > 0, "sample: no transition is complete yet; append more rows first");
+  double rarest = std::numeric_limits<double>::max();
+  std::vector<double> densities(size);
+  for (size_t i = 0; i < size; ++i) {
+    const double lower = options_.stratified ? static_cast<double>(i) / static_cast<double>(size) : 0.0;
+    const double upper =
+        options_.stratified ? static_cast<double>(i + 1) / static_cast<double>(size) : 1.0;
+    const size_t at = draw(lower, upper);
+    write_item(at, i, batch);
+    densities[i] = density(at);
+    rarest = std::min(rarest, densities[i]);
+  }
+  // (N P(i))^-beta over the largest of the batch, as a ratio that no beta can overflow.
+  for (size_t i = 0; i < size; ++i) {
+    batch.weights[i] = static_cast<float>(std::pow(rarest / densities[i], beta));
+  }
+}
+
+void TransitionReplay::write_item(size_t slot_index, size_t item, const TransitionBatch& batch) {
+  const size_t lane = slot_index / rows_;
+  const int64_t row = row_at(slot_index);
+  const size_t n = options_.n_step;
+  const float bound = options_.reward_clip > 0.0 ? static_cast<float>(options_.reward_clip)
+                                                 : std::numeric_limits<float>::max();
+  NStepReturn result;
+  for (int64_t next = row + 1; !result.closed; ++next) {
+    const float reward = std::clamp(rewards_[slot(lane, next)], -bound, bound);
+    result.add(reward, outcome_at(lane, next), n, options_.gamma);
+  }
+  batch.actions[item] = actions_[slot_index];
+  batch.rewards[item] = static_cast<float>(result.reward);
+  batch.discounts[item] = static_cast<float>(result.discount);
+  batch.steps[item] = static_cast<int64_t>(result.steps);
+  batch.ids[item] = row * static_cast<int64_t>(options_.lanes) + static_cast<int64_t>(lane);
+  write_frames(lane, row, result.steps,
+               batch.frames.data() + item * (options_.stack + n) * options_.frame_bytes);
+}
+
+void TransitionReplay::write_frames(size_t lane, int64_t row, size_t steps, uint8_t* out) const {
+  const size_t bytes = options_.frame_bytes;
+  // The oldest frame of the stack that belongs to the episode.
+  int64_t oldest = row;
+  const int64_t limit = std::max<int64_t>(0, row - static_cast<int64_t>(options_.stack) + 1);
+  while (oldest > limit && !(flags_at(lane, oldest) & kFirst)) {
+    --oldest;
+  }
+  const int64_t begin = row - static_cast<int64_t>(options_.stack) + 1;
+  const int64_t end = row + static_cast<int64_t>(options_.n_step);
+  for (int64_t r = begin; r <= end; ++r, out += bytes) {
+    if (r < oldest || r > row + static_cast<int64_t>(steps)) {
+      std::memset(out, 0, bytes);
+    } else {
+      frames_.copy(lane, static_cast<size_t>(r) % rows_, out);
+    }
+  }
+}
+
+size_t TransitionReplay::update_priorities(std::span<const int64_t> ids,
+                                           std::span<const float> priorities) {
+  check_argument(options_.prioritized,
+                 "update_priorities: this replay is uniform; build it with prioritized=True");
+  check_argument(ids.size() == priorities.size(), "priorities: expected one for each of the ",
+                 ids.size(), " ids, got ", priorities.size());
+  const std::lock_guard lock(mutex_);
+  const int64_t lanes = static_cast<int64_t>(options_.lanes);
+  for (size_t i = 0; i < ids.size(); ++i) {
+    check_argument(std::isfinite(priorities[i]) && priorities[i] >= 0.0f, "priorities[", i,
+                   "]: expected a finite priority >= 0, got ", priorities[i]);
+    check_argument(ids[i] >= 0 && ids[i] < head_ * lanes, "ids[", i,
+                   "]: expected an id that sample() gave, got ", ids[i]);
+  }
+  size_t dropped = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const size_t lane = static_cast<size_t>(ids[i] % lanes);
+    const int64_t row = ids[i] / lanes;
+    const size_t at = slot(lane, row);
+    if (row_at(at) != row || tree_.get(at) <= 0.0) {
+      ++dropped;
+      continue;
+    }
+    const double weight = weight_of(static_cast<double>(priorities[i]));
+    tree_.set(at, weight);
+    max_weight_ = std::max(max_weight_, weight);
+  }
+  return dropped;
+}
+
+size_t TransitionReplay::num_starts() const {
+  const std::lock_guard lock(mutex_);
+  return num_starts_;
+}
+
+int64_t TransitionReplay::num_rows() const {
+  const std::lock_guard lock(mutex_);
+  return head_ * static_cast<int64_t>(options_.lanes);
+}
+
+}  // namespace atari_fast

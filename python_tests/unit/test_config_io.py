@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import typing
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atari_fast.config import Config, EnvConfig, OptimConfig, ReplayConfig
+from atari_fast.config_io import (
+    RANGES,
+    from_json,
+    from_record,
+    to_json,
+    to_record,
+    validate,
+)
+from atari_fast.errors import ConfigError
+from atari_fast.presets import PRESETS
+
+
+def leaves(cls=Config, prefix=""):
+    for name, hint in typing.get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint):
+            yield from leaves(hint, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", hint
+
+
+def changed(path, value, config=None):
+    config = config or Config()
+    head, _, rest = path.partition(".")
+    if rest:
+        value = changed(rest, value, getattr(config, head))
+    return replace(config, **{head: value})
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_valid_and_survive_json(name):
+    config = PRESETS[name]()
+    validate(config)
+    assert from_json(to_json(config)) == config
+    assert from_record(json.loads(json.dumps(to_record(config)))) == config
+
+
+def test_every_number_has_a_range():
+    numbers = {path for path, hint in leaves() if hint in (int, float) or "int" in str(hint)}
+    assert numbers == set(RANGES)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("seed", -1, "seed: expected a number of at least 0, got -1"),
+        ("seed", 2**63, "seed: expected a number from 0 to 9223372036854775807"),
+        ("total_frames", 0, "total_frames: expected a number of at least 4, got 0"),
+        ("device", "gpu", "device: expected auto, cpu, mps, cuda or cuda:<number>, got 'gpu'"),
+        ("game", " ", "game: expected the name of a game"),
+        ("precision", "fp8", "precision: expected one of auto, fp32, bf16, got 'fp8'"),
+        ("env.lanes", 0, "env.lanes: expected a number from 1 to 65536, got 0"),
+        ("env.lanes", True, "env.lanes: expected a whole number, got True"),
+        ("env.worker_timeout", 0, "env.worker_timeout: expected a number above 0, got 0"),
+        ("env.worker_timeout", math.inf, "env.worker_timeout: expected a finite number, got inf"),
+        ("env", None, "env: expected EnvConfig, got None"),
+        ("net.channels", (32, 0, 64), "net.channels: expected a number from 1 to 65536, got 0"),
+        ("net.channels", (32, 64), "net.channels: expected 3 values (int, int, int), got (32, 64)"),
+        ("net.channels", [1, 2, 3], "net.channels: expected 3 values"),
+        ("agent.double", 1, "agent.double: expected true or false, got 1"),
+        ("agent.discount", 1.01, "agent.discount: expected a number from 0 to 1, got 1.01"),
+        ("agent.discount", math.nan, "agent.discount: expected a finite number, got nan"),
+        ("agent.discount", "0.9", "agent.discount: expected a number, got '0.9'"),
+        ("agent.epsilon_end", -0.1, "agent.epsilon_end: expected a number from 0 to 1, got -0.1"),
+        ("agent.target_period", 40_001, "agent.target_period: expected a multiple of 4 of at "),
+        ("replay.capacity", 0, "replay.capacity: expected a number of at least 1, got 0"),
+        ("replay.capacity", 2**63, "replay.capacity: expected a number from 1 to 9223372036854775"),
+        ("replay.min_frames", 4_000_004, "replay.min_frames: expected 64 (a transition in each"),
+        ("replay.min_frames", 60, "replay.min_frames: expected 64 (a transition in each"),
+        ("optim.lr", 0.0, "optim.lr: expected a number above 0, got 0"),
+        ("optim.lr", 1.7e308, "optim.lr: expected a number above 0, got 1.7e+308"),
+        ("optim.batch_size", 2**63, "optim.batch_size: expected a number from 1 to 922337203685"),
+        ("optim.batch_size", 1_000_001, "optim.batch_size: expected at most replay.capacity = 10"),
+        ("optim.update_period", 6, "optim.update_period: expected a multiple of 4 of at least 4"),
+        ("agent.target_period", 12, "agent.target_period: expected at least optim.update_period"),
+        ("agent.n_step", 65_537, "agent.n_step: expected a number from 1 to 65536"),
+        ("env.workers", 9, "env.workers: expected at most one for each of env.lanes = 8, got 9"),
+        ("run.eval_period", -4, "run.eval_period: expected a multiple of 4 of at least 0, got -4"),
+    ],
+)
+def test_validate_names_the_field(path, value, message):
+    with pytest.raises(ConfigError) as caught:
+        validate(changed(path, value))
+    assert str(caught.value).startswith(f"config: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_validate_lists_all_problems_at_once():
+    config = Config(
+        env=EnvConfig(lanes=-1), optim=OptimConfig(lr=-1.0), replay=ReplayConfig(capacity=0)
+    )
+    with pytest.raises(ConfigError, match=r"^config: 3 problems: env\.lanes.*capacity.*optim\.lr"):
+        validate(config)
+
+
+def test_validate_n_step_must_fit_into_a_lanes_share():
+    config = Config(replay=ReplayConfig(capacity=64, min_frames=64))
+    validate(changed("agent.n_step", 1, config))
+    message = r"replay\.capacity: expected at least env\.lanes \* .* = 72, got 64"
+    with pytest.raises(ConfigError, match=message):
+        validate(changed("agent.n_step", 5, config))
+
+
+values = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(0, 100_000).map(lambda n: 4 * n),
+    st.sampled_from([2**31, 2**63 - 1, 2**63, 2**64, -(2**63), 0, 1]),
+    st.floats(),
+    st.floats(0, 1),
+    st.text(max_size=5),
+    st.lists(st.integers(), max_size=4).map(tuple),
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.dictionaries(st.sampled_from([path for path, _ in leaves()]), values, max_size=3))
+def test_validate_any_config_passes_or_raises_config_error_only(changes):
+    config = Config()
+    for path, value in changes.items():
+        config = changed(path, value, config)
+    try:
+        validate(config)
+    except ConfigError:
+        return
+    assert from_json(to_json(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ([], "config.json: expected an object with `schema` and `config`"),
+        ({"schema": 9}, "config.json: has schema 9, this version reads schema 1"),
+        ({"schema": 1}, "config.json: config: expected an object, got None"),
+        ({"schema": 1, "config": {"sed": 3}}, "config.json: sed: unknown key, nearest is seed"),
+        (
+            {"schema": 1, "config": {"optim": {"zzz": 3}}},
+            "config.json: optim.zzz: unknown key, known are name, lr",
+        ),
+        ({"schema": 1, "config": {"seed": 1.0}}, "config.json: seed: expected a whole number"),
+        (
+            {"schema": 1, "config": {"net": {"channels": [1]}}},
+            "config.json: net.channels: expected",
+        ),
+    ],
+)
+def test_from_json_names_what_is_wrong(record, message):
+    with pytest.raises(ConfigError) as caught:
+        from_json(json.dumps(record))
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "nul", None])
+def test_from_json_of_no_json_is_one_sentence(text):
+    with pytest.raises(ConfigError, match="not JSON"):
+        from_json(text)
+
+
+def test_from_json_reports_every_problem():
+    record = {"schema": 1, "config": {"optim": {"lrr": 3}, "env": 3, "net": {"hidden": "x"}}}
+    with pytest.raises(ConfigError, match=r"optim\.lr.*env: expected an object.*net\.hidden"):
+        from_json(json.dumps(record))
+
+
+def test_from_record_fills_missing_fields_with_defaults():
+    assert from_record({"schema": 1, "config": {"seed": 5}}) == Config(seed=5)

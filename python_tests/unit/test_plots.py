@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+
+import pytest
+
+from atari_fast.errors import CheckpointError
+from atari_fast.infra.logging import RunLogger
+from atari_fast.infra.plots import load_curve, plot_curves
+
+
+def make_run(path, scores):
+    with RunLogger(path, tensorboard=False) as logger:
+        logger.scalars(0, {"loss/td": 1.0})
+        for index, score in enumerate(scores, 1):
+            frames, seconds = index * 100_000, index * 60.0
+            logger.scalars(frames, {"seconds": seconds, "train/return_mean_100": score})
+            evaluation = {"mean": score, "median": score, "min": score - 2, "max": score + 1}
+            named = {f"eval/{name}": value for name, value in evaluation.items()}
+            logger.scalars(frames, {"seconds": seconds, **named})
+    return path
+
+
+def test_plot_curves_writes_png_and_csv(tmp_path):
+    import cv2
+
+    runs = [make_run(tmp_path / "pong s1", [-20.5, 3.0, 19.0]), make_run(tmp_path / "b", [-21.0])]
+    out = plot_curves(runs, tmp_path / "plots" / "curves.png")
+    picture = cv2.imread(str(out))
+    assert picture.shape[0] > 400
+    assert picture.shape[1] > 1000
+    assert picture.min() < 100 < picture.max()
+    with out.with_suffix(".csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    assert rows[2] == {
+        "run": "pong s1",
+        "frames": "200000",
+        "minutes": "2.0",
+        "train/return_mean_100": "3.0",
+        "eval/mean": "",
+        "eval/median": "",
+        "eval/min": "",
+        "eval/max": "",
+    }
+    assert (rows[5]["eval/mean"], rows[5]["eval/max"]) == ("19.0", "20.0")
+    assert sorted(path.name for path in out.parent.iterdir()) == ["curves.csv", "curves.png"]
+
+
+def test_curve_points_by_frames_and_minutes(tmp_path):
+    curve = load_curve(make_run(tmp_path / "run", [1.0, float("nan"), 3.0]))
+    assert curve.points("frames", "eval/mean") == ([0.1, 0.3], [1.0, 3.0])
+    assert curve.points("minutes", "train/return_mean_100") == ([1.0, 3.0], [1.0, 3.0])
+
+
+def test_plot_of_nothing_is_one_sentence(tmp_path):
+    with pytest.raises(CheckpointError, match="no game has ended yet"):
+        plot_curves([make_run(tmp_path / "run", [])], tmp_path / "x.png")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        plot_curves([tmp_path / "missing"], tmp_path / "x.png")
+    with pytest.raises(CheckpointError, match="at least one run"):
+        plot_curves([], tmp_path / "x.png")
+    run = make_run(tmp_path / "good", [1.0])
+    with pytest.raises(CheckpointError, match="cannot write"):
+        plot_curves([run], run / "metrics.jsonl" / "x.png")
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_infra_imports_nothing_heavy():
+    code = (
+        "import sys, atari_fast.infra.plots, atari_fast.infra.video, atari_fast.infra.weights, "
+        "atari_fast.infra.checkpoint, atari_fast.infra.logging, atari_fast.infra.progress, "
+        "atari_fast.infra.cli, atari_fast.infra.memory; "
+        "heavy = {'torch', 'cv2', 'matplotlib', 'tensorboard', 'rich', 'tyro', 'safetensors'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"

@@ -1,0 +1,404 @@
+"""The replay beside a numpy twin that keeps full copies and predicts every draw bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from numpy.typing import NDArray
+
+from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.replay.transition import TransitionReplay
+from atari_fast.types import Flag, StepBatch
+
+FRAME = (2, 3)
+END = Flag.TERMINATED | Flag.TRUNCATED
+BITS = (1 << 64) - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """One configuration of the replay."""
+
+    lanes: int = 2
+    spare_rows: int = 9
+    """Rows of a lane beyond the stack + n_step that are the least."""
+    odd_capacity: int = 0
+    """Capacity that divides into no row of all lanes."""
+    stack: int = 3
+    n_step: int = 3
+    gamma: float = 0.9
+    clip: float = 0.0
+    zero_discount: bool = False
+    prioritized: bool = True
+    alpha: float = 0.6
+    epsilon: float = 1e-6
+    mix: float = 0.0
+    stratified: bool = True
+    seed: int = 1
+
+    @property
+    def rows(self) -> int:
+        return self.stack + self.n_step + self.spare_rows
+
+    def build(self) -> TransitionReplay:
+        return TransitionReplay(
+            EnvConfig(
+                lanes=self.lanes, life_loss="zero_discount" if self.zero_discount else "none"
+            ),
+            NetConfig(stack=self.stack),
+            AgentConfig(n_step=self.n_step, discount=self.gamma, reward_clip=self.clip),
+            ReplayConfig(
+                capacity=self.lanes * self.rows + min(self.odd_capacity, self.lanes - 1),
+                prioritized=self.prioritized,
+                alpha=self.alpha,
+                priority_epsilon=self.epsilon,
+                uniform_mix=self.mix,
+                stratified=self.stratified,
+            ),
+            FRAME,
+            self.seed,
+        )
+
+
+class SplitMix:
+    """The counter-based generator of csrc/base/rng.h in Python integers."""
+
+    def __init__(self, seed: int) -> None:
+        self.key = self.mix(seed)
+        self.counter = 0
+
+    @staticmethod
+    def mix(z: int) -> int:
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & BITS
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & BITS
+        return z ^ (z >> 31)
+
+    def uniform(self) -> float:
+        self.counter += 1
+        bits = self.mix((self.key + self.counter * 0x9E3779B97F4A7C15) & BITS)
+        return (bits >> 11) * 2.0**-53
+
+
+class Row(NamedTuple):
+    """A row, never overwritten."""
+
+    frame: NDArray[np.uint8]
+    action: int
+    reward: np.float32
+    flags: int
+
+
+class Streams:
+    """Lanes that play random episodes: FIRST after an end, and now and then without one."""
+
+    def __init__(self, lanes: int, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.first = [True] * lanes
+
+    def row(self, lane: int) -> Row:
+        rng = self.rng
+        flags = 0
+        if self.first[lane] or rng.random() < 0.03:
+            flags = int(Flag.FIRST)
+        elif rng.random() < 0.3:
+            flags = int(
+                rng.choice(
+                    [
+                        Flag.TERMINATED,
+                        Flag.TRUNCATED,
+                        Flag.LIFE_LOST,
+                        Flag.TERMINATED | Flag.LIFE_LOST,  # life mode episodic
+                    ]
+                )
+            )
+        self.first[lane] = bool(flags & END)
+        return Row(
+            rng.integers(1, 256, FRAME, dtype=np.uint8),  # no zero: padding is told apart
+            int(rng.integers(256)),
+            np.float32(rng.choice([-1, 0, 1, 7, rng.normal(), 1e3 * rng.normal()])),
+            flags,
+        )
+
+    def step(self) -> list[Row]:
+        return [self.row(lane) for lane in range(len(self.first))]
+
+
+class Twin:
+    """What csrc/replay/transition_replay.h promises, by brute force over all rows ever stored."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.s = settings
+        self.streams: list[list[Row]] = [[] for _ in range(settings.lanes)]
+        self.weights: dict[tuple[int, int], float] = {}  # of the valid starts, by (lane, row)
+        self.max_weight = self.weight_of(1.0)
+        self.rng = SplitMix(settings.seed)
+
+    @property
+    def head(self) -> int:
+        return len(self.streams[0])
+
+    def weight_of(self, priority: float) -> float:
+        weight = math.pow(priority + self.s.epsilon, self.s.alpha)
+        return max(weight, sys.float_info.min)
+
+    def terminal(self, row: Row) -> bool:
+        lost = self.s.zero_discount and row.flags & Flag.LIFE_LOST
+        return bool(row.flags & Flag.TERMINATED or lost)
+
+    def window(self, lane: int, start: int) -> int:
+        """Steps m of the window of `start`, or 0 where it is no complete one."""
+        stream = self.streams[lane]
+        if stream[start].flags & END:
+            return 0
+        for m in range(1, self.s.n_step + 1):
+            if start + m >= self.head or stream[start + m].flags & Flag.FIRST:
+                return 0
+            last = stream[start + m]
+            if m == self.s.n_step or self.terminal(last) or last.flags & Flag.TRUNCATED:
+                return m
+        raise AssertionError
+
+    def append(self, rows: list[Row]) -> None:
+        for stream, row in zip(self.streams, rows, strict=True):
+            stream.append(row)
+        fresh = self.max_weight if self.s.prioritized else 1.0
+        oldest = self.head - self.s.rows  # of the rows that the ring still holds
+        self.weights = {
+            (lane, start): self.weights.get((lane, start), fresh)
+            for lane in range(self.s.lanes)
+            for start in range(max(0, oldest + self.s.stack - 1), self.head)
+            if self.window(lane, start)
+        }
+
+    def levels(self) -> list[NDArray[np.float64]]:
+        """Sums of the tree, leaves first, added as pairs."""
+        size = self.s.lanes * self.s.rows
+        leaves = np.zeros(1 << (size - 1).bit_length())
+        for (lane, row), weight in self.weights.items():
+            leaves[lane * self.s.rows + row % self.s.rows] = weight
+        levels = [leaves]
+        while len(levels[-1]) > 1:
+            levels.append(levels[-1][0::2] + levels[-1][1::2])
+        return levels
+
+    def draw(self, levels: list[NDArray[np.float64]], lower: float, upper: float) -> int:
+        size = self.s.lanes * self.s.rows
+        if self.s.prioritized and self.s.mix > 0 and self.rng.uniform() < self.s.mix:
+            while True:
+                slot = int(self.rng.uniform() * size)
+                if levels[0][slot] > 0:
+                    return slot
+        u = (lower + self.rng.uniform() * (upper - lower)) * float(levels[-1][0])
+        node = 0
+        for level in reversed(levels[:-1]):
+            left, right = level[2 * node], level[2 * node + 1]
+            go_left = left > 0 and (u < left or right == 0)
+            u -= 0.0 if go_left else left
+            node = 2 * node + (0 if go_left else 1)
+        return node
+
+    def item(self, lane: int, start: int) -> tuple[NDArray[np.uint8], int, float, float, int]:
+        stream = self.streams[lane]
+        m = self.window(lane, start)
+        frames = np.zeros((self.s.stack + self.s.n_step, *FRAME), np.uint8)
+        row = start
+        while row > start - self.s.stack + 1 and row > 0 and not stream[row].flags & Flag.FIRST:
+            row -= 1
+        for r in range(row, start + m + 1):
+            frames[r - start + self.s.stack - 1] = stream[r].frame
+        total, discount = 0.0, 1.0
+        for k in range(1, m + 1):
+            reward = stream[start + k].reward
+            if self.s.clip > 0:
+                reward = np.clip(reward, np.float32(-self.s.clip), np.float32(self.s.clip))
+            total += discount * float(reward)
+            discount *= self.s.gamma
+        if self.terminal(stream[start + m]):
+            discount = 0.0
+        return frames, stream[start].action, total, discount, m
+
+    def sample(self, size: int, beta: float) -> dict[str, NDArray[np.generic]]:
+        starts = {lane * self.s.rows + row % self.s.rows: (lane, row) for lane, row in self.weights}
+        assert len(starts) == len(self.weights)
+        levels = self.levels()
+        mix = self.s.mix if self.s.prioritized else 0.0
+        uniform = mix * (float(levels[-1][0]) / len(starts))
+        items, ids, densities = [], [], []
+        for i in range(size):
+            segment = (i / size, (i + 1) / size) if self.s.stratified else (0.0, 1.0)
+            lane, row = starts[self.draw(levels, *segment)]
+            items.append(self.item(lane, row))
+            ids.append(row * self.s.lanes + lane)
+            densities.append((1.0 - mix) * self.weights[lane, row] + uniform)
+        rarest = min(densities)
+        frames, actions, rewards, discounts, steps = zip(*items, strict=True)
+        return {
+            "frames": np.stack(frames),
+            "actions": np.array(actions, np.int64),
+            "rewards": np.array(rewards, np.float32),
+            "discounts": np.array(discounts, np.float32),
+            "steps": np.array(steps, np.int64),
+            "weights": np.array([math.pow(rarest / d, beta) for d in densities], np.float32),
+            "ids": np.array(ids, np.int64),
+        }
+
+    def update(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
+        dropped = 0
+        for row_id, priority in zip(ids.tolist(), priorities.tolist(), strict=True):
+            key = (row_id % self.s.lanes, row_id // self.s.lanes)
+            if key in self.weights:
+                self.weights[key] = self.weight_of(priority)
+                self.max_weight = max(self.max_weight, self.weights[key])
+            else:
+                dropped += 1
+        return dropped
+
+
+class Pair:
+    """The replay and its twin, driven together; every answer must be equal bit for bit."""
+
+    def __init__(self, settings: Settings, stream_seed: int) -> None:
+        self.settings = settings
+        self.replay = settings.build()
+        self.twin = Twin(settings)
+        self.streams = Streams(settings.lanes, stream_seed)
+        self.ids = np.zeros(0, np.int64)
+
+    def append(self) -> None:
+        rows = self.streams.step()
+        step = StepBatch(
+            np.stack([row.frame for row in rows]),
+            np.array([row.reward for row in rows], np.float32),
+            np.array([row.flags for row in rows], np.uint8),
+        )
+        self.replay.append(step, np.array([row.action for row in rows], np.int64))
+        self.twin.append(rows)
+        assert len(self.replay) == len(self.twin.weights)
+
+    def sample(self, size: int, beta: float) -> None:
+        batch = self.replay.new_batch(size, pinned=False)
+        if not self.twin.weights:
+            with pytest.raises(ValueError, match="no transition"):
+                self.replay.sample_into(batch, beta)
+            return
+        batch.frames.fill_(0xEE)  # what is not written would show
+        self.replay.sample_into(batch, beta)
+        for name, expected in self.twin.sample(size, beta).items():
+            actual = getattr(batch, name).numpy()
+            assert actual.dtype == expected.dtype, name
+            np.testing.assert_array_equal(actual, expected, err_msg=name, strict=True)
+        assert float(batch.weights.max()) == 1.0
+        self.ids = np.concatenate([self.ids, batch.ids.numpy()])[-200:]
+
+    def update(self, picks: NDArray[np.int64], priorities: NDArray[np.float32]) -> None:
+        ids = self.ids[picks % len(self.ids)]
+        dropped = self.replay.update_priorities(torch.from_numpy(ids), torch.from_numpy(priorities))
+        assert dropped == self.twin.update(ids, priorities)
+
+    def refuse(self, position: int, bad: float) -> None:
+        priorities = torch.full((5,), 1e9)
+        priorities[position] = bad
+        ids = torch.from_numpy(self.ids[-1].repeat(5))
+        with pytest.raises(ValueError, match=rf"priorities\[{position}\]"):
+            self.replay.update_priorities(ids, priorities)
+        ids[position] = self.twin.head * self.settings.lanes
+        with pytest.raises(ValueError, match=rf"ids\[{position}\]"):
+            self.replay.update_priorities(ids, torch.full((5,), 1e9))
+
+
+BAD = (math.nan, math.inf, -math.inf, -1.0, -1e-45)
+ODD = np.array([0.0, 1e-45, 1e-38, 1e-6, 1.0, 1e10, 1e38, 3.4e38], np.float32)
+
+SETTINGS = st.builds(
+    Settings,
+    lanes=st.integers(1, 3),
+    spare_rows=st.integers(1, 12),
+    odd_capacity=st.integers(0, 2),
+    stack=st.integers(1, 4),
+    n_step=st.integers(1, 5),
+    gamma=st.sampled_from([0.0, 0.9, 0.997, 1.0]),
+    clip=st.sampled_from([0.0, 1.0, 0.1]),
+    zero_discount=st.booleans(),
+    prioritized=st.booleans(),
+    alpha=st.sampled_from([0.0, 0.6, 1.0]),
+    mix=st.sampled_from([0.0, 0.2, 1.0]),
+    stratified=st.booleans(),
+    seed=st.integers(0, 2**64 - 1),
+)
+
+
+class ReplayMachine(RuleBasedStateMachine):
+    @initialize(settings=SETTINGS, stream_seed=st.integers(0, 1000))
+    def build(self, settings: Settings, stream_seed: int) -> None:
+        self.pair = Pair(settings, stream_seed)
+
+    @rule(steps=st.integers(1, 12))
+    def append(self, steps: int) -> None:
+        for _ in range(steps):
+            self.pair.append()
+
+    @rule(size=st.integers(1, 9), beta=st.sampled_from([0.0, 0.4, 1.0, 700.0]))
+    def sample(self, size: int, beta: float) -> None:
+        self.pair.sample(size, beta)
+
+    def can_update(self) -> bool:
+        return self.pair.settings.prioritized and len(self.pair.ids) > 0
+
+    @precondition(can_update)
+    @rule(seed=st.integers(0, 1000), count=st.integers(0, 12), odd=st.booleans())
+    def update(self, seed: int, count: int, odd: bool) -> None:
+        rng = np.random.default_rng(seed)
+        values = rng.choice(ODD, count) if odd else rng.exponential(1.0, count).astype(np.float32)
+        self.pair.update(rng.integers(0, 200, count), values)
+
+    @precondition(can_update)
+    @rule(position=st.integers(0, 4), bad=st.sampled_from(BAD))
+    def refuse(self, position: int, bad: float) -> None:
+        self.pair.refuse(position, bad)
+
+
+TestReplayMachine = ReplayMachine.TestCase
+TestReplayMachine.settings = hypothesis_settings(
+    max_examples=80, stateful_step_count=40, deadline=None, derandomize=True, database=None
+)
+
+LONG_RUNS = (
+    Settings(mix=0.2, zero_discount=True, clip=1.0),
+    Settings(lanes=1, stack=4, n_step=5, spare_rows=40, stratified=False, gamma=0.997),
+    Settings(lanes=3, stack=4, n_step=1, spare_rows=1, odd_capacity=2, alpha=0.9, mix=1e-3),
+    Settings(lanes=2, stack=1, n_step=2, spare_rows=3, prioritized=False, zero_discount=True),
+)
+
+
+def run_long(settings: Settings, operations: int) -> None:
+    rng = np.random.default_rng(operations)
+    pair = Pair(settings, stream_seed=3)
+    for _ in range(operations):
+        kind = rng.choice(3, p=[0.6, 0.25, 0.15])
+        if kind == 0:
+            pair.append()
+        elif kind == 1:
+            pair.sample(int(rng.integers(1, 6)), float(rng.choice([0.0, 0.4, 1.0])))
+        elif settings.prioritized and len(pair.ids):
+            count = int(rng.integers(1, 8))
+            pair.update(rng.integers(0, 200, count), rng.exponential(1, count).astype(np.float32))
+
+
+@pytest.mark.parametrize("settings", LONG_RUNS)
+def test_long_random_run(settings: Settings) -> None:
+    run_long(settings, 2_500)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", LONG_RUNS)
+def test_very_long_random_run(settings: Settings) -> None:
+    run_long(settings, 100_000)
