@@ -6,8 +6,6 @@ under each field is its documentation and its help text on the command line.
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -43,7 +41,8 @@ class NetConfig:
     """The network."""
 
     torso: Literal["nature", "mlp"] = "nature"
-    """nature: three convolutions for 84x84 frames (Mnih 2015); mlp: one hidden layer, for toy games."""
+    """nature: three convolutions for 84x84 frames (Mnih 2015); mlp: one hidden layer, for toy
+    games."""
     channels: tuple[int, int, int] = (32, 64, 64)
     """Filters of the three convolutions of the nature torso."""
     hidden: int = 512
@@ -59,7 +58,8 @@ class AgentConfig:
     discount: float = 0.99
     """Discount factor gamma of one agent step."""
     double: bool = False
-    """Double Q-learning: the online network chooses the action, the target network values it (van Hasselt 2016)."""
+    """Double Q-learning: the online network chooses the action, the target network values it (van
+    Hasselt 2016)."""
     dueling: bool = False
     """Dueling network: Q = V + A - mean A (Wang 2016)."""
     n_step: int = 1
@@ -97,7 +97,8 @@ class ReplayConfig:
     uniform_mix: float = 1e-3
     """Share of the draws that are uniform over the memory."""
     stratified: bool = True
-    """One draw from each of `batch_size` equal segments of the total priority, instead of independent draws."""
+    """One draw from each of `batch_size` equal segments of the total priority, instead of
+    independent draws."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,8 @@ class Config:
     """All settings of a run."""
 
     game: str = "pong"
-    """Game in snake_case, one of the 57 (or catch, a toy); MsPacman and ALE/MsPacman-v5 are understood too."""
+    """Game in snake_case, one of the 57 (or catch, a toy); MsPacman and ALE/MsPacman-v5 are
+    understood too."""
     preset: str = "dqn-nature"
     """Name of the preset that these settings began as; set by the command line."""
     seed: int = 1
@@ -157,7 +159,8 @@ class Config:
     device: str = "auto"
     """Torch device of the networks; auto: CUDA where it is there, else the CPU."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the networks; auto: bfloat16 where the hardware computes in it, else float32."""
+    """Arithmetic of the networks; auto: bfloat16 where the hardware computes in it, else
+    float32."""
     threads: int = 0
     """Torch threads on the CPU; 0: one for each core."""
     overlap: bool = True

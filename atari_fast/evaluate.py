@@ -1,4 +1,4 @@
-"""`python -m atari_fast.evaluate RUN [--episodes 100]`: plays full games with a trained agent and reports the raw scores."""
+"""`python -m atari_fast.evaluate RUN [--episodes 100]`: raw scores of full games."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Options:
     device: str = "auto"
     """Torch device; auto: CUDA where it is there."""
     out: str = ""
-    """JSON file for the result; empty: evaluation-<which>.json in the run directory, none for a zoo file."""
+    """JSON file for the result; empty: evaluation-<which>.json in the run directory, none for a
+    zoo file."""
 
 
 def main(argv: Sequence[str]) -> int:

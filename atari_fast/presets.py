@@ -1,4 +1,4 @@
-"""Named configurations, each with its source; what a preset does not set is the default of config.py."""
+"""Named configurations with their sources; fields not set have the defaults of config.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from atari_fast.config import (
 def dqn_nature() -> Config:
     """DQN as published (Mnih et al. 2015, extended data table 1), one lane as in the paper.
 
-    The paper sums the gradient over the batch and we average it, so the epsilon of RMSProp is 0.01 / 32^2
+    The paper sums the gradient over the batch and we average it, so the epsilon of RMSProp is 0.01
+    / 32^2
     (as in google-deepmind/dqn_zoo, where the effective step is the same).
     """
     return Config(
@@ -30,7 +31,7 @@ def dqn_nature() -> Config:
 
 
 def dqn_adam() -> Config:
-    """DQN with Dopamine's settings (Castro et al. 2018): Adam, sticky actions, faster decay of epsilon."""
+    """DQN with the settings of Dopamine (Castro et al. 2018): Adam, sticky actions."""
     return Config(
         preset="dqn-adam",
         env=EnvConfig(protocol="machado", lanes=1),
@@ -42,7 +43,7 @@ def dqn_adam() -> Config:
 
 
 def pong() -> Config:
-    """The default: learns Pong on two CPU cores. A narrow double dueling DQN with 3-step returns, tuned for wall time."""
+    """The default: learns Pong on two CPU cores; a narrow DQN, tuned for wall time."""
     return Config(
         preset="pong",
         game="pong",

@@ -1,4 +1,4 @@
-"""`python -m atari_fast.record RUN [--episodes 1]`: mp4 videos of a trained agent's full-colour play."""
+"""`python -m atari_fast.record RUN [--episodes 1]`: mp4 videos of full-colour play."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Options:
     device: str = "auto"
     """Torch device; auto: CUDA where it is there."""
     out: str = ""
-    """Directory of the videos; empty: videos in the run directory, or the directory of the zoo file."""
+    """Directory of the videos; empty: videos in the run directory, or the directory of the zoo
+    file."""
 
 
 def main(argv: Sequence[str]) -> int:

@@ -10,6 +10,6 @@ def linear(start: float, end: float, frames: int) -> Callable[[int], float]:
 
     def value(frame: int) -> float:
         share = min(1.0, max(0.0, frame / frames)) if frames > 0 else 1.0
-        return start + share * (end - start)
+        return (1.0 - share) * start + share * end
 
     return value

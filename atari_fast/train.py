@@ -10,7 +10,7 @@ from atari_fast.presets import DEFAULT_PRESET, PRESETS
 
 
 def main(argv: Sequence[str]) -> int:
-    """Trains as the command line says; returns the exit code, 130 after an interrupt that was saved."""
+    """Trains; returns the exit code, 130 after an interrupt that was saved."""
     config = parse_config(argv, PRESETS, DEFAULT_PRESET, "python -m atari_fast.train")
     validate(config)
     from atari_fast.runtime.session import Session  # late: torch takes a second to import

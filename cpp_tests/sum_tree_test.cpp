@@ -40,8 +40,14 @@ std::string message_of(const auto& call) {
 TEST(SumTree, OracleOfTheSpecification) {
   const SumTree tree = tree_of({1.0, 2.0, 3.0, 4.0});
   EXPECT_EQ(tree.total(), 10.0);
-  for (const auto& [u, leaf] : std::vector<std::pair<double, size_t>>{
-           {0.0, 0}, {0.999, 0}, {1.0, 1}, {2.999, 1}, {3.0, 2}, {5.999, 2}, {6.0, 3}, {9.999, 3}}) {
+  for (const auto& [u, leaf] : std::vector<std::pair<double, size_t>>{{0.0, 0},
+                                                                      {0.999, 0},
+                                                                      {1.0, 1},
+                                                                      {2.999, 1},
+                                                                      {3.0, 2},
+                                                                      {5.999, 2},
+                                                                      {6.0, 3},
+                                                                      {9.999, 3}}) {
     EXPECT_EQ(tree.find(u), leaf) << u;
   }
 }
@@ -108,7 +114,8 @@ TEST_P(SumTreeSizes, EqualsCumulativeSums) {
                std::invalid_argument);
 }
 
-// With arbitrary weights a draw may differ from cumulative sums by rounding only, and is never an empty leaf.
+// With arbitrary weights a draw may differ from cumulative sums by rounding only, and is never an
+// empty leaf.
 TEST_P(SumTreeSizes, AgreesWithCumulativeSumsUpToRounding) {
   const size_t size = GetParam();
   Rng rng(size + 1);
@@ -168,8 +175,9 @@ TEST(SumTree, RefusalsNameThePositionAndChangeNothing) {
     refuses({0, 1}, {bad, 5.0}, "weights[0]");
     EXPECT_THROW(tree.set(size_t{0}, bad), std::invalid_argument);
   }
-  for (const int64_t bad : {int64_t{-1}, int64_t{3}, int64_t{4}, std::numeric_limits<int64_t>::min(),
-                            std::numeric_limits<int64_t>::max()}) {
+  for (const int64_t bad :
+       {int64_t{-1}, int64_t{3}, int64_t{4}, std::numeric_limits<int64_t>::min(),
+        std::numeric_limits<int64_t>::max()}) {
     refuses({0, bad}, {5.0, 5.0}, "indices[1]");
     EXPECT_THROW(tree.set(static_cast<size_t>(bad), 5.0), std::invalid_argument);
   }

@@ -26,9 +26,9 @@ TEST(TransitionReplay, StaleIdsAreDroppedAndCounted) {
   };
   EXPECT_EQ(dropped({}), 0U);
   EXPECT_EQ(dropped({14, 15, 16, 17, 18, 19}), 0U);
-  EXPECT_EQ(dropped({13}), 1U);                // its stack is gone
-  EXPECT_EQ(dropped({20}), 1U);                // its window is open
-  EXPECT_EQ(dropped({6, 14, 0, 14, 7}), 3U);   // 6 is where 14 is now
+  EXPECT_EQ(dropped({13}), 1U);               // its stack is gone
+  EXPECT_EQ(dropped({20}), 1U);               // its window is open
+  EXPECT_EQ(dropped({6, 14, 0, 14, 7}), 3U);  // 6 is where 14 is now
   EXPECT_REFUSED(dropped({14, 21}), "ids[1]");
   EXPECT_REFUSED(dropped({-1}), "ids[0]");
 }

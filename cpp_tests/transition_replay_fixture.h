@@ -37,7 +37,8 @@ struct ReplayBatch {
 };
 
 /// Settings of a replay of `rows` rows a lane.
-inline TransitionReplayOptions replay_options(size_t lanes, size_t rows, size_t stack, size_t n_step) {
+inline TransitionReplayOptions replay_options(size_t lanes, size_t rows, size_t stack,
+                                              size_t n_step) {
   TransitionReplayOptions o;
   o.lanes = lanes;
   o.capacity = lanes * rows;
@@ -69,7 +70,8 @@ inline std::string message_of(const std::function<void()>& call) {
 
 }  // namespace atari_fast
 
-/// Expects that evaluating `call` throws std::invalid_argument with a message that has `part` in it.
+/// Expects that evaluating `call` throws std::invalid_argument with a message that has `part` in
+/// it.
 #define EXPECT_REFUSED(call, part)                                        \
   do {                                                                    \
     const std::string text = message_of([&] { call; });                   \

@@ -56,9 +56,9 @@ class Script {
           flags |= event == 0 ? kTerminated : event == 1 ? kTruncated : event < 5 ? kLifeLost : 0;
           first = event < 2;
         }
-        stream[r] = Row{Tag{static_cast<int64_t>(r), static_cast<int32_t>(lane), episode, step, 7},
-                        flags, static_cast<float>(rng.below(9)) - 4.0f,
-                        static_cast<int64_t>(rng.below(18))};
+        stream[r] =
+            Row{Tag{static_cast<int64_t>(r), static_cast<int32_t>(lane), episode, step, 7}, flags,
+                static_cast<float>(rng.below(9)) - 4.0f, static_cast<int64_t>(rng.below(18))};
       }
     }
   }
@@ -95,8 +95,8 @@ bool stops(const Row& row, const TransitionReplayOptions& o) {
 }
 
 /// Recomputes item `i` from the script; returns what differs, or nothing.
-std::string difference(const Script& script, const TransitionReplayOptions& o, const ReplayBatch& batch,
-                       size_t i) {
+std::string difference(const Script& script, const TransitionReplayOptions& o,
+                       const ReplayBatch& batch, size_t i) {
   const auto lane = static_cast<size_t>(batch.ids[i]) % o.lanes;
   const int64_t row = batch.ids[i] / static_cast<int64_t>(o.lanes);
   if (script.at(lane, row).flags & (kTerminated | kTruncated)) {

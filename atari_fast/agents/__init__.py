@@ -1,0 +1,3 @@
+"""Recipes: one file an algorithm."""
+
+from __future__ import annotations

@@ -1,4 +1,4 @@
-"""DQN (Mnih et al. 2015), with double Q-learning, dueling network, n-step returns and prioritized replay as options."""
+"""DQN (Mnih et al. 2015); double, dueling, n-step and prioritized replay are options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
     """Builds the agent's networks on `device` and its loss."""
     agent = config.agent
     online = QNetwork(config.net, spec.frame_shape, spec.num_actions, dueling=agent.dueling)
-    online.to(device, memory_format=torch.channels_last if device.type == "cuda" else None)
+    online.to(device)
+    if device.type == "cuda":
+        online.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     target = copy.deepcopy(online).requires_grad_(False)
 
     def loss(batch: TransitionBatch) -> LossOutput:

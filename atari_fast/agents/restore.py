@@ -36,7 +36,8 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
 
     Args:
         path: a run directory, a checkpoint in it, or a zoo file (.safetensors).
-        which: `best` by evaluation or `last`; only for run directories. A run that has no evaluation yet has no best
+        which: `best` by evaluation or `last`; only for run directories. A run that has no
+            evaluation yet has no best
             checkpoint, and its last one is taken.
         device: where the networks go.
 
@@ -69,8 +70,8 @@ def _find(path: Path, which: str) -> Path:
     root = path / "checkpoints"
     if not root.is_dir():
         raise CheckpointError(
-            f"{path}: expected a run directory, a checkpoint or a .safetensors file; no checkpoints "
-            "are there"
+            f"{path}: no checkpoints are there; expected a run directory, "
+            "a checkpoint or a .safetensors file"
         )
     if which == "best" and (root / BEST).exists():
         return best_checkpoint(root)

@@ -6,7 +6,7 @@ flags, the step after it ignores its action and delivers the first frame of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import ale_py
@@ -77,13 +77,23 @@ class Lane(Protocol):
 class AtariLane:
     """An Atari 2600 game under the deepmind or the machado protocol."""
 
-    def __init__(self, game: str, config: EnvConfig, seed: np.random.SeedSequence):
+    def __init__(
+        self,
+        game: str,
+        config: EnvConfig,
+        seed: np.random.SeedSequence,
+        *,
+        screens: NDArray[np.uint8] | None = None,
+    ):
         """Loads the game.
 
         Args:
             game: Name of the game, in any spelling of `canonical_name`.
             config: Protocol; `lanes` and `workers` do not matter here.
             seed: Stream of this lane alone.
+            screens: uint8[1, 2, 210, 160], working memory that nothing else uses during a
+                step; lanes
+                that are stepped in turn by one thread may share it, and are faster for it.
 
         Raises:
             EnvError: The game is unknown or its ROM is missing or damaged.
@@ -106,8 +116,8 @@ class AtariLane:
         self._executed = _NOOP
         self._resume: Callable[[], tuple[float, int]] | None = self._begin_game
 
-        # Palette indices of the last two frames that count for the picture.
-        self._screens = np.zeros((1, 2, *SCREEN_SHAPE), dtype=np.uint8)
+        # Palette indices of the last two frames of a step, which make its picture.
+        self._screens = new_screens() if screens is None else screens
         self._older, self._newest = self._screens[0]
         self._act, self._game_over, self._read = ale.act, ale.game_over, ale.getScreen
 
@@ -122,7 +132,13 @@ class AtariLane:
 
     def screen_rgb(self) -> NDArray[np.uint8]:
         """Returns the newest screen in colour, a new uint8[210, 160, 3]."""
-        screen: NDArray[np.uint8] = np.take(palette.RGB, self._newest, axis=0)
+        frame = self._ale.getEpisodeFrameNumber()
+        at_start = self._start is not None and frame == self._start.getEpisodeFrameNumber()
+        screen: NDArray[np.uint8] = (
+            np.take(palette.RGB, self._start_screen, axis=0)  # restoring leaves an old screen
+            if at_start
+            else self._ale.getScreenRGB()
+        )
         return screen
 
     def watch(self, show: Callable[[NDArray[np.uint8]], None]) -> None:
@@ -231,7 +247,12 @@ class AtariLane:
             self._read(self._newest)
         else:
             self._ale.restoreState(self._start)
-            self._newest[...] = self._start_screen  # restoring leaves the emulator's old screen
+            self._newest[...] = self._start_screen
+
+
+def new_screens() -> NDArray[np.uint8]:
+    """Returns the working memory of an `AtariLane`, uint8[1, 2, 210, 160]."""
+    return np.zeros((1, 2, *SCREEN_SHAPE), dtype=np.uint8)
 
 
 def _load(game: str, seed: int) -> Any:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import ctypes
 import json
 import multiprocessing
-import selectors
+import os
+import select
 import signal
 import time
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
@@ -25,16 +26,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atari_fast.config import EnvConfig
-from atari_fast.envs.lane import Lane, make_lane
+from atari_fast.envs.lane import Lane, make_lanes
 from atari_fast.errors import ConfigError, EnvError, WorkerError
 from atari_fast.seeding import child
 from atari_fast.types import StepBatch
 
-MakeLane = Callable[[str, EnvConfig, np.random.SeedSequence], Lane]
+MakeLanes = Callable[[str, EnvConfig, Sequence[np.random.SeedSequence]], Sequence[Lane]]
 
-_DONE = b"\0"
+_GO = b"g"
+_DONE = b"d"
+_FAILED = b"f"
+"""What goes through a pipe: single bytes, and a message after the last one."""
 _START_SECONDS = 60.0
-"""Seconds that a worker has at least for its imports and its ROMs."""
+"""Seconds that a worker has for its imports, and one more for each lane's ROM."""
 _STOP_SECONDS = 0.5
 """Seconds between asking a worker to end, telling it and killing it."""
 _MESSAGE_LIMIT = 30_000
@@ -47,7 +51,7 @@ class _Task(NamedTuple):
     game: str
     config: EnvConfig
     seed: np.random.SeedSequence
-    make: MakeLane
+    make: MakeLanes
     lanes: range
 
 
@@ -83,7 +87,7 @@ class _Runner:
     """Some of the pool's lanes and the rows of the buffers that they fill."""
 
     def __init__(self, task: _Task, buffers: _Buffers):
-        lanes = [task.make(task.game, task.config, child(task.seed, i)) for i in task.lanes]
+        lanes = task.make(task.game, task.config, [child(task.seed, i) for i in task.lanes])
         arrays = buffers.arrays(lanes[0].spec.frame_shape)
         frames, self._rewards, self._flags, self._actions = (
             array[task.lanes.start : task.lanes.stop] for array in arrays
@@ -105,27 +109,21 @@ class _Runner:
 def _serve(task: _Task, buffers: _Buffers, pipe: Connection) -> None:
     """Runs a worker until the pool closes the pipe or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = pipe.fileno()
     try:
         try:
             runner = _Runner(task, buffers)
-            pipe.send_bytes(_DONE)
-            while _wait_for_step(pipe):
+            os.write(channel, _DONE)
+            while os.read(channel, 1):
                 runner.step()
-                pipe.send_bytes(_DONE)
+                os.write(channel, _DONE)
         except ConnectionError:
             raise
         except Exception as error:
+            os.write(channel, _FAILED)
             pipe.send_bytes(_describe(error))
     except ConnectionError:
         return
-
-
-def _wait_for_step(pipe: Connection) -> bool:
-    try:
-        pipe.recv_bytes()
-    except EOFError:
-        return False
-    return True
 
 
 def _describe(error: Exception) -> bytes:
@@ -139,9 +137,8 @@ def _describe(error: Exception) -> bytes:
     return json.dumps(report).encode()
 
 
-def _stop(workers: list[_Worker], selector: selectors.BaseSelector) -> None:
+def _stop(workers: list[_Worker]) -> None:
     """Ends the workers: asks by closing their pipes, then terminates, then kills."""
-    selector.close()
     for worker in workers:
         worker.pipe.close()
     for force in (None, "terminate", "kill"):
@@ -176,7 +173,7 @@ class LanePool:
         config: EnvConfig,
         seed: np.random.SeedSequence,
         *,
-        make: MakeLane = make_lane,
+        make: MakeLanes = make_lanes,
     ):
         """Makes the lanes and waits until all are ready.
 
@@ -184,7 +181,9 @@ class LanePool:
             game: Name of the game.
             config: Protocol, number of lanes and of workers, timeout.
             seed: Root of all lanes' random numbers.
-            make: Makes a lane; with workers it must be importable there (a function of a module).
+            make: Makes the lanes of a worker, one for each seed; workers import it, so it is a
+                function
+                of a module.
 
         Raises:
             ConfigError: The numbers of lanes and workers do not fit.
@@ -201,13 +200,14 @@ class LanePool:
         self.num_lanes = lanes
         self._timeout = config.worker_timeout
         self._workers: list[_Worker] = []
-        self._selector = selectors.DefaultSelector()
-        self._close = weakref.finalize(self, _stop, self._workers, self._selector)
+        self._by_channel: dict[int, _Worker] = {}
+        self._answers = select.poll()
+        self._close = weakref.finalize(self, _stop, self._workers)
         self._sent = False
         self._runner: _Runner | None = None
 
         task = _Task(game, config, seed, make, range(lanes))
-        self.spec = make(game, config, child(seed, 0)).spec
+        self.spec = make(game, config, [child(seed, 0)])[0].spec
         height, width = self.spec.frame_shape
         buffers = _Buffers(
             frames=context.RawArray(ctypes.c_uint8, lanes * height * width),
@@ -224,7 +224,7 @@ class LanePool:
             for index in range(workers):
                 share = range(lanes * index // workers, lanes * (index + 1) // workers)
                 self._start_worker(context, index, task._replace(lanes=share), buffers)
-            self._collect(max(_START_SECONDS, self._timeout), starting=True)
+            self._collect(_START_SECONDS + lanes, starting=True)
         except BaseException:
             self.close()
             raise
@@ -239,7 +239,8 @@ class LanePool:
         far_end.close()  # the worker's copy is the last one now: its death closes the pipe
         worker = _Worker(process, pipe, name)
         self._workers.append(worker)
-        self._selector.register(pipe, selectors.EVENT_READ, worker)
+        self._by_channel[pipe.fileno()] = worker
+        self._answers.register(pipe.fileno(), select.POLLIN)
 
     def send(self, actions: NDArray[np.int64]) -> None:
         """Starts one agent step of every lane.
@@ -256,11 +257,11 @@ class LanePool:
             raise EnvError("send: the step before was not received; call recv() between two sends")
         self._actions[...] = actions
         self._sent = True
-        for worker in self._workers:
+        for channel, worker in self._by_channel.items():
             try:
-                worker.pipe.send_bytes(_DONE)
+                os.write(channel, _GO)
             except ConnectionError:
-                self._fail(WorkerError(f"{worker.name} {_end_of(worker.process)}"))
+                self._fail(WorkerError(_died(worker, starting=False)))
 
     def recv(self) -> StepBatch:
         """Waits for the step that `send` started.
@@ -316,32 +317,35 @@ class LanePool:
             raise EnvError(
                 f"actions: got {actions.dtype}{list(actions.shape)}, expected {expected}"
             )
-        if actions.min() < 0 or actions.max() >= self.spec.num_actions:
+        if actions.view(np.uint64).max() >= self.spec.num_actions:  # negative ones are huge here
             lane = int(np.flatnonzero((actions < 0) | (actions >= self.spec.num_actions))[0])
             raise EnvError(f"actions: got {actions[lane]} in lane {lane}, expected {expected}")
 
     def _collect(self, timeout: float, *, starting: bool) -> None:
         """Waits until every worker has said that it is done."""
         deadline = time.monotonic() + timeout
-        waiting = {worker.name: worker for worker in self._workers}
+        waiting = self._by_channel.copy()
         while waiting:
-            ready = self._selector.select(max(0.0, deadline - time.monotonic()))
+            ready = self._answers.poll(max(0.0, deadline - time.monotonic()) * 1000)
             if not ready:
+                names = ", ".join(worker.name for worker in waiting.values())
                 self._fail(
                     WorkerError(
-                        f"{', '.join(waiting)} gave no answer for {timeout:g} seconds and was "
-                        "killed; if the machine is only slow, raise env.worker_timeout"
+                        f"{names} gave no answer for {timeout:g} seconds and was killed; if the "
+                        "machine is only slow, raise env.worker_timeout"
                     )
                 )
-            for key, _ in ready:
-                worker = key.data
+            for channel, _ in ready:
+                worker = self._by_channel[channel]
                 try:
-                    message = worker.pipe.recv_bytes()
+                    answer = os.read(channel, 1)
+                    if answer == _FAILED:
+                        self._fail(*_reported(worker, starting))
                 except (EOFError, ConnectionError):
+                    answer = b""
+                if not answer:
                     self._fail(WorkerError(_died(worker, starting)))
-                if message != _DONE:
-                    self._fail(*_reported(worker, message, starting))
-                del waiting[worker.name]
+                waiting.pop(channel, None)
 
     def _fail(self, error: Exception, cause: Exception | None = None) -> NoReturn:
         self.close()
@@ -358,9 +362,9 @@ def _died(worker: _Worker, starting: bool) -> str:
     return text
 
 
-def _reported(worker: _Worker, message: bytes, starting: bool) -> tuple[Exception, Exception]:
+def _reported(worker: _Worker, starting: bool) -> tuple[Exception, Exception]:
     """Returns the exception that stands for a worker's, and a cause with its traceback."""
-    report = json.loads(message)
+    report = json.loads(worker.pipe.recv_bytes())
     cause = RuntimeError(f"in {worker.name}:\n{report['trace']}")
     if not report["environment"]:
         return WorkerError(f"{worker.name} failed: {report['text']}"), cause

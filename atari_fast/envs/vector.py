@@ -47,8 +47,10 @@ class AtariFastVectorEnv(VectorEnv[_Observations, NDArray[np.int64], NDArray[Any
             EnvError: The game is unknown or its ROM is unusable.
             ConfigError: A number is out of range.
         """
-        if stack < 1:
-            raise ConfigError(f"stack: got {stack}, expected at least 1")
+        if num_envs < 1 or stack < 1:
+            raise ConfigError(
+                f"num_envs and stack: got {num_envs} and {stack}, expected at least 1 of each"
+            )
         self._game = game
         self._config = dataclasses.replace(config or EnvConfig(), lanes=num_envs)
         self._seed = np.random.SeedSequence()

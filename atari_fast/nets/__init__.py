@@ -1,0 +1,3 @@
+"""Networks; no training."""
+
+from __future__ import annotations

@@ -25,7 +25,7 @@ class QHead(nn.Module):
 
 
 class DuelingHead(nn.Module):
-    """Q(x, a) = V(x) + A(x, a) - mean_b A(x, b) with a hidden layer for each stream (Wang et al. 2016, eq. 9)."""
+    """Q = V + A - mean_b A, a hidden layer for each stream (Wang et al. 2016, eq. 9)."""
 
     def __init__(self, features: int, hidden: int, num_actions: int) -> None:
         super().__init__()

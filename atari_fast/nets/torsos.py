@@ -7,12 +7,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from atari_fast.config import NetConfig
+from atari_fast.errors import ConfigError
 
 
 class NatureTorso(nn.Module):
     """The three convolutions of Mnih et al. 2015 (Methods) on uint8[B, S, 84, 84] -> [B, 49 * c3].
 
-    The division of the pixels by 255 is applied to the first layer's weights, so that the input stays
+    The division of the pixels by 255 is applied to the first layer's weights, so that the input
+    stays
     a whole number from 0 to 255, which bfloat16 holds exactly.
     """
 
@@ -50,7 +52,16 @@ def _compute_dtype(frames: torch.Tensor) -> torch.dtype:
 
 
 def make_torso(config: NetConfig, frame_shape: tuple[int, int]) -> NatureTorso | MlpTorso:
-    """Builds the torso that `config.torso` names."""
+    """Builds the torso that `config.torso` names.
+
+    Raises:
+        ConfigError: that torso cannot take frames of this shape (H, W).
+    """
     if config.torso == "nature":
+        if frame_shape != (84, 84):
+            raise ConfigError(
+                f"net.torso: nature takes frames of 84x84, this game has {frame_shape[0]}x"
+                f"{frame_shape[1]}; use --net.torso mlp"
+            )
         return NatureTorso(config.stack, config.channels)
     return MlpTorso(config.stack, frame_shape)

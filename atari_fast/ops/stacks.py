@@ -8,7 +8,7 @@ import torch
 def cut_stacks(
     frames: torch.Tensor, steps: torch.Tensor, stack: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cuts the observation at s and the one to bootstrap from, m steps later, out of a window of frames.
+    """Cuts the observation at s, and the one m steps later, out of a window of frames.
 
     Args:
         frames: rows s-S+1 to s+n of each transition. uint8[B, S + n, H, W]

@@ -6,7 +6,7 @@ import torch
 
 
 def q_learning(reward_t: torch.Tensor, discount_t: torch.Tensor, q_t: torch.Tensor) -> torch.Tensor:
-    """y = r_t + discount_t max_b q_t(b) (Mnih et al. 2015, Methods).
+    """Q-learning: y = r_t + discount_t max_b q_t(b) (Mnih et al. 2015, Methods).
 
     Args:
         reward_t: n-step reward. float32[B]
@@ -22,7 +22,7 @@ def q_learning(reward_t: torch.Tensor, discount_t: torch.Tensor, q_t: torch.Tens
 def double_q_learning(
     reward_t: torch.Tensor, discount_t: torch.Tensor, q_t: torch.Tensor, q_t_selector: torch.Tensor
 ) -> torch.Tensor:
-    """y = r_t + discount_t q_t(argmax_b q_t_selector(b)) (van Hasselt et al. 2016, eq. 4).
+    """Double Q: y = r_t + discount_t q_t(argmax_b selector(b)) (van Hasselt et al. 2016, eq. 4).
 
     Args:
         reward_t: n-step reward. float32[B]

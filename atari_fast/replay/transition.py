@@ -17,7 +17,8 @@ class TransitionBatch(NamedTuple):
     """B transitions as tensors; S frames in an observation, n steps."""
 
     frames: torch.Tensor
-    """uint8[B, S + n, H, W]: the frames around row s, from s-S+1 to s+n; zeros outside the episode."""
+    """uint8[B, S + n, H, W]: the frames around row s, from s-S+1 to s+n; zeros outside the
+    episode."""
     actions: torch.Tensor
     """int64[B], action taken at s."""
     rewards: torch.Tensor
@@ -38,7 +39,7 @@ def replay_bytes(replay: ReplayConfig, frame_shape: tuple[int, int]) -> int:
 
 
 class TransitionReplay:
-    """n-step transitions of E lanes, uniform or prioritized; see csrc/replay/transition_replay.h."""
+    """Transitions of E lanes, uniform or prioritized (csrc/replay/transition_replay.h)."""
 
     def __init__(
         self,

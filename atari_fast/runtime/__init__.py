@@ -1,0 +1,3 @@
+"""Who runs what, where."""
+
+from __future__ import annotations

@@ -13,7 +13,7 @@ from atari_fast.types import EnvSpec, Flag, StepBatch
 
 
 class Actor:
-    """Keeps each lane's stack of frames on the device and acts epsilon-greedily on its action values."""
+    """Keeps each lane's stack of frames on the device and acts epsilon-greedily."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Actor:
         return actions
 
     def _push(self, step: StepBatch) -> torch.Tensor:
-        """Appends the frames to the stacks; an episode's first stack is zero but for its newest frame."""
+        """Appends the frames; an episode's first stack is zero but for its newest frame."""
         frames = torch.from_numpy(step.frames).to(self._observations.device)
         stacks = torch.cat((self._observations[:, 1:], frames[:, None]), dim=1)
         first = np.flatnonzero(step.flags & Flag.FIRST)

@@ -22,7 +22,7 @@ class Episode(NamedTuple):
 
 
 class EpisodeTracker:
-    """Adds up the raw rewards of each lane's game; a life lost in life mode `episodic` ends no game."""
+    """Adds up the raw rewards of each lane's game; a lost life ends no game."""
 
     def __init__(self, lanes: int) -> None:
         self._scores = np.zeros(lanes)

@@ -1,4 +1,4 @@
-"""Full games with a fixed policy, in fresh lanes, scored by raw rewards (algorithms as in Machado 2018, sec. 5)."""
+"""Full games with a fixed policy, in fresh lanes, scored by raw rewards."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Evaluation:
         return float(np.mean(self.scores))
 
     def summary(self) -> dict[str, Any]:
-        """Everything as JSON-able values, with mean, median, min, max and the human-normalised mean."""
+        """All of it as JSON-able values, with mean, median, min, max, human-normalised."""
         human = None if self.game in games.TOYS else games.human_normalized(self.game, self.mean)
         return {
             **dataclasses.asdict(self),
@@ -67,10 +67,13 @@ def evaluate(
     epsilon: float,
     seed: int,
     lanes: int = 16,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Plays `episodes` full games: fresh lanes, no life mode, no clipping.
 
-    Every lane plays a number of games that is fixed beforehand, so that short games are not favoured.
+    Every lane plays a number of games that is fixed beforehand, so that short games are not
+    favoured.
+    When `stop` says so, the games that are finished by then are all that is returned.
     """
     lanes = min(lanes, episodes)
     env = dataclasses.replace(config.env, lanes=lanes, life_loss="none")
@@ -84,7 +87,7 @@ def evaluate(
     frames = truncated = 0
     with LanePool(config.game, env, stream(seed, "evaluation/lanes")) as pool:
         step = pool.step(np.zeros(lanes, np.int64))
-        while quota.any():
+        while quota.any() and not stop():
             step = pool.step(actor.act(step, epsilon))
             frames += FRAMES_PER_STEP * int(np.count_nonzero(quota))
             for episode in tracker.add(step):

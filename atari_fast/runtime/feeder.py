@@ -12,8 +12,10 @@ from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 class Feeder:
     """Samples batches into memory that is allocated once.
 
-    On CUDA two page-locked buffers take turns: while the device computes on one batch, the next one is
-    sampled and copied on a stream of its own, so that the learner does not wait for data. A batch is
+    On CUDA two page-locked buffers take turns: while the device computes on one batch, the next
+    one is
+    sampled and copied on a stream of its own, so that the learner does not wait for data. A batch
+    is
     then drawn one update before it is used, in the same order in every run.
     """
 
@@ -23,8 +25,8 @@ class Feeder:
         self._cuda = device.type == "cuda"
         self._buffers = [replay.new_batch(size, pinned=self._cuda) for _ in range(1 + self._cuda)]
         if self._cuda:
-            self._stream = torch.cuda.Stream(device)
-            self._copied = [torch.cuda.Event() for _ in self._buffers]
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._copied = [torch.cuda.Event() for _ in self._buffers]  # type: ignore[no-untyped-call]
             self._turns = self._alternate()
             self._ahead: TransitionBatch | None = None
             self._ahead_done = self._copied[0]
@@ -59,5 +61,5 @@ class Feeder:
         with torch.cuda.stream(self._stream):
             fields = [field.to(self._device, non_blocking=True) for field in buffer[:-1]]
             copied.record(self._stream)
-        self._ahead = TransitionBatch(*fields, ids=buffer.ids.clone())
+        self._ahead = TransitionBatch._make([*fields, buffer.ids.clone()])
         self._ahead_done = copied

@@ -1,4 +1,4 @@
-"""One learner for every agent: sampling, precision, importance weights, optimizer, priorities, metrics."""
+"""One learner for every agent: sampling, precision, importance weights, priorities, metrics."""
 
 from __future__ import annotations
 
@@ -13,15 +13,7 @@ from atari_fast.errors import NumericError
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.feeder import Feeder
-
-
-def make_optimizer(net: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """Adam, or the centred RMSProp of Mnih et al. 2015 (its gradient there is a sum, ours a mean)."""
-    if config.name == "adam":
-        return torch.optim.Adam(net.parameters(), lr=config.lr, eps=config.eps, fused=True)
-    return torch.optim.RMSprop(
-        net.parameters(), lr=config.lr, alpha=config.decay, eps=config.eps, centered=True
-    )
+from atari_fast.runtime.optimizers import make_optimizer
 
 
 class Learner:
@@ -47,23 +39,25 @@ class Learner:
         self._late: deque[tuple[torch.Tensor, torch.Tensor]] = deque()
 
     def update(self, beta: float) -> None:
-        """Samples a batch and takes one step of the optimizer; `beta` is the importance exponent."""
+        """Takes one step of the optimizer on a new batch; `beta`: importance exponent."""
         batch = self._feeder.next(beta)
         with self._autocast():
             out = self._parts.loss(batch)
         loss = (batch.weights * out.losses).mean()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if self._config.max_grad_norm > 0:
             nn.utils.clip_grad_norm_(self._parts.trained.parameters(), self._config.max_grad_norm)
         self.optimizer.step()
         self.updates += 1
         if self._replay.prioritized:
             self._return_priorities(batch.ids, out.td_abs)
-        self._add_metrics({"loss/td": loss.detach(), "loss/td_abs": out.td_abs.mean()} | dict(out.metrics))
+        self._add_metrics(
+            {"loss/td": loss.detach(), "loss/td_abs": out.td_abs.mean()} | dict(out.metrics)
+        )
 
     def _return_priorities(self, ids: torch.Tensor, td_abs: torch.Tensor) -> None:
-        """Sends priorities back: at once on the CPU, else one update late, so that the device never waits."""
+        """Sends priorities back: at once on the CPU, else one update late (no waiting)."""
         self._late.append((ids, td_abs))
         if len(self._late) > (1 if td_abs.is_cuda else 0):
             ids, td_abs = self._late.popleft()

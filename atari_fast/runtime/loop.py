@@ -1,4 +1,4 @@
-"""The loop of acting, storing and learning, as a generator: logging, evaluation and checkpoints are its consumers."""
+"""Acting, storing and learning as a generator; logging and checkpoints are its consumers."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ def run_loop(
 ) -> Iterator[Tick]:
     """Plays and learns until `config.total_frames`, yielding after every step of all lanes.
 
-    With `config.overlap` the lanes' next step runs while the learner computes. The order of appends,
-    draws and weights is the same either way, so that a seed gives the same run, for any number of workers.
+    With `config.overlap` the lanes' next step runs while the learner computes. The order of
+    appends,
+    draws and weights is the same either way, so that a seed gives the same run, for any number of
+    workers.
     """
     limiter = RateLimiter(config.replay.min_frames, config.optim.update_period)
     beta = linear(config.replay.beta_start, config.replay.beta_end, config.total_frames)

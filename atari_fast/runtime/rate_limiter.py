@@ -6,7 +6,7 @@ from __future__ import annotations
 class RateLimiter:
     """One update for every `period` frames after the first `min_frames`.
 
-    `tolerance` is how many updates learning may lag behind; with 0 every update is done as soon as it
+    `tolerance` is how many updates learning may lag behind; with 0 every update is done once it
     is due, which makes a run in one thread a function of its seed.
     """
 

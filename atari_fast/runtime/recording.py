@@ -27,7 +27,7 @@ def record_game(
     seed: int,
     max_seconds: float,
 ) -> float:
-    """Plays one full game and writes every emulator frame of it, at 60 frames a second, to an mp4 file.
+    """Plays one full game and writes every emulator frame of it to an mp4 file (60 a second).
 
     Args:
         agent: who plays.

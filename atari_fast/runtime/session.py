@@ -15,7 +15,7 @@ from atari_fast.agents import dqn
 from atari_fast.config import Config
 from atari_fast.config_io import to_json, to_record
 from atari_fast.envs.pool import LanePool
-from atari_fast.errors import CheckpointError, ConfigError
+from atari_fast.errors import CheckpointError, ConfigError, WorkerError
 from atari_fast.infra.checkpoint import mark_best, open_checkpoints, write_checkpoint
 from atari_fast.infra.files import reason
 from atari_fast.infra.logging import RunLogger
@@ -34,7 +34,7 @@ _KEPT_CHECKPOINTS = 2
 
 
 class Interrupt:
-    """Turns the first SIGINT or SIGTERM into a flag that the run looks at; the second one acts at once."""
+    """Makes the first SIGINT or SIGTERM a flag to look at; the second one acts at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -92,6 +92,7 @@ class Session:
         self.episodes = 0
         self.frames = 0
         self.best = -float("inf")
+        self._loss = float("nan")
         self._returns: deque[float] = deque(maxlen=100)
         self._lengths: deque[int] = deque(maxlen=100)
 
@@ -121,7 +122,7 @@ class Session:
     def run(self) -> bool:
         """Trains to the end; returns False when a signal ended it before, after saving."""
         config, run = self.config, self.config.run
-        interrupt = Interrupt()
+        self._interrupt = interrupt = Interrupt()
         loop = run_loop(config, self.parts, self.pool, self.replay, self.actor, self.learner)
         with (
             self.pool,
@@ -133,6 +134,9 @@ class Session:
                     self._take(tick)
                     if interrupt.requested:
                         break
+            except WorkerError:
+                self.progress.note(f"saved {self.save()}")
+                raise
             finally:
                 interrupt.restore()
             self._log(tick)
@@ -151,6 +155,7 @@ class Session:
         def passed(period: int) -> bool:
             return period > 0 and before // period < self.frames // period
 
+        self._show(tick)
         if passed(run.log_period):
             self._log(tick)
         if passed(run.eval_period):
@@ -170,13 +175,12 @@ class Session:
             played["train/return_mean_100"] = float(np.mean(self._returns))
             played["train/steps_mean_100"] = float(np.mean(self._lengths))
         self.logger.scalars(tick.frames, played | learned)
+        self._loss = learned.get("loss/td", self._loss)
+
+    def _show(self, tick: Tick) -> None:
+        mean = sum(self._returns) / len(self._returns) if self._returns else float("nan")
         self.progress.update(
-            tick.frames,
-            self.episodes,
-            played.get("train/return_mean_100", float("nan")),
-            tick.epsilon,
-            learned.get("loss/td", float("nan")),
-            self.learner.updates,
+            tick.frames, self.episodes, mean, tick.epsilon, self._loss, self.learner.updates
         )
 
     def _evaluate(self) -> None:
@@ -190,7 +194,10 @@ class Session:
             episodes=run.eval_episodes,
             epsilon=run.eval_epsilon,
             seed=to_int(stream(self.config.seed, f"evaluation/{self.frames}"), 31),
+            stop=lambda: self._interrupt.requested,
         )
+        if self._interrupt.requested:
+            return
         summary = result.summary()
         values = {f"eval/{key}": float(summary[key]) for key in ("mean", "median", "min", "max")}
         self.logger.scalars(self.frames, values)

@@ -64,7 +64,7 @@ inline std::string array_text(const py::handle& object) {
   }
   if (!same_layout) {
     throw py::value_error(
-        str_cat(name, ": expected a C-contiguous array; call np.ascontiguousarray"));
+        str_cat(name, ": expected a C-contiguous, aligned array; pass a .copy()"));
   }
   throw py::value_error(str_cat(name, ": expected a writable array, got a read-only one"));
 }

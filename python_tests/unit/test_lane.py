@@ -149,8 +149,7 @@ SLOW_GAMES = [*sorted(GAMES)[::3], "pong"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("life_loss", ["none", "episodic"])
-@pytest.mark.parametrize("protocol", ["deepmind", "machado"])
+@pytest.mark.parametrize(("protocol", "life_loss"), [("deepmind", "episodic"), ("machado", "none")])
 @pytest.mark.parametrize("game", SLOW_GAMES)
 def test_lane_equals_the_reference_over_twenty_games(
     game: str, protocol: Any, life_loss: Any
@@ -350,7 +349,7 @@ def test_sticky_frames_repeat_the_executed_action() -> None:
     steps = 600
     held = np.zeros(4)
     before = 0
-    for step in range(steps):
+    for _ in range(steps):
         requested = 1 - before  # never what was executed last, so that every repeat shows
         del executed[:]
         assert lane.step(requested, out)[1] == 0

@@ -1,0 +1,126 @@
+"""The C++ core of atari_fast: frame preprocessing and replay."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+def preprocess_palette(
+    screens: NDArray[np.uint8], luma: NDArray[np.uint8], out: NDArray[np.uint8]
+) -> None:
+    """Turns N pairs of palette screens into frames and releases the GIL meanwhile.
+
+    Gray levels by table, elementwise max of the pair, area resize.
+
+    Args:
+        screens: uint8[N, 2, 210, 160], palette indices.
+        luma: uint8[256], the gray level of each index.
+        out: uint8[N, 84, 84], written; overlaps neither input.
+    """
+
+def preprocess_gray(screens: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """As `preprocess_palette`, from screens uint8[N, 2, 210, 160] that are gray levels."""
+
+def instruction_set() -> str:
+    """Name of the vector instruction set in use: scalar, avx2, avx512 or neon."""
+
+def set_instruction_set(name: str) -> None:
+    """Uses the named one of `instruction_sets()` from now on; all give equal results."""
+
+def instruction_sets() -> list[str]:
+    """Names of the instruction sets that this CPU has, slowest first."""
+
+class _Pybind11Type(type):
+    """Stands for the metaclass that pybind11 gives its classes."""
+
+class SumTree(metaclass=_Pybind11Type):
+    """Sum tree over non-negative float64 weights."""
+
+    def __init__(self, size: int) -> None:
+        """A tree of `size` leaves of weight 0."""
+
+    def set(self, indices: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
+        """Sets weights float64[n] of leaves int64[n]; of equal indices the last one wins."""
+
+    def get(self, index: int) -> float:
+        """Weight of a leaf."""
+
+    def find(self, u: float) -> int:
+        """The leaf in whose share of [0, total) u falls; never one of weight 0."""
+
+    @property
+    def total(self) -> float:
+        """Sum of all weights."""
+
+class TransitionReplay(metaclass=_Pybind11Type):
+    """Replay of n-step transitions over stacks of frames; all methods are thread-safe.
+
+    E lanes, frames of H x W, observations of `stack` frames, n = `n_step`.
+    """
+
+    def __init__(
+        self,
+        *,
+        lanes: int,
+        capacity: int,
+        frame_shape: tuple[int, int],
+        stack: int,
+        n_step: int,
+        gamma: float,
+        reward_clip: float,
+        zero_discount_on_life_loss: bool,
+        prioritized: bool,
+        alpha: float,
+        priority_epsilon: float,
+        uniform_mix: float,
+        stratified: bool,
+        seed: int,
+    ) -> None:
+        """Reserves and touches all memory; the settings are those of transition_replay.h."""
+
+    def append(
+        self,
+        frames: NDArray[np.uint8],
+        actions: NDArray[np.int64],
+        rewards: NDArray[np.float32],
+        flags: NDArray[np.uint8],
+    ) -> None:
+        """Appends one row to every lane: uint8[E, H, W], int64[E], float32[E], uint8[E]."""
+
+    def sample_into(
+        self,
+        beta: float,
+        frames: NDArray[np.uint8],
+        actions: NDArray[np.int64],
+        rewards: NDArray[np.float32],
+        discounts: NDArray[np.float32],
+        steps: NDArray[np.int64],
+        weights: NDArray[np.float32],
+        ids: NDArray[np.int64],
+    ) -> None:
+        """Draws B transitions into the given arrays, no two of which may overlap.
+
+        Args:
+            beta: Exponent of the importance weights.
+            frames: uint8[B, stack + n, H, W].
+            actions: int64[B].
+            rewards: float32[B].
+            discounts: float32[B].
+            steps: int64[B].
+            weights: float32[B].
+            ids: int64[B].
+        """
+
+    def update_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
+        """Sets priorities float32[n] of ids int64[n]; returns how many ids were stale."""
+
+    @property
+    def num_starts(self) -> int:
+        """Transitions that can be drawn."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows appended so far over all lanes."""
+
+def transition_replay_bytes(capacity: int, frame_bytes: int) -> int:
+    """Bytes of memory that a replay of `capacity` frames takes."""

@@ -1,0 +1,163 @@
+"""Learning speed beside stable-baselines3's DQN: the same network, batch, update period and game.
+
+    python bench/bench_train.py [--windows 5] [--steps 400] [--json FILE]
+
+Both sides train by turns in this process, `steps` agent steps a window, after their replays are
+past the start of
+learning. Prints agent steps/s, median and range over the windows, and the ratio to stable-
+baselines3. Where it is not
+installed (`pip install '.[bench]'`), only our side is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from atari_fast.agents import dqn
+from atari_fast.config import FRAMES_PER_STEP, Config
+from atari_fast.envs.pool import LanePool
+from atari_fast.presets import PRESETS
+from atari_fast.replay.transition import TransitionReplay
+from atari_fast.runtime.actor import Actor
+from atari_fast.runtime.device import Autocast, set_threads
+from atari_fast.runtime.learner import Learner
+from atari_fast.runtime.loop import run_loop
+from atari_fast.seeding import stream
+
+WARM_STEPS = 1_200
+LEARNING_STARTS = 1_000
+
+
+def settings(precision: str, lanes: int, workers: int) -> Config:
+    """Nature network, Adam 1e-4, batch 32 every 4 agent steps, target copied every 1,000."""
+    config = PRESETS["dqn-adam"]()
+    return dataclasses.replace(
+        config,
+        game="pong",
+        precision=precision,
+        total_frames=10**9,
+        env=dataclasses.replace(config.env, protocol="deepmind", lanes=lanes, workers=workers),
+        agent=dataclasses.replace(config.agent, target_period=4_000, epsilon_frames=400_000),
+        replay=dataclasses.replace(
+            config.replay, capacity=100_000, min_frames=FRAMES_PER_STEP * LEARNING_STARTS
+        ),
+        optim=dataclasses.replace(config.optim, lr=1e-4, eps=1e-8),
+    )
+
+
+def ours(config: Config) -> Callable[[int], int]:
+    """A function that trains for about `steps` agent steps and returns how many it were."""
+    device = torch.device("cpu")
+    autocast = Autocast(device, config.precision)
+    pool = LanePool(config.game, config.env, stream(config.seed, "lanes"))
+    parts = dqn.build(config, pool.spec, device)
+    shape = pool.spec.frame_shape
+    replay = TransitionReplay(config.env, config.net, config.agent, config.replay, shape, seed=1)
+    learner = Learner(parts, replay, config.optim, device, autocast)
+    rng = np.random.default_rng(0)
+    actor = Actor(
+        parts.q_values, pool.spec, pool.num_lanes, config.net.stack, device, autocast, rng
+    )
+    loop = run_loop(config, parts, pool, replay, actor, learner)
+    frames = 0
+
+    def train(steps: int) -> int:
+        nonlocal frames
+        before = frames
+        while frames - before < FRAMES_PER_STEP * steps:
+            frames = next(loop).frames
+        return (frames - before) // FRAMES_PER_STEP
+
+    return train
+
+
+def stable_baselines3() -> Callable[[int], int]:
+    import ale_py
+    import gymnasium
+    import stable_baselines3 as sb3
+    from stable_baselines3.common.env_util import make_atari_env
+    from stable_baselines3.common.vec_env import VecFrameStack
+
+    warnings.filterwarnings("ignore")
+    gymnasium.register_envs(ale_py)
+    env = VecFrameStack(
+        make_atari_env(
+            "ALE/Pong-v5",
+            n_envs=1,
+            seed=0,
+            env_kwargs={"frameskip": 1, "repeat_action_probability": 0.0},
+        ),
+        4,
+    )
+    model = sb3.DQN(
+        "CnnPolicy",
+        env,
+        buffer_size=100_000,
+        learning_starts=LEARNING_STARTS,
+        batch_size=32,
+        train_freq=4,
+        gradient_steps=1,
+        target_update_interval=1_000,
+        learning_rate=1e-4,
+        device="cpu",
+    )
+
+    def train(steps: int) -> int:
+        before = model.num_timesteps
+        model.learn(steps, reset_num_timesteps=False)
+        return model.num_timesteps - before
+
+    return train
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--windows", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--lanes", type=int, default=8)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    set_threads(0)
+    sides = {
+        "atari_fast fp32": ours(settings("fp32", options.lanes, options.workers)),
+        "atari_fast default precision": ours(settings("auto", options.lanes, options.workers)),
+    }
+    baseline = "stable-baselines3 fp32"
+    try:
+        sides[baseline] = stable_baselines3()
+    except ImportError as error:
+        print(f"stable-baselines3: not installed ({error}), row skipped")
+    for train in sides.values():
+        train(WARM_STEPS)
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(options.windows):
+        for name, train in sides.items():
+            start = time.perf_counter()
+            steps = train(options.steps)
+            rates[name].append(steps / (time.perf_counter() - start))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    for name, values in rates.items():
+        ratio = f"  {medians[name] / medians[baseline]:.2f}x" if baseline in medians else ""
+        print(
+            f"{name:30s} {medians[name]:7.1f} agent steps/s "
+            f"({min(values):.1f} to {max(values):.1f}, n={len(values)}){ratio}"
+        )
+    if options.json:
+        options.json.write_text(json.dumps({"agent_steps_per_s": rates}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Lanes that misbehave, for test_pool.py; workers import this file."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atari_fast.config import EnvConfig
+from atari_fast.envs.toy import Catch
+from atari_fast.errors import EnvError
+
+
+def _in_worker() -> bool:
+    return multiprocessing.parent_process() is not None
+
+
+class Breaking(Catch):
+    """Fails at its third step where the action is 2."""
+
+    steps = 0
+
+    def step(self, action: int, out: NDArray[np.uint8]) -> tuple[float, int]:
+        self.steps += 1
+        if self.steps == 3 and action == 2:
+            raise ValueError("the joystick broke")
+        return super().step(action, out)
+
+
+class Complaining(Catch):
+    """Raises an EnvError at its third step where the action is 2."""
+
+    steps = 0
+
+    def step(self, action: int, out: NDArray[np.uint8]) -> tuple[float, int]:
+        self.steps += 1
+        if self.steps == 3 and action == 2:
+            raise EnvError("cartridge: got dust, expected contact; blow into it")
+        return super().step(action, out)
+
+
+class Sleeping(Catch):
+    """Hangs at a step where the action is 2."""
+
+    def step(self, action: int, out: NDArray[np.uint8]) -> tuple[float, int]:
+        if action == 2:
+            time.sleep(3600)
+        return super().step(action, out)
+
+
+Seeds = Sequence[np.random.SeedSequence]
+
+
+def breaking(game: str, config: EnvConfig, seeds: Seeds) -> list[Catch]:
+    return [Breaking(seed) for seed in seeds]
+
+
+def complaining(game: str, config: EnvConfig, seeds: Seeds) -> list[Catch]:
+    return [Complaining(seed) for seed in seeds]
+
+
+def sleeping(game: str, config: EnvConfig, seeds: Seeds) -> list[Catch]:
+    return [Sleeping(seed) for seed in seeds]
+
+
+def refusing(game: str, config: EnvConfig, seeds: Seeds) -> list[Catch]:
+    if _in_worker():
+        raise EnvError("game: the ROM of catch cannot be used")
+    return [Catch(seed) for seed in seeds]
+
+
+def failing(game: str, config: EnvConfig, seeds: Seeds) -> list[Catch]:
+    if _in_worker():
+        raise ZeroDivisionError("no game today")
+    return [Catch(seed) for seed in seeds]

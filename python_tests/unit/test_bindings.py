@@ -1,0 +1,369 @@
+"""Every array argument of every binding, wrong in every way: an error that names it, no crash."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from atari_fast import _core
+
+LANES, STACK, N_STEP, SIDE, SIZE = 2, 2, 1, 5, 6
+WINDOW = STACK + N_STEP
+Array = NDArray[np.generic]
+Arrays = dict[str, Array]
+
+
+def replay_options(**changes: object) -> dict[str, object]:
+    return {
+        "lanes": LANES,
+        "capacity": 40,
+        "frame_shape": (SIDE, SIDE + 1),
+        "stack": STACK,
+        "n_step": N_STEP,
+        "gamma": 0.99,
+        "reward_clip": 1.0,
+        "zero_discount_on_life_loss": False,
+        "prioritized": True,
+        "alpha": 0.6,
+        "priority_epsilon": 1e-6,
+        "uniform_mix": 0.0,
+        "stratified": True,
+        "seed": 0,
+        **changes,
+    }
+
+
+def row_arrays() -> Arrays:
+    return {
+        "frames": np.ones((LANES, SIDE, SIDE + 1), np.uint8),
+        "actions": np.zeros(LANES, np.int64),
+        "rewards": np.zeros(LANES, np.float32),
+        "flags": np.zeros(LANES, np.uint8),
+    }
+
+
+def batch_arrays() -> Arrays:
+    return {
+        "frames": np.zeros((SIZE, WINDOW, SIDE, SIDE + 1), np.uint8),
+        "actions": np.zeros(SIZE, np.int64),
+        "rewards": np.zeros(SIZE, np.float32),
+        "discounts": np.zeros(SIZE, np.float32),
+        "steps": np.zeros(SIZE, np.int64),
+        "weights": np.zeros(SIZE, np.float32),
+        "ids": np.zeros(SIZE, np.int64),
+    }
+
+
+def filled_replay() -> _core.TransitionReplay:
+    replay = _core.TransitionReplay(**replay_options())  # type: ignore[arg-type]
+    for _ in range(8):
+        replay.append(**row_arrays())  # type: ignore[arg-type]
+    return replay
+
+
+REPLAY = filled_replay()
+TREE = _core.SumTree(10)
+SCREENS = (2, 2, 210, 160)
+
+
+@dataclasses.dataclass(frozen=True)
+class Binding:
+    """A function that takes arrays: right ones, and which of them it writes."""
+
+    call: Callable[..., object]
+    arrays: Callable[[], Arrays]
+    outputs: tuple[str, ...] = ()
+    free_size: str = ""
+    """Argument whose length may be anything, so that its own size is never wrong."""
+
+
+BINDINGS = {
+    "append": Binding(REPLAY.append, row_arrays),
+    "sample_into": Binding(
+        lambda **arrays: REPLAY.sample_into(0.4, **arrays), batch_arrays, tuple(batch_arrays())
+    ),
+    "update_priorities": Binding(
+        REPLAY.update_priorities,
+        lambda: {"ids": np.array([1, 2, 3]), "priorities": np.ones(3, np.float32)},
+        free_size="ids",
+    ),
+    "SumTree.set": Binding(
+        TREE.set,
+        lambda: {"indices": np.array([1, 2, 3]), "weights": np.ones(3)},
+        free_size="indices",
+    ),
+    "preprocess_palette": Binding(
+        _core.preprocess_palette,
+        lambda: {
+            "screens": np.zeros(SCREENS, np.uint8),
+            "luma": np.zeros(256, np.uint8),
+            "out": np.zeros((2, 84, 84), np.uint8),
+        },
+        ("out",),
+        free_size="screens",
+    ),
+    "preprocess_gray": Binding(
+        _core.preprocess_gray,
+        lambda: {"screens": np.zeros(SCREENS, np.uint8), "out": np.zeros((2, 84, 84), np.uint8)},
+        ("out",),
+        free_size="screens",
+    ),
+}
+
+
+def unaligned(array: Array) -> Array:
+    memory = np.zeros(array.nbytes + 1, np.uint8)[1:]
+    return memory.view(array.dtype).reshape(array.shape)
+
+
+def spread(array: Array, axis: int) -> Array:
+    """The same shape with gaps between the elements along `axis`."""
+    shape = list(array.shape)
+    shape[axis] *= 2
+    wide = np.zeros(shape, array.dtype)
+    return wide[(slice(None),) * axis + (slice(None, None, 2),)]
+
+
+def fortran(array: Array) -> Array:
+    """Column-major; a vector has no such order, so it gets a stride of 0 instead."""
+    if array.ndim == 1:
+        return np.broadcast_to(array[:1], array.shape)
+    return np.asfortranarray(array)
+
+
+def read_only(array: Array) -> Array:
+    array.flags.writeable = False
+    return array
+
+
+WRONG_TYPES: dict[str, Callable[[Array], object]] = {
+    "bool": lambda a: a.astype(np.bool_),
+    "int8": lambda a: a.astype(np.int8),
+    "int32": lambda a: a.astype(np.int32),
+    "uint64": lambda a: a.astype(np.uint64),
+    "float16": lambda a: a.astype(np.float16),
+    "complex": lambda a: a.astype(np.complex64),
+    "datetime": lambda a: a.astype(np.int64).view("M8[s]"),
+    "void": lambda a: a.view(f"V{a.itemsize}"),
+    "text": lambda a: a.astype("U8"),
+    "record": lambda a: np.zeros(a.shape, [("x", a.dtype)]),
+    "object": lambda a: a.astype(object),
+    "None": lambda a: None,
+    "torch tensor": torch.from_numpy,
+    "list": lambda a: a.tolist(),
+    "tuple": tuple,
+    "scalar": lambda a: a.dtype.type(0),
+    "int": lambda a: 3,
+    "memoryview": lambda a: a.data,
+    "bytes": lambda a: a.tobytes(),
+    "class": type,
+}
+WRONG_SHAPES: dict[str, Callable[[Array], Array]] = {
+    "0-d": lambda a: np.zeros((), a.dtype),
+    "one more axis": lambda a: a[None],
+    "one axis less": lambda a: np.zeros(a.shape[1:], a.dtype),
+    "flat": lambda a: np.zeros((a.size, 1), a.dtype),
+    "longer last axis": lambda a: np.zeros((*a.shape[:-1], a.shape[-1] + 1), a.dtype),
+    "shorter last axis": lambda a: np.zeros((*a.shape[:-1], a.shape[-1] - 1), a.dtype),
+    "empty last axis": lambda a: np.zeros((*a.shape[:-1], 0), a.dtype),
+    "longer first axis": lambda a: np.zeros((a.shape[0] + 1, *a.shape[1:]), a.dtype),
+    "empty first axis": lambda a: np.zeros((0, *a.shape[1:]), a.dtype),
+    "many axes": lambda a: np.zeros((1,) * 30, a.dtype),
+}
+WRONG_LAYOUTS: dict[str, Callable[[Array], Array]] = {
+    "gaps in the last axis": lambda a: spread(a, a.ndim - 1),
+    "gaps in the first axis": lambda a: spread(a, 0),
+    "Fortran order": fortran,
+    "reversed": lambda a: a[::-1],
+    "reversed last axis": lambda a: a[..., ::-1],
+    "broadcast": lambda a: np.broadcast_to(a[:1], a.shape),
+    "unaligned": unaligned,
+}
+
+
+def swapped(array: Array) -> Array:
+    return array.astype(array.dtype.newbyteorder())
+
+
+def cases() -> list[object]:
+    found: list[object] = []
+    for name, binding in BINDINGS.items():
+        arrays = binding.arrays()
+        for argument, array in arrays.items():
+            wrong: dict[str, tuple[type[Exception], object]] = {}
+            for kind, make in WRONG_TYPES.items():
+                value = make(array)
+                if getattr(value, "dtype", None) != array.dtype or not isinstance(
+                    value, np.ndarray
+                ):
+                    wrong[kind] = (TypeError, value)
+            if array.itemsize > 1:
+                wrong["byte-swapped"] = (TypeError, swapped(array))
+            for kind, make_shape in WRONG_SHAPES.items():
+                value = make_shape(array)
+                same_rank = value.ndim == array.ndim and value.shape[1:] == array.shape[1:]
+                if not (argument == binding.free_size and same_rank):
+                    wrong[kind] = (ValueError, value)
+            for kind, make_layout in WRONG_LAYOUTS.items():
+                value = make_layout(array)
+                if not (value.flags.c_contiguous and value.flags.aligned):
+                    wrong[kind] = (ValueError, value)
+            if argument in binding.outputs:
+                wrong["read-only"] = (ValueError, read_only(array.copy()))
+            found += [
+                pytest.param(name, argument, error, value, id=f"{name}-{argument}-{kind}")
+                for kind, (error, value) in wrong.items()
+            ]
+    return found
+
+
+@pytest.mark.parametrize(("name", "argument", "error", "value"), cases())
+def test_a_wrong_array_is_refused_by_name(
+    name: str, argument: str, error: type[Exception], value: object
+) -> None:
+    binding = BINDINGS[name]
+    arrays = binding.arrays()
+    before = {key: array.copy() for key, array in arrays.items()}
+    named = argument
+    if name == "sample_into" and argument == "actions" and error is ValueError:
+        named = "actions|frames|batch"  # the length of actions is the batch size of the others
+    with pytest.raises(error, match=rf"^({named})\b"):
+        binding.call(**{**arrays, argument: value})
+    for key, array in arrays.items():
+        np.testing.assert_array_equal(array, before[key])
+
+
+def test_the_table_is_a_large_one() -> None:
+    assert len(cases()) > 500
+
+
+@pytest.mark.parametrize("name", BINDINGS)
+def test_right_arrays_are_taken(name: str) -> None:
+    binding = BINDINGS[name]
+    binding.call(**binding.arrays())
+    inputs = {
+        key: array if key in binding.outputs else read_only(array)
+        for key, array in binding.arrays().items()
+    }
+    binding.call(**inputs)  # an input may be read-only
+
+
+OUTPUT_PAIRS = [(a, b) for i, a in enumerate(batch_arrays()) for b in list(batch_arrays())[:i]]
+
+
+@pytest.mark.parametrize(("later", "earlier"), OUTPUT_PAIRS)
+def test_overlapping_batch_arrays_are_refused(later: str, earlier: str) -> None:
+    arrays = batch_arrays()
+    first, second = arrays[earlier], arrays[later]
+    memory = np.zeros(first.nbytes + second.nbytes + 8, np.uint8)
+    after = -(-first.nbytes // 8) * 8  # the first aligned byte behind
+    for shift, fits in ((after, True), (after - 8, False)):
+        arrays[earlier] = memory[: first.nbytes].view(first.dtype).reshape(first.shape)
+        end = shift + second.nbytes
+        arrays[later] = memory[shift:end].view(second.dtype).reshape(second.shape)
+        if fits:
+            REPLAY.sample_into(0.4, **arrays)  # type: ignore[arg-type]
+        else:
+            with pytest.raises(ValueError, match=rf"^{later}: .*overlaps {earlier}"):
+                REPLAY.sample_into(0.4, **arrays)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("overlapped", ["screens", "luma"])
+def test_overlapping_frames_are_refused(overlapped: str) -> None:
+    memory = np.zeros(2 * 210 * 160 + 84 * 84, np.uint8)
+    for shift in (0, 2 * 210 * 160 - 1):
+        screens = memory[: 2 * 210 * 160].reshape(1, 2, 210, 160)
+        out = memory[shift : shift + 84 * 84].reshape(1, 84, 84)
+        luma = out.reshape(-1)[-256:] if overlapped == "luma" else np.zeros(256, np.uint8)
+        source = screens.copy() if overlapped == "luma" else screens
+        with pytest.raises(ValueError, match=rf"^out: .*overlaps {overlapped}"):
+            _core.preprocess_palette(source, luma, out)
+        if overlapped == "screens":
+            with pytest.raises(ValueError, match=r"^out: .*overlaps screens"):
+                _core.preprocess_gray(screens, out)
+
+
+HUGE = 2**62
+BAD_OPTIONS: list[tuple[str, list[object]]] = [
+    ("lanes", [0, -1, HUGE]),
+    ("capacity", [0, -1, 2, HUGE, 2**63 - 1]),
+    ("stack", [0, -1, 40, HUGE]),
+    ("n_step", [0, -1, 40, HUGE]),
+    ("frame_shape", [(0, 5), (5, -1), (HUGE, 4), (2**32, 2**32), (2**31, 2**31)]),
+    ("gamma", [-0.1, 1.1, np.nan]),
+    ("reward_clip", [-1.0, np.nan, np.inf]),
+    ("alpha", [-0.1, 1.1, np.nan]),
+    ("priority_epsilon", [0.0, -1.0, np.nan, np.inf]),
+    ("uniform_mix", [-0.1, 1.1, np.nan]),
+]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [(option, value) for option, values in BAD_OPTIONS for value in values]
+)
+def test_bad_options_are_refused(option: str, value: object) -> None:
+    names = {"lanes": "lanes|capacity", "stack": "stack|capacity", "n_step": "n_step|capacity"}
+    with pytest.raises(ValueError, match=f"^({names.get(option, option)}|frame_bytes)"):
+        _core.TransitionReplay(**replay_options(**{option: value}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("seed", -1),
+        ("seed", 2**64),
+        ("seed", 1.5),
+        ("lanes", "2"),
+        ("lanes", 2**63),
+        ("gamma", None),
+    ],
+)
+def test_options_of_another_type_are_refused(option: str, value: object) -> None:
+    with pytest.raises(TypeError):
+        _core.TransitionReplay(**replay_options(**{option: value}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("beta", [-1.0, np.nan, np.inf, -np.inf])
+def test_bad_beta_is_refused(beta: float) -> None:
+    with pytest.raises(ValueError, match=r"^beta"):
+        REPLAY.sample_into(beta, **batch_arrays())  # type: ignore[arg-type]
+
+
+def test_an_empty_batch_is_refused_and_empty_updates_do_nothing() -> None:
+    arrays = {key: array[:0] for key, array in batch_arrays().items()}
+    with pytest.raises(ValueError, match=r"^batch"):
+        REPLAY.sample_into(0.4, **arrays)  # type: ignore[arg-type]
+    assert REPLAY.update_priorities(np.zeros(0, np.int64), np.zeros(0, np.float32)) == 0
+    TREE.set(np.zeros(0, np.int64), np.zeros(0))
+
+
+@pytest.mark.parametrize(
+    ("capacity", "frame_bytes"), [(0, 1), (1, 0), (-1, 1), (HUGE, 4), (2**32, 2**32), (4, HUGE)]
+)
+def test_a_memory_estimate_never_wraps_around(capacity: int, frame_bytes: int) -> None:
+    with pytest.raises(ValueError, match=r"capacity|frame_bytes"):
+        _core.transition_replay_bytes(capacity, frame_bytes)
+
+
+def test_lifetimes_and_threads() -> None:
+    """Batches outlive their replay; a replay that a thread uses outlives its name."""
+    for _ in range(50):
+        replay = filled_replay()
+        batches = [batch_arrays() for _ in range(3)]
+        threads = [
+            threading.Thread(target=replay.sample_into, args=(0.4, *batch.values()))
+            for batch in batches
+        ]
+        threads.append(threading.Thread(target=replay.append, args=(*row_arrays().values(),)))
+        for thread in threads:
+            thread.start()
+        del replay
+        for thread in threads:
+            thread.join()
+        assert all((batch["frames"][:, STACK - 1] == 1).all() for batch in batches)

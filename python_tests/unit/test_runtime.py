@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from atari_fast.agents.parts import AgentParts, LossOutput
+from atari_fast.config import (
+    AgentConfig,
+    Config,
+    EnvConfig,
+    NetConfig,
+    OptimConfig,
+    ReplayConfig,
+    RunConfig,
+)
+from atari_fast.errors import ConfigError, NumericError
+from atari_fast.presets import PRESETS
+from atari_fast.replay.transition import TransitionBatch, TransitionReplay
+from atari_fast.runtime.actor import Actor
+from atari_fast.runtime.device import Autocast, select_device
+from atari_fast.runtime.episodes import EpisodeTracker
+from atari_fast.runtime.learner import Learner
+from atari_fast.runtime.optimizers import make_optimizer
+from atari_fast.runtime.rate_limiter import RateLimiter
+from atari_fast.runtime.session import Session
+from atari_fast.schedules import linear
+from atari_fast.types import EnvSpec, Flag, StepBatch
+
+CPU = torch.device("cpu")
+FP32 = Autocast(CPU, "fp32")
+
+TINY_PONG = Config(
+    game="pong",
+    precision="fp32",
+    threads=1,
+    total_frames=4 * 400,
+    env=EnvConfig(lanes=4),
+    net=NetConfig(channels=(4, 4, 4), hidden=16),
+    agent=AgentConfig(
+        double=True,
+        dueling=True,
+        n_step=3,
+        target_period=160,
+        epsilon_end=0.1,
+        epsilon_frames=1_200,
+    ),
+    replay=ReplayConfig(capacity=1_000, min_frames=400, prioritized=True),
+    optim=OptimConfig(batch_size=8, update_period=16, lr=1e-3),
+    run=RunConfig(log_period=400, eval_period=0, checkpoint_period=800, tensorboard=False),
+)
+
+
+def step_batch(flags: list[int], rewards: list[float] | None = None, value: int = 0) -> StepBatch:
+    lanes = len(flags)
+    return StepBatch(
+        np.full((lanes, 2, 3), value, np.uint8),
+        np.array(rewards or [0.0] * lanes, np.float32),
+        np.array(flags, np.uint8),
+    )
+
+
+def test_linear_schedule_is_constant_outside_its_span() -> None:
+    schedule = linear(1.0, 0.1, 100)
+    assert [schedule(x) for x in (-5, 0, 100, 1000)] == [1.0, 1.0, 0.1, 0.1]
+    assert schedule(50) == pytest.approx(0.55)
+    assert linear(1.0, 0.2, 0)(0) == 0.2
+
+
+def test_rate_limiter_owes_one_update_for_each_period_after_the_start() -> None:
+    limiter = RateLimiter(min_frames=100, period=16)
+    assert [limiter.due(f, 0) for f in (0, 100, 115, 116, 131, 132, 260)] == [0, 0, 0, 1, 1, 2, 10]
+    assert limiter.due(260, 10) == 0
+    lagging = RateLimiter(min_frames=0, period=4, tolerance=2)
+    assert [lagging.due(4 * k, 0) for k in range(5)] == [0, 0, 0, 3, 4]
+
+
+def test_episode_tracker_sums_raw_rewards_until_the_game_ends() -> None:
+    tracker = EpisodeTracker(2)
+    assert tracker.add(step_batch([Flag.FIRST, Flag.FIRST])) == []
+    assert tracker.add(step_batch([0, Flag.LIFE_LOST | Flag.TERMINATED], [10.0, 5.0])) == []
+    assert tracker.add(step_batch([Flag.TERMINATED, Flag.FIRST], [-3.0, 1.0])) == [
+        (0, 7.0, 2, False)
+    ]
+    assert tracker.add(step_batch([Flag.FIRST, Flag.TRUNCATED], [0.0, 2.0])) == [(1, 8.0, 2, True)]
+
+
+def test_actor_stacks_frames_with_zeros_before_an_episode() -> None:
+    seen: list[torch.Tensor] = []
+
+    def q_values(observations: torch.Tensor) -> torch.Tensor:
+        seen.append(observations.clone())
+        return torch.tensor([[0.0, 1.0], [2.0, 1.0]])
+
+    actor = Actor(q_values, EnvSpec((2, 3), ("A", "B")), 2, 3, CPU, FP32, np.random.default_rng(0))
+    assert actor.act(step_batch([Flag.FIRST, Flag.FIRST], value=1), 0.0).tolist() == [1, 0]
+    actor.act(step_batch([0, Flag.TERMINATED], value=2), 0.0)
+    actor.act(step_batch([0, Flag.FIRST], value=3), 0.0)
+    assert seen[1][:, :, 0, 0].tolist() == [[0, 1, 2], [0, 1, 2]]
+    assert seen[2][:, :, 0, 0].tolist() == [[1, 2, 3], [0, 0, 3]]
+
+
+def test_actor_explores_with_probability_epsilon() -> None:
+    def q_values(observations: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[0.0, 1.0]]).repeat(len(observations), 1)
+
+    spec = EnvSpec((2, 3), ("A", "B"))
+    actor = Actor(q_values, spec, 50, 1, CPU, FP32, np.random.default_rng(0))
+    actions = np.concatenate([actor.act(step_batch([0] * 50), 0.3) for _ in range(200)])
+    assert np.mean(actions == 0) == pytest.approx(0.15, abs=0.015)  # half of the random ones
+
+
+def test_actor_sees_the_observations_that_the_replay_stores() -> None:
+    """What the policy acted on and what the learner is given are the same pixels."""
+    env, net = EnvConfig(lanes=2), NetConfig(stack=3)
+    replay = TransitionReplay(
+        env, net, AgentConfig(n_step=2), ReplayConfig(capacity=400), (2, 3), 0
+    )
+    seen: dict[int, torch.Tensor] = {}
+    row = 0
+
+    def q_values(observations: torch.Tensor) -> torch.Tensor:
+        for lane in range(2):
+            seen[2 * row + lane] = observations[lane].clone()
+        return torch.zeros(2, 4)
+
+    spec = EnvSpec((2, 3), ("A", "B", "C", "D"))
+    actor = Actor(q_values, spec, 2, 3, CPU, FP32, np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    flags = np.full(2, Flag.FIRST, np.uint8)
+    for row in range(120):  # noqa: B007 (q_values above reads it)
+        frames = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
+        step = StepBatch(frames, np.zeros(2, np.float32), flags)
+        replay.append(step, actor.act(step, 0.0))
+        over = (flags & (Flag.TERMINATED | Flag.TRUNCATED)) != 0
+        ends = np.where(rng.random(2) < 0.15, Flag.TRUNCATED, 0)
+        flags = np.where(over, Flag.FIRST, ends).astype(np.uint8)
+    batch = replay.new_batch(64, pinned=False)
+    for _ in range(20):
+        replay.sample_into(batch, 1.0)
+        for b, number in enumerate(batch.ids.tolist()):
+            m = int(batch.steps[b])
+            assert torch.equal(batch.frames[b, :3], seen[number])
+            assert torch.equal(batch.frames[b, m : m + 3], seen[number + 2 * m])
+
+
+class OneWeight(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.ones(1))
+
+
+def learner_with(loss: object, config: OptimConfig, prioritized: bool) -> tuple[Learner, OneWeight]:
+    net = OneWeight()
+    settings = ReplayConfig(capacity=200, prioritized=prioritized, uniform_mix=0.0)
+    replay = TransitionReplay(
+        EnvConfig(lanes=1), NetConfig(stack=1), AgentConfig(), settings, (2, 3), 0
+    )
+    for row in range(60):
+        flags = np.array([Flag.FIRST if row == 0 else 0], np.uint8)
+        frame = np.full((1, 2, 3), row, np.uint8)
+        replay.append(StepBatch(frame, np.zeros(1, np.float32), flags), np.zeros(1, np.int64))
+    parts = AgentParts({"net": net}, net, lambda x: x, linear(0, 0, 1), lambda b: loss(net, b), ())
+    return Learner(parts, replay, config, CPU, FP32), net
+
+
+def test_learner_applies_importance_weights_once() -> None:
+    """After unequal priorities the gradient is the weighted mean of the items' gradients."""
+    captured: list[TransitionBatch] = []
+
+    def loss(net: OneWeight, batch: TransitionBatch) -> LossOutput:
+        captured.append(TransitionBatch(*(field.clone() for field in batch)))
+        x = batch.frames[:, 0, 0, 0].float()
+        return LossOutput(net.w * x, x + 1, {})
+
+    learner, net = learner_with(loss, OptimConfig(batch_size=16, lr=1e-3), prioritized=True)
+    for _ in range(30):
+        learner.update(beta=0.6)
+    batch = captured[-1]
+    assert batch.weights.max() == 1.0
+    assert batch.weights.min() < 0.9
+    expected = (batch.weights * batch.frames[:, 0, 0, 0].float()).mean()
+    assert net.w.grad is not None
+    torch.testing.assert_close(net.w.grad[0], expected)
+
+
+def test_learner_draws_large_errors_more_often() -> None:
+    counts = np.zeros(60)
+
+    def loss(net: OneWeight, batch: TransitionBatch) -> LossOutput:
+        rows = batch.frames[:, 0, 0, 0]
+        np.add.at(counts, rows.numpy(), 1)
+        x = rows.float()
+        return LossOutput(net.w * 0 * x, torch.where(x < 30, 0.1, 10.0), {})
+
+    learner, _ = learner_with(loss, OptimConfig(batch_size=32), prioritized=True)
+    for _ in range(300):
+        learner.update(beta=0.4)
+    ratio = counts[30:59].mean() / counts[:30].mean()
+    assert 8 < ratio < 100**0.6 * 1.3  # (10 / 0.1)^0.6 = 15.8 once every priority is known
+
+
+def test_learner_refuses_a_loss_that_is_not_finite() -> None:
+    def loss(net: OneWeight, batch: TransitionBatch) -> LossOutput:
+        bad = net.w * torch.full((len(batch.actions),), float("nan"))
+        return LossOutput(bad, torch.zeros(len(batch.actions)), {})
+
+    learner, _ = learner_with(loss, OptimConfig(), prioritized=False)
+    learner.update(1.0)
+    with pytest.raises(NumericError, match="loss: expected a finite number"):
+        learner.take_metrics()
+
+
+def test_learner_clips_the_gradient_norm() -> None:
+    def loss(net: OneWeight, batch: TransitionBatch) -> LossOutput:
+        x = torch.full((len(batch.actions),), 100.0)
+        return LossOutput(net.w * x, x, {})
+
+    learner, net = learner_with(loss, OptimConfig(max_grad_norm=10.0), prioritized=False)
+    learner.update(1.0)
+    assert net.w.grad is not None
+    assert float(net.w.grad) == pytest.approx(10.0, rel=1e-4)
+
+
+def test_rmsprop_is_the_centred_one_of_the_paper() -> None:
+    net = OneWeight()
+    optimizer = make_optimizer(net, OptimConfig(name="rmsprop", lr=0.1, eps=0.01, decay=0.95))
+    w, mean, square = 1.0, 0.0, 0.0
+    for g in (2.0, -1.0, 0.5):
+        net.w.grad = torch.tensor([g])
+        optimizer.step()
+        mean, square = 0.95 * mean + 0.05 * g, 0.95 * square + 0.05 * g * g
+        w -= 0.1 * g / np.sqrt(square - mean**2 + 0.01)
+        assert float(net.w.detach()) == pytest.approx(w, rel=1e-5)
+
+
+def test_select_device_refuses_what_is_not_there() -> None:
+    with pytest.raises(ConfigError, match="device"):
+        select_device("cuda:77")
+    assert select_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_valid(name: str) -> None:
+    from atari_fast.config_io import validate
+
+    config = PRESETS[name]()
+    validate(config)
+    assert config.preset == name
+
+
+def state_hash(session: Session) -> str:
+    digest = hashlib.sha256()
+    for net in session.parts.nets.values():
+        for tensor in net.state_dict().values():
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def run_session(directory: Path, **changes: object) -> tuple[str, list[str]]:
+    env = dataclasses.replace(TINY_PONG.env, workers=int(changes.pop("workers", 0)))
+    run = dataclasses.replace(TINY_PONG.run, dir=str(directory))
+    session = Session(dataclasses.replace(TINY_PONG, env=env, run=run, **changes))
+    assert session.run()
+    drop = ("seconds", "perf/frames_per_s")
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return state_hash(session), [{k: v for k, v in x.items() if k not in drop} for x in lines]
+
+
+def test_a_seed_gives_the_same_run_for_any_number_of_workers_and_either_order(
+    tmp_path: Path,
+) -> None:
+    first = run_session(tmp_path / "a")
+    assert run_session(tmp_path / "b", workers=3) == first
+    assert run_session(tmp_path / "c", workers=1, overlap=False) == first
+    assert run_session(tmp_path / "d", seed=2)[0] != first[0]
+
+
+def test_run_directory_holds_config_metrics_and_checkpoints(tmp_path: Path) -> None:
+    run_session(tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["config"]["game"] == "pong"
+    checkpoints = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
+    assert len(checkpoints) == 2
+    assert all(name.startswith("ckpt-") for name in checkpoints)
+    with pytest.raises(ConfigError, match="holds a run already"):
+        run_session(tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_leaves_with_130(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "atari_fast.train", "pong", "--run.dir", str(tmp_path / "r")]
+    options = ["--env.workers", "2", "--env.lanes", "4", "--run.log-period", "400"]
+    process = subprocess.Popen(
+        [*command, *options], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 60
+    metrics = tmp_path / "r" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(process.pid, number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err.decode()
+    assert b"Traceback" not in err
+    assert list((tmp_path / "r" / "checkpoints").glob("ckpt-*")), out
