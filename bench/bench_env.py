@@ -1,11 +1,9 @@
 """Agent steps a second of the lanes, beside the bare emulator and ALE's own vector environment.
 
-Every contestant is made first and then measured in turn, round after round, so that a slow spell
-of the
-machine hits all of them. Figures are medians over the rounds; the ratios compare figures of one
-run.
+Every contestant is made first and then measured in turn, round after round, so that a slow spell of
+the machine hits all of them. Figures are medians over the rounds, ratios are of one run.
 
-    python bench/bench_env.py                                       # five games, about ten minutes
+    python bench/bench_env.py                                       # five games, ten minutes
     python bench/bench_env.py --games pong --envs 32 --seconds 0.5  # under a minute
 """
 

@@ -6,7 +6,7 @@ flags, the step after it ignores its action and delivers the first frame of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import ale_py
@@ -77,23 +77,13 @@ class Lane(Protocol):
 class AtariLane:
     """An Atari 2600 game under the deepmind or the machado protocol."""
 
-    def __init__(
-        self,
-        game: str,
-        config: EnvConfig,
-        seed: np.random.SeedSequence,
-        *,
-        screens: NDArray[np.uint8] | None = None,
-    ):
+    def __init__(self, game: str, config: EnvConfig, seed: np.random.SeedSequence):
         """Loads the game.
 
         Args:
             game: Name of the game, in any spelling of `canonical_name`.
             config: Protocol; `lanes` and `workers` do not matter here.
             seed: Stream of this lane alone.
-            screens: uint8[1, 2, 210, 160], working memory that nothing else uses during a
-                step; lanes
-                that are stepped in turn by one thread may share it, and are faster for it.
 
         Raises:
             EnvError: The game is unknown or its ROM is missing or damaged.
@@ -117,7 +107,7 @@ class AtariLane:
         self._resume: Callable[[], tuple[float, int]] | None = self._begin_game
 
         # Palette indices of the last two frames of a step, which make its picture.
-        self._screens = new_screens() if screens is None else screens
+        self._screens = np.zeros((1, 2, *SCREEN_SHAPE), dtype=np.uint8)
         self._older, self._newest = self._screens[0]
         self._act, self._game_over, self._read = ale.act, ale.game_over, ale.getScreen
 
@@ -140,6 +130,14 @@ class AtariLane:
             else self._ale.getScreenRGB()
         )
         return screen
+
+    def share_memory(self, other: AtariLane) -> None:
+        """Works in the memory of `other` from here on.
+
+        Lanes that one thread steps in turn are faster so, since that memory stays in the cache.
+        """
+        self._screens = other._screens
+        self._older, self._newest = self._screens[0]
 
     def watch(self, show: Callable[[NDArray[np.uint8]], None]) -> None:
         """Calls `show` with the colour screen uint8[210, 160, 3] after each frame from here on."""
@@ -248,11 +246,6 @@ class AtariLane:
         else:
             self._ale.restoreState(self._start)
             self._newest[...] = self._start_screen
-
-
-def new_screens() -> NDArray[np.uint8]:
-    """Returns the working memory of an `AtariLane`, uint8[1, 2, 210, 160]."""
-    return np.zeros((1, 2, *SCREEN_SHAPE), dtype=np.uint8)
 
 
 def _load(game: str, seed: int) -> Any:

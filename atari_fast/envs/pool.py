@@ -17,7 +17,7 @@ import signal
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
@@ -26,12 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atari_fast.config import EnvConfig
-from atari_fast.envs.lane import Lane, make_lanes
+from atari_fast.envs.lane import AtariLane, Lane, make_lane
 from atari_fast.errors import ConfigError, EnvError, WorkerError
 from atari_fast.seeding import child
 from atari_fast.types import StepBatch
 
-MakeLanes = Callable[[str, EnvConfig, Sequence[np.random.SeedSequence]], Sequence[Lane]]
+MakeLane = Callable[[str, EnvConfig, np.random.SeedSequence], Lane]
 
 _GO = b"g"
 _DONE = b"d"
@@ -51,7 +51,7 @@ class _Task(NamedTuple):
     game: str
     config: EnvConfig
     seed: np.random.SeedSequence
-    make: MakeLanes
+    make: MakeLane
     lanes: range
 
 
@@ -87,7 +87,10 @@ class _Runner:
     """Some of the pool's lanes and the rows of the buffers that they fill."""
 
     def __init__(self, task: _Task, buffers: _Buffers):
-        lanes = task.make(task.game, task.config, [child(task.seed, i) for i in task.lanes])
+        lanes = [task.make(task.game, task.config, child(task.seed, i)) for i in task.lanes]
+        for lane in lanes[1:]:
+            if isinstance(lane, AtariLane) and isinstance(lanes[0], AtariLane):
+                lane.share_memory(lanes[0])
         arrays = buffers.arrays(lanes[0].spec.frame_shape)
         frames, self._rewards, self._flags, self._actions = (
             array[task.lanes.start : task.lanes.stop] for array in arrays
@@ -173,7 +176,7 @@ class LanePool:
         config: EnvConfig,
         seed: np.random.SeedSequence,
         *,
-        make: MakeLanes = make_lanes,
+        make: MakeLane = make_lane,
     ):
         """Makes the lanes and waits until all are ready.
 
@@ -181,9 +184,7 @@ class LanePool:
             game: Name of the game.
             config: Protocol, number of lanes and of workers, timeout.
             seed: Root of all lanes' random numbers.
-            make: Makes the lanes of a worker, one for each seed; workers import it, so it is a
-                function
-                of a module.
+            make: Makes a lane; workers import it, so for them it is a function of a module.
 
         Raises:
             ConfigError: The numbers of lanes and workers do not fit.
@@ -207,7 +208,7 @@ class LanePool:
         self._runner: _Runner | None = None
 
         task = _Task(game, config, seed, make, range(lanes))
-        self.spec = make(game, config, [child(seed, 0)])[0].spec
+        self.spec = make(game, config, child(seed, 0)).spec
         height, width = self.spec.frame_shape
         buffers = _Buffers(
             frames=context.RawArray(ctypes.c_uint8, lanes * height * width),

@@ -10,6 +10,11 @@ from atari_fast.config import NetConfig
 from atari_fast.nets.torsos import make_torso
 
 
+def _float32_linear(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    """A layer in float32 even under autocast: action gaps are finer than bfloat16 resolves."""
+    return F.linear(x.float(), layer.weight, layer.bias)
+
+
 class QHead(nn.Module):
     """One hidden layer and one value for each action (Mnih et al. 2015): [B, D] -> [B, A]."""
 
@@ -19,9 +24,10 @@ class QHead(nn.Module):
         self.out = nn.Linear(hidden, num_actions)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Maps features [B, D] to action values [B, A]."""
-        q: torch.Tensor = self.out(F.relu(self.hidden(features)))
-        return q
+        """Maps features [B, D] to action values float32[B, A]."""
+        hidden = F.relu(self.hidden(features))
+        with torch.autocast(features.device.type, enabled=False):
+            return _float32_linear(self.out, hidden)
 
 
 class DuelingHead(nn.Module):
@@ -35,10 +41,13 @@ class DuelingHead(nn.Module):
         self.advantage = nn.Linear(hidden, num_actions)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Maps features [B, D] to action values [B, A]."""
-        value: torch.Tensor = self.value(F.relu(self.value_hidden(features)))
-        advantage: torch.Tensor = self.advantage(F.relu(self.advantage_hidden(features)))
-        return value + advantage - advantage.mean(dim=1, keepdim=True)
+        """Maps features [B, D] to action values float32[B, A]."""
+        value_hidden = F.relu(self.value_hidden(features))
+        advantage_hidden = F.relu(self.advantage_hidden(features))
+        with torch.autocast(features.device.type, enabled=False):
+            value = _float32_linear(self.value, value_hidden)
+            advantage = _float32_linear(self.advantage, advantage_hidden)
+            return value + advantage - advantage.mean(dim=1, keepdim=True)
 
 
 class QNetwork(nn.Module):
@@ -55,4 +64,4 @@ class QNetwork(nn.Module):
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Maps observations uint8[B, S, H, W] to action values float32[B, A]."""
         q: torch.Tensor = self.head(self.torso(frames))
-        return q.float()
+        return q

@@ -19,8 +19,9 @@ def cut_stacks(
         frames[:, :S] and frames[b, m_b : m_b + S], both uint8[B, S, H, W].
     """
     observation = frames[:, :stack]
-    if frames.shape[1] == stack + 1:  # n = 1: m is always 1
-        return observation, frames[:, 1:]
+    n = frames.shape[1] - stack
+    if n == 1 or (not steps.is_cuda and int(steps.min()) == n):  # no short tail: a view will do
+        return observation, frames[:, n:]
     rows = steps[:, None] + torch.arange(stack, device=frames.device)
     batch = torch.arange(frames.shape[0], device=frames.device)[:, None]
     return observation, frames[batch, rows]

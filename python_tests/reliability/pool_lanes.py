@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,28 +50,25 @@ class Sleeping(Catch):
         return super().step(action, out)
 
 
-Seeds = Sequence[np.random.SeedSequence]
+def breaking(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch:
+    return Breaking(seed)
 
 
-def breaking(game: str, config: EnvConfig, seeds: Seeds) -> list[Catch]:
-    return [Breaking(seed) for seed in seeds]
+def complaining(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch:
+    return Complaining(seed)
 
 
-def complaining(game: str, config: EnvConfig, seeds: Seeds) -> list[Catch]:
-    return [Complaining(seed) for seed in seeds]
+def sleeping(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch:
+    return Sleeping(seed)
 
 
-def sleeping(game: str, config: EnvConfig, seeds: Seeds) -> list[Catch]:
-    return [Sleeping(seed) for seed in seeds]
-
-
-def refusing(game: str, config: EnvConfig, seeds: Seeds) -> list[Catch]:
+def refusing(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch:
     if _in_worker():
         raise EnvError("game: the ROM of catch cannot be used")
-    return [Catch(seed) for seed in seeds]
+    return Catch(seed)
 
 
-def failing(game: str, config: EnvConfig, seeds: Seeds) -> list[Catch]:
+def failing(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch:
     if _in_worker():
         raise ZeroDivisionError("no game today")
-    return [Catch(seed) for seed in seeds]
+    return Catch(seed)

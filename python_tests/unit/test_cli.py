@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -204,13 +204,12 @@ def test_run_cli_survives_a_reader_that_leaves():
 
 def test_train_help_takes_less_than_a_second():
     command = [sys.executable, "-m", "atari_fast.train", "--help"]
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - start)
-        assert "--optim.lr" in run.stdout
-    assert min(seconds) < 1.0
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "--optim.lr" in run.stdout
+    # Seconds of the processor: the wall clock would also measure what else the machine does.
+    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 1.0
 
 
 def make_cgroup(root, group, **files):
