@@ -37,6 +37,8 @@ from atari_fast.seeding import stream
 
 GAMES = ["pong", "breakout", "ms_pacman", "space_invaders", "montezuma_revenge"]
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+ONE = "emulator, 1 process"
+ALL = f"emulator, all cores ({CORES})"
 
 Contest = Callable[[float], float]
 """Plays for so many seconds and returns agent steps a second."""
@@ -159,8 +161,8 @@ def ale_vector(game: str, envs: int, batch: int, threads: int, stack: ExitStack)
 
 def contestants(game: str, envs: list[int], stack: ExitStack) -> dict[str, Contest]:
     field = {
-        "emulator, 1 process": bare(game, 1, stack),
-        f"emulator, {CORES} processes": bare(game, CORES, stack),
+        ONE: bare(game, 1, stack),
+        ALL: bare(game, CORES, stack),
         "lane, 1 process": lane(game),
     }
     for count in envs:
@@ -191,7 +193,6 @@ def measure(game: str, envs: list[int], rounds: int, seconds: float) -> dict[str
         kind: max((name for name in medians if name.startswith(kind)), key=medians.__getitem__)
         for kind in ("pool", "ALE vector")
     }
-    limit = f"emulator, {CORES} processes"
 
     def ratio(above: str, below: str) -> dict[str, float]:
         pairs = sorted(a / b for a, b in zip(figures[above], figures[below], strict=True))
@@ -206,8 +207,8 @@ def measure(game: str, envs: list[int], rounds: int, seconds: float) -> dict[str
         "game": game,
         "steps_per_second": figures,
         "ratios": {
-            "lane / emulator, 1 process": ratio("lane, 1 process", "emulator, 1 process"),
-            f"{best['pool']} / {limit}": ratio(best["pool"], limit),
+            f"lane / {ONE}": ratio("lane, 1 process", ONE),
+            f"{best['pool']} / {ALL}": ratio(best["pool"], ALL),
             f"{best['pool']} / {best['ALE vector']}": ratio(best["pool"], best["ALE vector"]),
         },
     }

@@ -74,6 +74,23 @@ TEST(TransitionReplay, AllZeroPrioritiesAreDrawnEvenly) {
   EXPECT_EQ(batch.ids, ids);
 }
 
+// Lanes deliver a first row after every end; a stream that does not still mixes no rewards.
+TEST(TransitionReplay, AnEndWithoutAFirstRowStillEndsTheWindow) {
+  for (const uint8_t end : {kTerminated, kTruncated}) {
+    TransitionReplayOptions o = replay_options(1, 32, 1, 3);
+    TransitionReplay replay(o);
+    for (const uint8_t flags : {kFirst, uint8_t{0}, end, uint8_t{0}, uint8_t{0}, uint8_t{0}}) {
+      replay.append(std::vector<uint8_t>(kTagBytes), std::vector<int64_t>{0},
+                    std::vector<float>{1.0f}, std::vector<uint8_t>{flags});
+    }
+    ASSERT_EQ(replay.num_starts(), 2U);
+    ReplayBatch batch(o, 2);
+    replay.sample(0.0, batch.view());
+    EXPECT_EQ(batch.ids, (std::vector<int64_t>{0, 1}));
+    EXPECT_EQ(batch.steps, (std::vector<int64_t>{2, 1}));
+  }
+}
+
 TEST(TransitionReplay, RefusesBadOptions) {
   const auto refused = [](const std::string& part, const auto& change) {
     TransitionReplayOptions o = replay_options(2, 50, 4, 3);

@@ -273,16 +273,20 @@ class LanePool:
 
         Raises:
             EnvError: Nothing was sent, or a lane raised it.
-            WorkerError: A worker raised, died or was silent for `worker_timeout`; the pool is
-                closed then.
+            WorkerError: A worker raised, died or was silent for `worker_timeout`. After an error in
+                a lane or a worker the pool is closed.
         """
         self._check_open()
         if not self._sent:
             raise EnvError("recv: nothing was sent; call send() first")
-        if self._runner is not None:
-            self._runner.step()
-        else:
-            self._collect(self._timeout, starting=False)
+        try:
+            if self._runner is not None:
+                self._runner.step()
+            else:
+                self._collect(self._timeout, starting=False)
+        except BaseException:  # some lanes have played the step and others not
+            self.close()
+            raise
         self._sent = False
         return self._batch
 

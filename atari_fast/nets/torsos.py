@@ -13,13 +13,14 @@ from atari_fast.errors import ConfigError
 class NatureTorso(nn.Module):
     """The three convolutions of Mnih et al. 2015 (Methods) on uint8[B, S, 84, 84] -> [B, 49 * c3].
 
-    The division of the pixels by 255 is applied to the first layer's weights, so that the input
-    stays
-    a whole number from 0 to 255, which bfloat16 holds exactly.
+    Pixels are divided by 255 as there, or each observation is standardised: (x - mean) / sqrt(var + 1)
+    over its own S * 84 * 84 gray levels. Most of a frame is background; where that is not near 0 it
+    drowns what moves, and the first updates go into learning to subtract it.
     """
 
-    def __init__(self, stack: int, channels: tuple[int, int, int]) -> None:
+    def __init__(self, stack: int, channels: tuple[int, int, int], *, standardize: bool) -> None:
         super().__init__()
+        self.standardize = standardize
         self.conv1 = nn.Conv2d(stack, channels[0], 8, stride=4)
         self.conv2 = nn.Conv2d(channels[0], channels[1], 4, stride=2)
         self.conv3 = nn.Conv2d(channels[1], channels[2], 3, stride=1)
@@ -27,8 +28,11 @@ class NatureTorso(nn.Module):
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Maps frames uint8[B, S, 84, 84] to features [B, D]."""
-        x = frames.to(_compute_dtype(frames))
-        x = F.relu(F.conv2d(x, self.conv1.weight / 255, self.conv1.bias, stride=4))
+        pixels = frames.to(_compute_dtype(frames))  # bfloat16 holds whole numbers up to 256
+        if self.standardize:
+            x = F.relu(self.conv1(F.layer_norm(pixels, pixels.shape[1:], eps=1.0)))
+        else:
+            x = F.relu(F.conv2d(pixels, self.conv1.weight / 255, self.conv1.bias, stride=4))
         x = F.relu(self.conv2(x))
         x = F.relu(self.conv3(x))
         return x.flatten(1)
@@ -63,5 +67,6 @@ def make_torso(config: NetConfig, frame_shape: tuple[int, int]) -> NatureTorso |
                 f"net.torso: nature takes frames of 84x84, this game has {frame_shape[0]}x"
                 f"{frame_shape[1]}; use --net.torso mlp"
             )
-        return NatureTorso(config.stack, config.channels)
+        standardize = config.pixels == "standardize"
+        return NatureTorso(config.stack, config.channels, standardize=standardize)
     return MlpTorso(config.stack, frame_shape)

@@ -38,8 +38,14 @@ class Autocast:
         self.enabled = precision == "bf16" or (precision == "auto" and _computes_bf16(device))
 
     def __call__(self) -> contextlib.AbstractContextManager[object]:
-        """A context in which matrix products and convolutions run in bfloat16, if it pays."""
-        return torch.autocast(self._device_type, torch.bfloat16, enabled=self.enabled)
+        """A context in which matrix products and convolutions run in bfloat16, if it pays.
+
+        The cache of cast weights is off: weights that were cast in a `no_grad` block would be used
+        again, without their gradient, by the forward pass that is trained.
+        """
+        return torch.autocast(
+            self._device_type, torch.bfloat16, enabled=self.enabled, cache_enabled=False
+        )
 
 
 def _computes_bf16(device: torch.device) -> bool:

@@ -70,3 +70,8 @@ def test_package_says_that_it_is_typed():
     folder = Path(_core.__file__).parent
     assert folder.name == "atari_fast"
     assert (Path(atari_fast.__file__).parent / "py.typed").exists()
+
+
+def test_package_runs_in_a_clone_that_holds_no_compiled_extension(tmp_path):
+    shutil.copytree(ROOT / "atari_fast", tmp_path / "atari_fast")
+    run(sys.executable, "-c", "from atari_fast import _core", cwd=tmp_path)

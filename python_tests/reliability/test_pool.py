@@ -252,6 +252,8 @@ def test_an_exception_without_workers_is_the_lane_s_own(lanes: Any) -> None:
     pool = LanePool("catch", EnvConfig(lanes=2), SEED, make=lanes.breaking)
     with pytest.raises(ValueError, match="the joystick broke"):
         _play(pool, np.array([0, 2]))
+    with pytest.raises(EnvError, match="closed"):
+        pool.recv()
 
 
 def test_errors_of_construction_arrive(lanes: Any) -> None:

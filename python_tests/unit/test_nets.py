@@ -34,6 +34,21 @@ def test_nature_torso_divides_the_pixels_by_255() -> None:
     torch.testing.assert_close(net(x), net.head(y), rtol=1e-4, atol=1e-5)
 
 
+def test_nature_torso_standardizes_each_observation() -> None:
+    torch.manual_seed(0)
+    net = QNetwork(NetConfig(pixels="standardize"), (84, 84), 6, dueling=False)
+    x = frames()
+    x[1] //= 8  # another brightness and contrast
+    flat = x.double().flatten(1)
+    mean, var = flat.mean(1, keepdim=True), flat.var(1, keepdim=True, unbiased=False)
+    pixels = ((flat - mean) / (var + 1).sqrt()).float().view_as(x)
+    y = torch.relu(net.torso.conv2(torch.relu(net.torso.conv1(pixels))))
+    y = torch.relu(net.torso.conv3(y)).flatten(1)
+    torch.testing.assert_close(net(x), net.head(y), rtol=1e-4, atol=1e-5)
+    blank = torch.zeros(1, 4, 84, 84, dtype=torch.uint8)
+    assert torch.isfinite(net(blank)).all()
+
+
 def test_dueling_values_have_the_mean_of_the_value_stream() -> None:
     torch.manual_seed(0)
     head = DuelingHead(16, 8, 5)

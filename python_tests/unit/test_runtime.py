@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from atari_fast.agents import dqn
 from atari_fast.agents.parts import AgentParts, LossOutput
 from atari_fast.config import (
     AgentConfig,
@@ -230,6 +231,32 @@ def test_learner_clips_the_gradient_norm() -> None:
     learner.update(1.0)
     assert net.w.grad is not None
     assert float(net.w.grad) == pytest.approx(10.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("double", [False, True])
+def test_every_weight_gets_its_gradient(precision: str, double: bool) -> None:
+    """Autocast's cache of weights once lost the gradients of a double DQN in bfloat16."""
+    config = dataclasses.replace(
+        TINY_PONG, agent=dataclasses.replace(TINY_PONG.agent, double=double, n_step=1)
+    )
+    torch.manual_seed(0)
+    parts = dqn.build(config, EnvSpec((84, 84), tuple("ABCDEF")), CPU)
+    batch = TransitionBatch(
+        frames=torch.randint(0, 256, (16, 5, 84, 84), dtype=torch.uint8),
+        actions=torch.randint(0, 6, (16,)),
+        rewards=torch.randn(16),
+        discounts=torch.full((16,), 0.99),
+        steps=torch.ones(16, dtype=torch.int64),
+        weights=torch.ones(16),
+        ids=torch.arange(16),
+    )
+    with Autocast(CPU, precision)():
+        out = parts.loss(batch)
+    out.losses.mean().backward()
+    for name, parameter in parts.trained.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
 
 
 def test_rmsprop_is_the_centred_one_of_the_paper() -> None:
