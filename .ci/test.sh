@@ -36,7 +36,6 @@ step "install into $venv"
 [ -x "$python" ] || python3 -m venv "$venv"
 "$python" -m pip install -q -c constraints.txt '.[test]'
 "$python" -m pip check
-"$python" -c 'import cv2' 2>/dev/null || system_packages libgl1 libglib2.0-0
 
 step "C++ tests"
 quietly cmake --preset dev

@@ -22,8 +22,9 @@ constexpr std::array<Named, 4> kNames{{{InstructionSet::kScalar, "scalar"},
                                        {InstructionSet::kNeon, "neon"}}};
 
 bool scalar_is_forced() {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): read once, and nothing here writes the environment
   const char* text = std::getenv("AF_FORCE_SCALAR");
-  return text != nullptr && std::string_view(text) != "" && std::string_view(text) != "0";
+  return text != nullptr && !std::string_view(text).empty() && std::string_view(text) != "0";
 }
 
 std::vector<InstructionSet> detect() {

@@ -1,4 +1,5 @@
-// Checked errors. User input is never validated by `assert`: a wrong argument throws with a sentence.
+// Checked errors. User input is never validated by `assert`: a wrong argument throws with a
+// sentence.
 #pragma once
 
 #include <sstream>

@@ -1,11 +1,13 @@
-// Counter-based random numbers: the n-th draw is a pure function of (seed, n), so the state is two integers.
+// Counter-based random numbers: the n-th draw is a pure function of (seed, n), so the state is two
+// integers.
 #pragma once
 
 #include <cstdint>
 
 namespace atari_fast {
 
-/// SplitMix64 (Steele, Lea and Flood 2014) read as a counter-based generator. Not thread-safe; O(1) a draw.
+/// SplitMix64 (Steele, Lea and Flood 2014) read as a counter-based generator. Not thread-safe; O(1)
+/// a draw.
 class Rng {
  public:
   explicit Rng(uint64_t seed) : key_(mix(seed)) {}

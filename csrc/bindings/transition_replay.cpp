@@ -28,7 +28,8 @@ class PyTransitionReplay {
   void sample_into(double beta, const py::object& frames, const py::object& actions,
                    const py::object& rewards, const py::object& discounts, const py::object& steps,
                    const py::object& weights, const py::object& ids) {
-    const auto window = static_cast<py::ssize_t>(replay_.options().stack + replay_.options().n_step);
+    const auto window =
+        static_cast<py::ssize_t>(replay_.options().stack + replay_.options().n_step);
     TransitionBatch batch;
     batch.actions = checked_span<int64_t, true>(actions, "actions", {kAny});
     const auto size = static_cast<py::ssize_t>(batch.actions.size());
@@ -53,7 +54,8 @@ class PyTransitionReplay {
 
   size_t update_priorities(const py::object& ids, const py::object& priorities) {
     const auto i = checked_span<int64_t>(ids, "ids", {kAny});
-    const auto p = checked_span<float>(priorities, "priorities", {static_cast<py::ssize_t>(i.size())});
+    const auto p =
+        checked_span<float>(priorities, "priorities", {static_cast<py::ssize_t>(i.size())});
     const py::gil_scoped_release release;
     return replay_.update_priorities(i, p);
   }
@@ -73,11 +75,13 @@ size_t checked_size(int64_t value, const char* name) {
   return static_cast<size_t>(value);
 }
 
-std::unique_ptr<PyTransitionReplay> make_replay(
-    int64_t lanes, int64_t capacity, std::pair<int64_t, int64_t> frame_shape, int64_t stack,
-    int64_t n_step, double gamma, double reward_clip, bool zero_discount_on_life_loss,
-    bool prioritized, double alpha, double priority_epsilon, double uniform_mix, bool stratified,
-    uint64_t seed) {
+std::unique_ptr<PyTransitionReplay> make_replay(int64_t lanes, int64_t capacity,
+                                                std::pair<int64_t, int64_t> frame_shape,
+                                                int64_t stack, int64_t n_step, double gamma,
+                                                double reward_clip, bool zero_discount_on_life_loss,
+                                                bool prioritized, double alpha,
+                                                double priority_epsilon, double uniform_mix,
+                                                bool stratified, uint64_t seed) {
   TransitionReplayOptions o;
   o.lanes = checked_size(lanes, "lanes");
   o.capacity = checked_size(capacity, "capacity");
@@ -107,17 +111,19 @@ void register_transition_replay(py::module_& module) {
   py::class_<SumTree>(module, "SumTree", "Sum tree over non-negative float64 weights.")
       .def(py::init([](int64_t size) { return SumTree(checked_size(size, "size")); }),
            py::arg("size"))
-      .def("set",
-           [](SumTree& tree, const py::object& indices, const py::object& weights) {
-             const auto i = checked_span<int64_t>(indices, "indices", {kAny});
-             const auto w = checked_span<double>(weights, "weights",
-                                                 {static_cast<py::ssize_t>(i.size())});
-             tree.set(i, w);
-           },
-           py::arg("indices"), py::arg("weights"),
-           "Sets weights float64[n] of leaves int64[n]; of equal indices the last one wins.")
-      .def("get", [](const SumTree& tree, size_t index) { return tree.get(index); },
-           py::arg("index"), "Weight of a leaf.")
+      .def(
+          "set",
+          [](SumTree& tree, const py::object& indices, const py::object& weights) {
+            const auto i = checked_span<int64_t>(indices, "indices", {kAny});
+            const auto w =
+                checked_span<double>(weights, "weights", {static_cast<py::ssize_t>(i.size())});
+            tree.set(i, w);
+          },
+          py::arg("indices"), py::arg("weights"),
+          "Sets weights float64[n] of leaves int64[n]; of equal indices the last one wins.")
+      .def(
+          "get", [](const SumTree& tree, size_t index) { return tree.get(index); },
+          py::arg("index"), "Weight of a leaf.")
       .def("find", &SumTree::find, py::arg("u"),
            "The leaf in whose share of [0, total) u falls; never one of weight 0.")
       .def_property_readonly("total", &SumTree::total, "Sum of all weights.");

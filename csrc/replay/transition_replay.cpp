@@ -33,7 +33,8 @@ const TransitionReplayOptions& checked(const TransitionReplayOptions& o) {
                  o.gamma);
   check_argument(std::isfinite(o.reward_clip) && o.reward_clip >= 0.0,
                  "reward_clip: expected a finite number >= 0, got ", o.reward_clip);
-  check_argument(o.alpha >= 0.0 && o.alpha <= 1.0, "alpha: expected a number in [0, 1], got ", o.alpha);
+  check_argument(o.alpha >= 0.0 && o.alpha <= 1.0, "alpha: expected a number in [0, 1], got ",
+                 o.alpha);
   check_argument(std::isfinite(o.priority_epsilon) && o.priority_epsilon > 0.0,
                  "priority_epsilon: expected a finite number > 0, got ", o.priority_epsilon);
   check_argument(o.uniform_mix >= 0.0 && o.uniform_mix <= 1.0,
@@ -112,9 +113,11 @@ void TransitionReplay::append(std::span<const uint8_t> frames, std::span<const i
   ++head_;
 }
 
-// Row `row` is about to overwrite row `row - rows_`: the start whose stack reaches back to it is no start any more.
+// Row `row` is about to overwrite row `row - rows_`: the start whose stack reaches back to it is no
+// start any more.
 void TransitionReplay::expire(size_t lane, int64_t row) {
-  const int64_t start = row - static_cast<int64_t>(rows_) + static_cast<int64_t>(options_.stack) - 1;
+  const int64_t start =
+      row - static_cast<int64_t>(rows_) + static_cast<int64_t>(options_.stack) - 1;
   if (start >= 0) {
     set_start(slot(lane, start), 0.0);
   }
@@ -149,7 +152,8 @@ int64_t TransitionReplay::row_at(size_t slot) const {
   return newest - (newest - position) % rows;
 }
 
-// The probability of a draw times the total weight, which unlike the probability cannot underflow to 0.
+// The probability of a draw times the total weight, which unlike the probability cannot underflow
+// to 0.
 double TransitionReplay::density(size_t slot) const {
   const double mix = options_.uniform_mix;
   return (1.0 - mix) * tree_.get(slot) + mix * (tree_.total() / static_cast<double>(num_starts_));
@@ -157,7 +161,8 @@ double TransitionReplay::density(size_t slot) const {
 
 size_t TransitionReplay::draw(double lower, double upper) {
   if (options_.uniform_mix > 0.0 && rng_.uniform() < options_.uniform_mix) {
-    // A uniform start: positions that are none are drawn again, which leaves the others equally likely.
+    // A uniform start: positions that are none are drawn again, which leaves the others equally
+    // likely.
     for (;;) {
       const size_t candidate = rng_.below(tree_.size());
       if (tree_.get(candidate) > 0.0) {
@@ -183,7 +188,8 @@ void TransitionReplay::sample(double beta, const TransitionBatch& batch) {
   double rarest = std::numeric_limits<double>::max();
   std::vector<double> densities(size);
   for (size_t i = 0; i < size; ++i) {
-    const double lower = options_.stratified ? static_cast<double>(i) / static_cast<double>(size) : 0.0;
+    const double lower =
+        options_.stratified ? static_cast<double>(i) / static_cast<double>(size) : 0.0;
     const double upper =
         options_.stratified ? static_cast<double>(i + 1) / static_cast<double>(size) : 1.0;
     const size_t at = draw(lower, upper);

@@ -15,68 +15,77 @@
 namespace atari_fast {
 
 /// Bits of a row's flags: what arrived together with its frame.
-inline constexpr uint8_t kFirst = 1;       ///< first frame of an episode; the action sent before it was ignored
+inline constexpr uint8_t kFirst =
+    1;  ///< first frame of an episode; the action sent before it was ignored
 inline constexpr uint8_t kTerminated = 2;  ///< the episode ended at this frame
-inline constexpr uint8_t kTruncated = 4;   ///< the episode was cut at this frame, which is bootstrapped from
-inline constexpr uint8_t kLifeLost = 8;    ///< a life was lost and the game went on
+inline constexpr uint8_t kTruncated =
+    4;  ///< the episode was cut at this frame, which is bootstrapped from
+inline constexpr uint8_t kLifeLost = 8;  ///< a life was lost and the game went on
 
 /// Settings of a TransitionReplay; its constructor checks them.
 struct TransitionReplayOptions {
-  size_t lanes = 1;                   ///< E
-  size_t capacity = 1;                ///< rows kept over all lanes; each lane has capacity / lanes of them
-  size_t frame_bytes = 1;             ///< bytes of one frame
-  size_t stack = 4;                   ///< frames in an observation
-  size_t n_step = 1;                  ///< n
-  double gamma = 0.99;                ///< discount of one step, in [0, 1]
-  double reward_clip = 0.0;           ///< rewards are clipped to [-x, x] when a batch is made; 0: not clipped
+  size_t lanes = 1;        ///< E
+  size_t capacity = 1;     ///< rows kept over all lanes; each lane has capacity / lanes of them
+  size_t frame_bytes = 1;  ///< bytes of one frame
+  size_t stack = 4;        ///< frames in an observation
+  size_t n_step = 1;       ///< n
+  double gamma = 0.99;     ///< discount of one step, in [0, 1]
+  double reward_clip =
+      0.0;  ///< rewards are clipped to [-x, x] when a batch is made; 0: not clipped
   bool zero_discount_on_life_loss = false;  ///< a lost life ends the return with discount 0
-  bool prioritized = false;           ///< proportional priorities; otherwise all starts have equal weight
-  double alpha = 0.6;                 ///< exponent of priorities
-  double priority_epsilon = 1e-6;     ///< added to a priority before the exponent
-  double uniform_mix = 0.0;           ///< share of draws that are uniform, in [0, 1]
-  bool stratified = true;             ///< one draw from each of B equal segments of the total weight
-  uint64_t seed = 0;                  ///< seed of the draws
+  bool prioritized = false;  ///< proportional priorities; otherwise all starts have equal weight
+  double alpha = 0.6;        ///< exponent of priorities
+  double priority_epsilon = 1e-6;  ///< added to a priority before the exponent
+  double uniform_mix = 0.0;        ///< share of draws that are uniform, in [0, 1]
+  bool stratified = true;          ///< one draw from each of B equal segments of the total weight
+  uint64_t seed = 0;               ///< seed of the draws
 };
 
 /// A batch of B transitions, written into the caller's memory.
 struct TransitionBatch {
-  std::span<uint8_t> frames;     ///< [B, stack + n, frame_bytes]: row s-stack+1 to s+n; zeros outside the episode and after s+m
-  std::span<int64_t> actions;    ///< [B] action taken in row s
-  std::span<float> rewards;      ///< [B] n-step reward, clipped step by step
-  std::span<float> discounts;    ///< [B] what multiplies the bootstrap value: gamma^m or 0
-  std::span<int64_t> steps;      ///< [B] m: the observation to bootstrap from is frames[m : m + stack]
-  std::span<float> weights;      ///< [B] importance weights, largest 1
-  std::span<int64_t> ids;        ///< [B] unique row numbers, for update_priorities
+  std::span<uint8_t> frames;   ///< [B, stack + n, frame_bytes]: row s-stack+1 to s+n; zeros outside
+                               ///< the episode and after s+m
+  std::span<int64_t> actions;  ///< [B] action taken in row s
+  std::span<float> rewards;    ///< [B] n-step reward, clipped step by step
+  std::span<float> discounts;  ///< [B] what multiplies the bootstrap value: gamma^m or 0
+  std::span<int64_t> steps;  ///< [B] m: the observation to bootstrap from is frames[m : m + stack]
+  std::span<float> weights;  ///< [B] importance weights, largest 1
+  std::span<int64_t> ids;    ///< [B] unique row numbers, for update_priorities
 };
 
-/// Ring of rows for each of E lanes, from which n-step transitions are drawn (Mnih 2015; Schaul 2016).
+/// Ring of rows for each of E lanes, from which n-step transitions are drawn (Mnih 2015; Schaul
+/// 2016).
 ///
-/// A row is the frame that arrived, the reward and flags that arrived with it, and the action then chosen. A row
-/// becomes a start that can be drawn when its n-step window closes, and stops to be one when the oldest frame of
-/// its stack is overwritten: from then on its weight in the tree is 0. No window crosses an episode's end or the
-/// write head. Rows and frames share one ring, and ids are never reused, so a stale id cannot hit a newer row.
+/// A row is the frame that arrived, the reward and flags that arrived with it, and the action then
+/// chosen. A row becomes a start that can be drawn when its n-step window closes, and stops to be
+/// one when the oldest frame of its stack is overwritten: from then on its weight in the tree is 0.
+/// No window crosses an episode's end or the write head. Rows and frames share one ring, and ids
+/// are never reused, so a stale id cannot hit a newer row.
 ///
-/// Owns its memory. All methods are thread-safe (one mutex). Randomness is its own and depends on the seed only.
+/// Owns its memory. All methods are thread-safe (one mutex). Randomness is its own and depends on
+/// the seed only.
 class TransitionReplay {
  public:
-  /// Throws std::invalid_argument when a setting is out of range, std::bad_alloc when memory is short.
+  /// Throws std::invalid_argument when a setting is out of range, std::bad_alloc when memory is
+  /// short.
   explicit TransitionReplay(const TransitionReplayOptions& options);
 
-  /// Appends one row to every lane: frames [E, frame_bytes], actions, rewards and flags [E]. The action of a row
-  /// that ends an episode is ignored. Throws std::invalid_argument for wrong sizes, an action outside [0, 255] or a
-  /// reward that is not finite; nothing is then stored.
+  /// Appends one row to every lane: frames [E, frame_bytes], actions, rewards and flags [E]. The
+  /// action of a row that ends an episode is ignored. Throws std::invalid_argument for wrong sizes,
+  /// an action outside [0, 255] or a reward that is not finite; nothing is then stored.
   void append(std::span<const uint8_t> frames, std::span<const int64_t> actions,
               std::span<const float> rewards, std::span<const uint8_t> flags);
 
-  /// Draws B transitions with importance exponent `beta` into `batch`. The weight of start i is (N P(i))^-beta
-  /// over the largest of the batch, N the number of starts and P(i) the probability that it is drawn with.
-  /// O(B (log capacity + (stack + n) frame_bytes)). Throws std::invalid_argument for wrong sizes or when no start
-  /// can be drawn yet.
+  /// Draws B transitions with importance exponent `beta` into `batch`. The weight of start i is (N
+  /// P(i))^-beta over the largest of the batch, N the number of starts and P(i) the probability
+  /// that it is drawn with. O(B (log capacity + (stack + n) frame_bytes)). Throws
+  /// std::invalid_argument for wrong sizes or when no start can be drawn yet.
   void sample(double beta, const TransitionBatch& batch);
 
-  /// Sets the priorities |delta| of drawn rows; ids of rows that were overwritten since are dropped. Of equal ids
-  /// the last one wins. Returns how many were dropped. Throws std::invalid_argument, naming the position, for a
-  /// priority that is negative or not finite or an id that was never given; nothing is then changed.
+  /// Sets the priorities |delta| of drawn rows; ids of rows that were overwritten since are
+  /// dropped. Of equal ids the last one wins. Returns how many were dropped. Throws
+  /// std::invalid_argument, naming the position, for a priority that is negative or not finite or
+  /// an id that was never given; nothing is then changed.
   size_t update_priorities(std::span<const int64_t> ids, std::span<const float> priorities);
 
   /// Number of starts that can be drawn, N.
@@ -84,7 +93,8 @@ class TransitionReplay {
   /// Rows appended so far over all lanes, those overwritten included.
   int64_t num_rows() const;
   const TransitionReplayOptions& options() const { return options_; }
-  /// Bytes that a replay with these options takes. Throws std::invalid_argument for sizes above 2^48 bytes.
+  /// Bytes that a replay with these options takes. Throws std::invalid_argument for sizes above
+  /// 2^48 bytes.
   static size_t memory_bytes(const TransitionReplayOptions& options);
 
  private:
@@ -110,8 +120,8 @@ class TransitionReplay {
   std::vector<uint8_t> flags_;
   SumTree tree_;
   size_t num_starts_ = 0;
-  double max_weight_;        // largest weight seen, that of priority 1 at first: new starts get it
-  int64_t head_ = 0;         // rows appended to each lane so far
+  double max_weight_;  // largest weight seen, that of priority 1 at first: new starts get it
+  int64_t head_ = 0;   // rows appended to each lane so far
   Rng rng_;
 };
 

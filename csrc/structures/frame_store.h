@@ -1,4 +1,5 @@
-// Frames of E lanes, each lane a ring of single frames: no frame is stored twice, stacks are rebuilt on reading.
+// Frames of E lanes, each lane a ring of single frames: no frame is stored twice, stacks are
+// rebuilt on reading.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +10,9 @@
 
 namespace atari_fast {
 
-/// Raw frames in one block of lanes * rows * frame_bytes, reserved and touched at construction, so that too little
-/// memory shows then and not hours later. Owns its memory; not thread-safe; indices are the caller's to check.
+/// Raw frames in one block of lanes * rows * frame_bytes, reserved and touched at construction, so
+/// that too little memory shows then and not hours later. Owns its memory; not thread-safe; indices
+/// are the caller's to check.
 class FrameStore {
  public:
   FrameStore(size_t lanes, size_t rows, size_t frame_bytes)
@@ -20,7 +22,8 @@ class FrameStore {
 
   size_t frame_bytes() const { return frame_bytes_; }
 
-  /// Stores a frame of `frame_bytes` bytes over what ring position `row` of the lane held. O(frame_bytes).
+  /// Stores a frame of `frame_bytes` bytes over what ring position `row` of the lane held.
+  /// O(frame_bytes).
   void put(size_t lane, size_t row, const uint8_t* frame) {
     std::memcpy(at(lane, row), frame, frame_bytes_);
   }

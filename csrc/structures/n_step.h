@@ -1,4 +1,5 @@
-// n-step returns with the discount that belongs to each: terminals, truncations and tails need no special case later.
+// n-step returns with the discount that belongs to each: terminals, truncations and tails need no
+// special case later.
 #pragma once
 
 #include <cstddef>
@@ -13,10 +14,11 @@ enum class Outcome : uint8_t {
   kTruncate,   ///< the episode stopped there, and the frame is bootstrapped from
 };
 
-/// The n-step return R + discount * V(x_{t+steps}) of a start t, with R = sum_{k<steps} gamma^k r_{t+k+1}.
+/// The n-step return R + discount * V(x_{t+steps}) of a start t, with R = sum_{k<steps} gamma^k
+/// r_{t+k+1}.
 ///
-/// The window closes at the first of n steps, a terminal, a truncation. A shortened window has discount gamma^steps
-/// and not gamma^n; after a terminal it is 0.
+/// The window closes at the first of n steps, a terminal, a truncation. A shortened window has
+/// discount gamma^steps and not gamma^n; after a terminal it is 0.
 struct NStepReturn {
   size_t steps = 0;       ///< m, rewards added so far
   double reward = 0.0;    ///< R
