@@ -70,7 +70,7 @@ RANGES: Mapping[str, Range] = {
     "agent.epsilon_start": _SHARE,
     "agent.epsilon_end": _SHARE,
     "agent.epsilon_frames": _NOT_NEGATIVE,
-    "replay.capacity": _POSITIVE,
+    "replay.capacity": Range(1, 10**10),
     "replay.min_frames": _NOT_NEGATIVE,
     "replay.alpha": _SHARE,
     "replay.beta_start": _SHARE,

@@ -19,6 +19,7 @@ from atari_fast.runtime.session import Session
 
 
 def main(directory: Path) -> float:
+    """Trains into the run directory and returns the mean score of 50 games."""
     config = Config(
         game="catch",
         precision="fp32",

@@ -6,6 +6,7 @@ from atari_fast.envs.vector import AtariFastVectorEnv
 
 
 def main(steps: int = 200) -> float:
+    """Plays and returns the sum of all raw rewards."""
     envs = AtariFastVectorEnv("breakout", 8)
     observations, _ = envs.reset(seed=1)
     envs.action_space.seed(1)

@@ -13,9 +13,9 @@ from atari_fast.errors import ConfigError
 class NatureTorso(nn.Module):
     """The three convolutions of Mnih et al. 2015 (Methods) on uint8[B, S, 84, 84] -> [B, 49 * c3].
 
-    Pixels are divided by 255 as there, or each observation is standardised: (x - mean) / sqrt(var + 1)
-    over its own S * 84 * 84 gray levels. Most of a frame is background; where that is not near 0 it
-    drowns what moves, and the first updates go into learning to subtract it.
+    Pixels are divided by 255 as there, or each observation is standardised over its own S * 84 * 84
+    gray levels: (x - mean) / sqrt(var + 1). Most of a frame is background; where that is not near 0
+    it drowns what moves, and the first updates go into learning to subtract it.
     """
 
     def __init__(self, stack: int, channels: tuple[int, int, int], *, standardize: bool) -> None:

@@ -1,0 +1,149 @@
+"""The command lines as a user meets them: real processes, real files, one sentence a mistake."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TINY = [
+    "pong",
+    *("--total-frames", "2400"),
+    *("--net.channels", "4", "4", "4"),
+    *("--net.hidden", "16"),
+    *("--env.lanes", "4"),
+    *("--threads", "1"),
+    *("--replay.capacity", "1000"),
+    *("--replay.min-frames", "800"),
+    *("--run.eval-period", "1200"),
+    *("--run.eval-episodes", "1"),
+    *("--env.max-episode-frames", "600"),
+    *("--run.log-period", "400"),
+    *("--run.checkpoint-period", "1200"),
+]
+
+
+def command(name: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", f"atari_fast.{name}", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def one_sentence(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    assert done.returncode == code, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("commands")
+    done = command("train", *TINY, "--run.dir", "run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def test_train_leaves_a_whole_run_directory(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())["config"]
+    assert config["preset"] == "pong"
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    names = {name for line in metrics for name in line}
+    assert {"frames", "seconds", "epsilon", "loss/td", "q/mean", "eval/mean"} <= names
+    assert {"train/return_mean_100", "train/episodes", "perf/frames_per_s"} <= names
+    assert list(run.glob("events.out.tfevents.*"))
+    assert (run / "plots" / "curves.png").stat().st_size > 5_000
+    assert (run / "plots" / "curves.csv").exists()
+    assert (run / "videos" / "best.mp4").stat().st_size > 5_000
+    assert (run / "checkpoints" / "best.json").exists()
+
+
+def test_evaluate_reports_raw_scores_and_the_protocol(run: Path) -> None:
+    done = command("evaluate", run, "--episodes", "3", "--lanes", "2", cwd=run)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((run / "evaluation-best.json").read_text())
+    assert len(result["scores"]) == result["episodes"] == 3
+    assert result["mean"] == pytest.approx(sum(result["scores"]) / 3)
+    assert (result["protocol"], result["epsilon"], result["truncated"]) == ("deepmind", 0.01, 3)
+    assert result["human_normalized"] == pytest.approx((result["mean"] + 20.7) / 35.3)
+    assert "human_normalized" in done.stdout
+    again = command("evaluate", run, "--episodes", "3", "--lanes", "2", "--workers", "2", cwd=run)
+    assert again.returncode == 0, again.stderr
+    assert json.loads((run / "evaluation-best.json").read_text()) == result
+
+
+def test_record_and_plot_write_where_they_say(run: Path) -> None:
+    done = command("record", run, "--episodes", "2", "--max-seconds", "3", cwd=run)
+    assert done.returncode == 0, done.stderr
+    assert len(list((run / "videos").glob("pong-*.mp4"))) == 2
+    done = command("plot", "curves", run, run, "--out", run / "two.png", cwd=run)
+    assert done.returncode == 0, done.stderr
+    assert (run / "two.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--game", "pongg"], 2, ["pongg", "pong"]),
+        (["pongx"], 1, ["pongx", "pong"]),
+        (["--optim.lrr", "1"], 1, ["--optim.lrr", "--optim.lr"]),
+        (["--optim.lr", "fast"], 1, ["optim.lr", "fast"]),
+        (["--replay.capacity", "-5"], 1, ["replay.capacity", "-5"]),
+        (["--env.workers", "9", "--env.lanes", "4"], 1, ["env.workers", "9"]),
+        (["--optim.batch-size", "300000"], 1, ["optim.batch_size", "300000"]),
+        (["--replay.capacity", "10000000000"], 1, ["replay.capacity", "GB", "available"]),
+        (["--device", "cuda:99"], 1, ["device", "cuda:99"]),
+        (["--game", "catch"], 1, ["net.torso", "mlp"]),
+    ],
+)
+def test_train_answers_a_mistake_in_one_sentence_and_leaves_nothing(
+    tmp_path: Path, arguments: list[str], code: int, words: list[str]
+) -> None:
+    one_sentence(command("train", *arguments, cwd=tmp_path), code, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_refuses_a_run_directory_that_it_cannot_write(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    done = command("train", *TINY, "--run.dir", "file/run", cwd=tmp_path)
+    one_sentence(done, 4, "file/run")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_train_refuses_a_run_directory_that_holds_a_run(run: Path) -> None:
+    before = (run / "metrics.jsonl").read_bytes()
+    one_sentence(command("train", *TINY, "--run.dir", run, cwd=run), 1, "holds a run already")
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["evaluate", "record"])
+def test_a_missing_checkpoint_is_named(tmp_path: Path, name: str) -> None:
+    one_sentence(command(name, "nowhere", cwd=tmp_path), 4, "nowhere")
+    one_sentence(command(name, cwd=tmp_path), 1, "path")
+
+
+def test_plot_names_a_run_that_is_missing(tmp_path: Path) -> None:
+    done = command("plot", "curves", "nowhere", cwd=tmp_path)
+    assert done.returncode == 4, done.stderr
+    assert "nowhere" in done.stderr
+    one_sentence(command("plot", "curves", cwd=tmp_path), 1, "runs")
+
+
+def test_a_damaged_checkpoint_is_named(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    best = json.loads((copy / "checkpoints" / "best.json").read_text())["checkpoint"]
+    weights = copy / "checkpoints" / best / "online.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    one_sentence(command("evaluate", copy, cwd=tmp_path), 4, "online.safetensors", "damaged")
