@@ -41,7 +41,7 @@ class NetConfig:
     """The network."""
 
     torso: Literal["nature", "mlp"] = "nature"
-    """nature: three convolutions for 84x84 frames (Mnih 2015); mlp: one hidden layer, for toys."""
+    """nature: three convolutions for 84x84 frames (Mnih 2015); mlp: one hidden layer (toys)."""
     pixels: Literal["scale", "standardize"] = "scale"
     """How the nature torso takes pixels: divided by 255 (Mnih 2015), or each observation shifted and
     scaled to mean 0 and variance 1, from which a network learns small moving things much sooner."""

@@ -45,8 +45,8 @@ def dqn_adam() -> Config:
 def pong() -> Config:
     """The default: learns Pong on two CPU cores; a narrow DQN, tuned for wall time.
 
-    What makes it fast: half as many filters, standardised pixels (without them nothing is learned in
-    the first 400,000 frames), 5-step returns, a higher learning rate, an early end of exploration.
+    What makes it fast: half as many filters, standardised pixels (without them nothing is learned
+    in the first 300,000 frames), 5-step returns, a higher learning rate, an early end of exploration.
     """
     return Config(
         preset="pong",
