@@ -43,7 +43,7 @@ class NetConfig:
     torso: Literal["nature", "mlp"] = "nature"
     """nature: three convolutions for 84x84 frames (Mnih 2015); mlp: one hidden layer (toys)."""
     pixels: Literal["scale", "standardize"] = "scale"
-    """How the nature torso takes pixels: divided by 255 (Mnih 2015), or each observation shifted and
+    """How the nature torso takes pixels: over 255 (Mnih 2015), or each observation shifted and
     scaled to mean 0 and variance 1, from which a network learns small moving things much sooner."""
     channels: tuple[int, int, int] = (32, 64, 64)
     """Filters of the three convolutions of the nature torso."""

@@ -37,6 +37,8 @@ class Options:
     out: str = ""
     """JSON file for the result; empty: evaluation-<which>.json in the run directory, none for a
     zoo file."""
+    export: str = ""
+    """File NAME.safetensors for the agent, its settings and this result, as the zoo keeps them."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -60,6 +62,8 @@ def main(argv: Sequence[str]) -> int:
     from rich.table import Table
 
     from atari_fast.agents.restore import load_agent
+    from atari_fast.config_io import to_record
+    from atari_fast.infra.weights import export_weights
     from atari_fast.runtime.device import Autocast, select_device, set_threads
     from atari_fast.runtime.evaluation import evaluate
 
@@ -93,6 +97,10 @@ def main(argv: Sequence[str]) -> int:
             out.write_text(json.dumps(summary, indent=2) + "\n")
         except OSError as error:
             raise CheckpointError(f"{out}: cannot be written: {error.strerror}") from error
+    if options.export:
+        metadata = {"frames": agent.frames, "config": to_record(agent.config)}
+        weights = agent.parts.trained.state_dict()
+        export_weights(Path(options.export), weights, metadata | {"evaluation": summary})
     return 0
 
 

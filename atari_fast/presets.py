@@ -46,7 +46,7 @@ def pong() -> Config:
     """The default: learns Pong on two CPU cores; a narrow DQN, tuned for wall time.
 
     What makes it fast: half as many filters, standardised pixels (without them nothing is learned
-    in the first 300,000 frames), 5-step returns, a higher learning rate, an early end of exploration.
+    in the first 300,000 frames), 5-step returns, a high learning rate, little exploration.
     """
     return Config(
         preset="pong",

@@ -82,6 +82,21 @@ def test_evaluate_reports_raw_scores_and_the_protocol(run: Path) -> None:
     assert json.loads((run / "evaluation-best.json").read_text()) == result
 
 
+def test_an_exported_agent_plays_as_the_checkpoint_does(run: Path, tmp_path: Path) -> None:
+    agent = tmp_path / "agent.safetensors"
+    options = ["--episodes", "2", "--seed", "9"]
+    done = command("evaluate", run, *options, "--export", agent, "--out", "a.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = command("evaluate", agent, *options, "--out", "b.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / name).read_text()) for name in ("a.json", "b.json"))
+    assert first["scores"] == second["scores"]
+    data = bytearray(agent.read_bytes())
+    data[-100] ^= 1
+    agent.write_bytes(data)
+    one_sentence(command("evaluate", agent, cwd=tmp_path), 4, "agent.safetensors", "damaged")
+
+
 def test_record_and_plot_write_where_they_say(run: Path) -> None:
     done = command("record", run, "--episodes", "2", "--max-seconds", "3", cwd=run)
     assert done.returncode == 0, done.stderr
