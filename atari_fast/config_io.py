@@ -16,7 +16,7 @@ from atari_fast.errors import ConfigError
 
 SCHEMA_VERSION = 1
 _MAX_INT = 2**63 - 1
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,4})?")
 T = TypeVar("T")
 
 
@@ -219,7 +219,7 @@ def _range_problems(config: Config) -> Iterator[str]:
 
 def _device_problems(config: Config) -> Iterator[str]:
     if not _DEVICE.fullmatch(config.device):
-        yield f"device: expected auto, cpu, mps, cuda or cuda:<number>, got {config.device!r}"
+        yield f"device: expected auto, cpu, cuda or cuda:<number>, got {config.device!r}"
     if not config.game.strip():
         yield "game: expected the name of a game, got nothing"
 
@@ -249,6 +249,11 @@ def _joint_problems(config: Config) -> Iterator[str]:
         yield (
             f"replay.min_frames: expected {least} (a transition in each of env.lanes = {env.lanes})"
             f" to {most} (replay.capacity = {replay.capacity}), got {replay.min_frames}"
+        )
+    if config.total_frames <= replay.min_frames:
+        yield (
+            f"total_frames: expected more than replay.min_frames = {replay.min_frames}, "
+            f"after which learning begins, got {config.total_frames}"
         )
     if agent.target_period < optim.update_period:
         yield (

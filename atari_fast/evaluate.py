@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from atari_fast.infra.cli import parse_options, run_cli
 class Options:
     """Evaluate a trained agent: fresh games, no clipping, no life mode, raw scores."""
 
-    path: Annotated[Path, tyro.conf.Positional] = Path()
+    path: Annotated[str, tyro.conf.Positional] = ""
     """A run directory, a checkpoint in it, or a zoo file (.safetensors)."""
     which: Literal["best", "last"] = "best"
     """Checkpoint of a run directory: the best by evaluation, or the last one."""
@@ -44,7 +45,7 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Evaluates as the command line says; returns the exit code."""
     options = parse_options(argv, Options(), "python -m atari_fast.evaluate")
-    if options.path == Path():
+    if not options.path:
         raise ConfigError("path: expected a run directory, a checkpoint or a zoo file, got nothing")
     if not (options.episodes >= 1 and options.lanes >= 1 and 0 <= options.workers <= options.lanes):
         raise ConfigError(
@@ -56,8 +57,6 @@ def main(argv: Sequence[str]) -> int:
             "epsilon: expected a number from 0 to 1, and seed: at least 0, "
             f"got {options.epsilon} and {options.seed}"
         )
-    import dataclasses
-
     from rich.console import Console
     from rich.table import Table
 
@@ -69,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
 
     device = select_device(options.device)
     set_threads(0)
-    agent = load_agent(options.path, options.which, device)
+    agent = load_agent(Path(options.path), options.which, device)
     env = dataclasses.replace(agent.config.env, workers=options.workers)
     result = evaluate(
         agent.parts.q_values,
@@ -89,18 +88,21 @@ def main(argv: Sequence[str]) -> int:
             table.add_row(key, f"{value:,.4g}" if isinstance(value, float) else str(value))
     Console().print(table)
     out = Path(options.out) if options.out else None
-    if out is None and options.path.is_dir():
-        run = options.path.parent.parent if options.path.name.startswith("ckpt-") else options.path
-        out = run / f"evaluation-{options.which}.json"
+    if out is None and agent.source.is_dir():
+        out = agent.source.parents[1] / f"evaluation-{options.which}.json"
     if out is not None:
         try:
             out.write_text(json.dumps(summary, indent=2) + "\n")
         except OSError as error:
             raise CheckpointError(f"{out}: cannot be written: {error.strerror}") from error
     if options.export:
-        metadata = {"frames": agent.frames, "config": to_record(agent.config)}
-        weights = agent.parts.trained.state_dict()
-        export_weights(Path(options.export), weights, metadata | {"evaluation": summary})
+        run_settings = dataclasses.replace(agent.config.run, dir="")
+        metadata = {
+            "frames": agent.frames,
+            "config": to_record(dataclasses.replace(agent.config, run=run_settings)),
+            "evaluation": {**summary, "source": agent.source.name},
+        }
+        export_weights(Path(options.export), agent.parts.trained.state_dict(), metadata)
     return 0
 
 

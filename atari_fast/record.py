@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from atari_fast.errors import CheckpointError, ConfigError
+from atari_fast.errors import CheckpointError, ConfigError, EnvError
+from atari_fast.games import TOYS
 from atari_fast.infra.cli import parse_options, run_cli
 
 
@@ -17,7 +18,7 @@ from atari_fast.infra.cli import parse_options, run_cli
 class Options:
     """Record games of a trained agent."""
 
-    path: Annotated[Path, tyro.conf.Positional] = Path()
+    path: Annotated[str, tyro.conf.Positional] = ""
     """A run directory, a checkpoint in it, or a zoo file (.safetensors)."""
     which: Literal["best", "last"] = "best"
     """Checkpoint of a run directory: the best by evaluation, or the last one."""
@@ -39,7 +40,7 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Records as the command line says; returns the exit code."""
     options = parse_options(argv, Options(), "python -m atari_fast.record")
-    if options.path == Path():
+    if not options.path:
         raise ConfigError("path: expected a run directory, a checkpoint or a zoo file, got nothing")
     if options.episodes < 1 or not options.max_seconds > 0 or options.seed < 0:
         raise ConfigError(
@@ -53,17 +54,18 @@ def main(argv: Sequence[str]) -> int:
     from atari_fast.runtime.recording import record_game
 
     device = select_device(options.device)
-    agent = load_agent(options.path, options.which, device)
-    directory = Path(options.out) if options.out else options.path / "videos"
-    if not options.out and options.path.is_file():
-        directory = options.path.parent
+    agent = load_agent(Path(options.path), options.which, device)
+    run = agent.source.parent if agent.source.is_file() else agent.source.parents[1] / "videos"
+    directory = Path(options.out) if options.out else run
+    if agent.config.game in TOYS:
+        raise EnvError(f"{agent.config.game}: a toy has no screen; record one of the 57 games")
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(f"{directory}: cannot be made: {error.strerror}") from error
     for seed in range(options.seed, options.seed + options.episodes):
         out = directory / f"{agent.config.game}-{agent.frames}-seed{seed}.mp4"
-        score = record_game(
+        score, over = record_game(
             agent,
             out,
             device,
@@ -71,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
             seed=seed,
             max_seconds=options.max_seconds,
         )
-        print(f"{out}: score {score:g}")
+        print(f"{out}: score {score:g}{'' if over else ' so far (cut)'}")
     return 0
 
 

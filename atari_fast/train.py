@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 from atari_fast.config_io import validate
+from atari_fast.errors import AtariFastError
 from atari_fast.infra.cli import INTERRUPTED, parse_config, run_cli
 from atari_fast.presets import DEFAULT_PRESET, PRESETS
 
@@ -21,7 +23,10 @@ def main(argv: Sequence[str]) -> int:
     if config.run.finish:
         from atari_fast.runtime.finish import finish
 
-        finish(session.directory, session.device)
+        try:
+            finish(session.directory, session.device)
+        except AtariFastError as error:
+            warnings.warn(f"the run is saved, but not all of its pictures: {error}", stacklevel=1)
     return 0
 
 

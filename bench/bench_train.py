@@ -47,7 +47,9 @@ def settings(precision: str, lanes: int, workers: int) -> Config:
         precision=precision,
         total_frames=10**9,
         env=dataclasses.replace(config.env, protocol="deepmind", lanes=lanes, workers=workers),
-        agent=dataclasses.replace(config.agent, target_period=4_000, epsilon_frames=400_000),
+        agent=dataclasses.replace(
+            config.agent, target_period=4_000, epsilon_start=0.05, epsilon_end=0.05
+        ),
         replay=dataclasses.replace(
             config.replay, capacity=100_000, min_frames=FRAMES_PER_STEP * LEARNING_STARTS
         ),

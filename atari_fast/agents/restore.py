@@ -13,7 +13,13 @@ from atari_fast.config import Config
 from atari_fast.config_io import from_record
 from atari_fast.envs.lane import make_lane
 from atari_fast.errors import CheckpointError
-from atari_fast.infra.checkpoint import BEST, best_checkpoint, latest_checkpoint, read_checkpoint
+from atari_fast.infra.checkpoint import (
+    BEST,
+    MANIFEST,
+    best_checkpoint,
+    latest_checkpoint,
+    read_checkpoint,
+)
 from atari_fast.infra.weights import load_weights
 from atari_fast.seeding import stream
 from atari_fast.types import EnvSpec
@@ -46,11 +52,12 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
     """
     if path.is_file():
         tensors, metadata = load_weights(path)
-        source, frames, record = path, int(metadata["frames"]), metadata["config"]
+        record = metadata.get("config")
+        source, frames = path, int(metadata.get("frames", 0))
     else:
         checkpoint = read_checkpoint(_find(path, which))
         source, frames = checkpoint.path, checkpoint.frames
-        tensors, record = checkpoint.tensors["online"], checkpoint.records["config"]
+        record, tensors = checkpoint.records.get("config"), checkpoint.tensors.get("online", {})
     config = from_record(record, str(source))
     spec = make_lane(config.game, config.env, stream(0, "spec")).spec
     parts = dqn.build(config, spec, device)
@@ -65,7 +72,7 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
 
 
 def _find(path: Path, which: str) -> Path:
-    if path.name.startswith("ckpt-"):
+    if (path / MANIFEST).exists():
         return path
     root = path / "checkpoints"
     if not root.is_dir():

@@ -18,6 +18,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
@@ -236,7 +237,13 @@ class LanePool:
         process = context.Process(
             target=_serve, args=(task, buffers, far_end), name=f"atari_fast {name}", daemon=True
         )
-        process.start()
+        # Ctrl-C reaches all processes of a terminal: a worker must take none while it starts.
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         far_end.close()  # the worker's copy is the last one now: its death closes the pipe
         worker = _Worker(process, pipe, name)
         self._workers.append(worker)

@@ -16,12 +16,12 @@ def select_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device: {name!r} cannot be used here; expected auto, cpu or cuda"
-        ) from error
-    return device
+        if device.type in ("cpu", "cuda"):
+            torch.empty(0, device=device)
+            return device
+    except (RuntimeError, AssertionError):
+        pass
+    raise ConfigError(f"device: {name!r} cannot be used here; expected auto, cpu or cuda")
 
 
 def set_threads(threads: int) -> None:

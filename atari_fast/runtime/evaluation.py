@@ -16,7 +16,7 @@ from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.episodes import EpisodeTracker
 from atari_fast.seeding import stream
-from atari_fast.types import EnvSpec
+from atari_fast.types import EnvSpec, Flag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Evaluation:
     protocol: str
     """`deepmind` or `machado`."""
     action_set: str
+    max_episode_frames: int
+    """Cap of a game in frames."""
     epsilon: float
     """Probability of a random action."""
     seed: int
@@ -89,16 +91,18 @@ def evaluate(
         step = pool.step(np.zeros(lanes, np.int64))
         while quota.any() and not stop():
             step = pool.step(actor.act(step, epsilon))
-            frames += FRAMES_PER_STEP * int(np.count_nonzero(quota))
+            playing = (quota > 0) & ((step.flags & Flag.FIRST) == 0)
+            frames += FRAMES_PER_STEP * int(np.count_nonzero(playing))
             for episode in tracker.add(step):
                 if quota[episode.lane]:
                     quota[episode.lane] -= 1
                     truncated += episode.truncated
                     scores[episode.lane].append(episode.score)
     return Evaluation(
-        game=config.game,
+        game=games.canonical_name(config.game),
         protocol=config.env.protocol,
         action_set=config.env.action_set,
+        max_episode_frames=config.env.max_episode_frames,
         epsilon=epsilon,
         seed=seed,
         frames=frames,

@@ -19,12 +19,16 @@ def finish(directory: Path, device: torch.device) -> None:
     plots, videos = directory / "plots", directory / "videos"
     plots.mkdir(exist_ok=True)
     plot_curves([directory], plots / "curves.png")
-    print(f"learning curve: {plots / 'curves.png'}")  # noqa: T201 (the command line's last words)
+    print(f"learning curve: {plots / 'curves.png'}")
     agent = load_agent(directory, "best", device)
     if agent.config.game in TOYS:
         return
     videos.mkdir(exist_ok=True)
     out = videos / "best.mp4"
     epsilon, seed = agent.config.run.eval_epsilon, agent.config.seed
-    score = record_game(agent, out, device, epsilon=epsilon, seed=seed, max_seconds=_VIDEO_SECONDS)
-    print(f"a game of {agent.source.name}, score {score:.0f}: {out}")  # noqa: T201
+    score, over = record_game(
+        agent, out, device, epsilon=epsilon, seed=seed, max_seconds=_VIDEO_SECONDS
+    )
+    print(
+        f"a game of {agent.source.name}, score {score:.0f}{'' if over else ' so far (cut)'}: {out}"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import torch
@@ -36,10 +37,14 @@ class Learner:
         self.updates = 0
         self._sums: dict[str, torch.Tensor] = {}
         self._summed = 0
-        self._late: deque[tuple[torch.Tensor, torch.Tensor]] = deque()
+        self._late: deque[tuple[torch.Tensor, torch.Tensor, torch.cuda.Event]] = deque()
 
     def update(self, beta: float) -> None:
-        """Takes one step of the optimizer on a new batch; `beta`: importance exponent."""
+        """Takes one step of the optimizer on a new batch; `beta`: importance exponent.
+
+        Raises:
+            NumericError: a priority is not finite.
+        """
         batch = self._feeder.next(beta)
         with self._autocast():
             out = self._parts.loss(batch)
@@ -52,16 +57,42 @@ class Learner:
         self.updates += 1
         if self._replay.prioritized:
             self._return_priorities(batch.ids, out.td_abs)
+        self._feeder.prefetch(beta)
         self._add_metrics(
             {"loss/td": loss.detach(), "loss/td_abs": out.td_abs.mean()} | dict(out.metrics)
         )
 
+    def check_finite(self) -> None:
+        """Raises NumericError when a weight of the trained network is not finite."""
+        weights = self._parts.trained.parameters()
+        if not all(bool(torch.isfinite(weight).all()) for weight in weights):
+            raise self._not_finite("network: its weights")
+
     def _return_priorities(self, ids: torch.Tensor, td_abs: torch.Tensor) -> None:
-        """Sends priorities back: at once on the CPU, else one update late (no waiting)."""
-        self._late.append((ids, td_abs))
-        if len(self._late) > (1 if td_abs.is_cuda else 0):
-            ids, td_abs = self._late.popleft()
-            self._replay.update_priorities(ids, td_abs.cpu())
+        """Sends priorities back: at once on the CPU; on CUDA one update late, without waiting."""
+        if not td_abs.is_cuda:
+            self._set_priorities(ids, td_abs)
+            return
+        host = torch.empty(td_abs.shape, dtype=td_abs.dtype, pin_memory=True)
+        host.copy_(td_abs, non_blocking=True)
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record(torch.cuda.current_stream(td_abs.device))
+        self._late.append((ids, host, done))
+        if len(self._late) > 1:
+            ids, host, done = self._late.popleft()
+            done.synchronize()
+            self._set_priorities(ids, host)
+
+    def _set_priorities(self, ids: torch.Tensor, td_abs: torch.Tensor) -> None:
+        if not bool(torch.isfinite(td_abs).all()):
+            raise self._not_finite("priorities: the TD errors")
+        self._replay.update_priorities(ids, td_abs)
+
+    def _not_finite(self, what: str) -> NumericError:
+        return NumericError(
+            f"{what} are not finite at update {self.updates}; the last checkpoint is whole; "
+            "lower --optim.lr or use --precision fp32"
+        )
 
     def _add_metrics(self, values: dict[str, torch.Tensor]) -> None:
         for name, value in values.items():
@@ -76,10 +107,6 @@ class Learner:
         """
         metrics = {name: float(value) / self._summed for name, value in self._sums.items()}
         self._sums, self._summed = {}, 0
-        loss = metrics.get("loss/td", 0.0)
-        if not -float("inf") < loss < float("inf"):
-            raise NumericError(
-                f"loss: expected a finite number, got {loss} before update {self.updates}; "
-                "lower --optim.lr or use --precision fp32"
-            )
+        if not math.isfinite(metrics.get("loss/td", 0.0)):
+            raise self._not_finite("loss: its values")
         return metrics

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ from atari_fast.schedules import linear
 from atari_fast.types import Flag
 
 
-@dataclass
-class Tick:
+class Tick(NamedTuple):
     """Where a run stands after one step of all lanes."""
 
     frames: int
@@ -47,7 +46,8 @@ def run_loop(
     workers.
     """
     limiter = RateLimiter(config.replay.min_frames, config.optim.update_period)
-    beta = linear(config.replay.beta_start, config.replay.beta_end, config.total_frames)
+    learning_span = config.total_frames - config.replay.min_frames
+    beta = linear(config.replay.beta_start, config.replay.beta_end, learning_span)
     hooks_done = [0] * len(parts.hooks)
     tracker = EpisodeTracker(pool.num_lanes)
     frames = 0
@@ -60,7 +60,7 @@ def run_loop(
         if config.overlap:
             pool.send(actions)
         for _ in range(limiter.due(frames, learner.updates)):
-            learner.update(beta(frames))
+            learner.update(beta(learning_frames))
         for i, hook in enumerate(parts.hooks):
             if learning_frames // hook.period > hooks_done[i]:
                 hooks_done[i] = learning_frames // hook.period

@@ -45,6 +45,7 @@ class CentredRMSProp(torch.optim.Optimizer):
         roots = torch._foreach_mul(means, means)
         torch._foreach_sub_(roots, squares)
         torch._foreach_neg_(roots)
+        torch._foreach_clamp_min_(roots, 0.0)  # rounding can leave the variance below 0
         torch._foreach_add_(roots, group["eps"])
         torch._foreach_sqrt_(roots)
         torch._foreach_addcdiv_(list[torch.Tensor](params), grads, roots, -group["lr"])

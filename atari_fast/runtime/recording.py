@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,6 @@ import torch
 
 from atari_fast.agents.restore import TrainedAgent
 from atari_fast.envs.lane import SCREEN_SHAPE, AtariLane
-from atari_fast.errors import EnvError
-from atari_fast.games import TOYS
 from atari_fast.infra.video import VideoWriter
 from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.device import Autocast
@@ -27,7 +26,7 @@ def record_game(
     epsilon: float,
     seed: int,
     max_seconds: float,
-) -> float:
+) -> tuple[float, bool]:
     """Plays one full game and writes every emulator frame of it to an mp4 file (60 a second).
 
     Args:
@@ -39,15 +38,14 @@ def record_game(
         max_seconds: the video, and the game, are cut there.
 
     Returns:
-        The raw score.
+        The raw score, and whether the game was over before the cut.
 
     Raises:
-        EnvError: the game has no screen (a toy), or the video cannot be written.
+        EnvError: the video cannot be encoded.
     """
     config = agent.config
-    if config.game in TOYS:
-        raise EnvError(f"{config.game}: a toy has no screen to record; record one of the 57 games")
-    lane = AtariLane(config.game, config.env, stream(seed, "record/lane"))
+    env = dataclasses.replace(config.env, life_loss="none")
+    lane = AtariLane(config.game, env, stream(seed, "record/lane"))
     rng = np.random.default_rng(stream(seed, "record/actor"))
     autocast = Autocast(device, config.precision)
     actor = Actor(agent.parts.q_values, agent.spec, 1, config.net.stack, device, autocast, rng)
@@ -61,6 +59,6 @@ def record_game(
             step = StepBatch(frame, np.array([reward], np.float32), np.array([flags], np.uint8))
             score += reward
             if tracker.add(step):
-                return score
+                return score, True
             action = int(actor.act(step, epsilon)[0])
-    return score
+    return score, False

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import time
 from collections import deque
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from atari_fast.config import Config
 from atari_fast.config_io import to_json, to_record
 from atari_fast.envs.pool import LanePool
 from atari_fast.errors import CheckpointError, ConfigError, WorkerError
+from atari_fast.games import canonical_name
 from atari_fast.infra.checkpoint import mark_best, open_checkpoints, write_checkpoint
 from atari_fast.infra.files import reason
 from atari_fast.infra.logging import RunLogger
@@ -38,19 +41,21 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.requested = False
-        self._before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-        for name in self._before:
-            signal.signal(name, self._handle)
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         self.requested = True
-        self.restore()
-
-    def restore(self) -> None:
-        """Puts back the handlers that were there before."""
-        for name, handler in self._before.items():
-            signal.signal(name, handler)
+        self.__exit__()
 
 
 def create_run_directory(config: Config) -> Path:
@@ -77,7 +82,7 @@ class Session:
     """Everything that one training run needs, built from its configuration alone."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        self.config = config = dataclasses.replace(config, game=canonical_name(config.game))
         self.device = select_device(config.device)
         set_threads(config.threads)
         torch.manual_seed(to_int(stream(config.seed, "torch")))
@@ -92,7 +97,9 @@ class Session:
         self.episodes = 0
         self.frames = 0
         self.best = -float("inf")
+        self.interrupt = Interrupt()
         self._loss = float("nan")
+        self._logged_at = self._saved_at = 0
         self._returns: deque[float] = deque(maxlen=100)
         self._lengths: deque[int] = deque(maxlen=100)
 
@@ -120,29 +127,37 @@ class Session:
         )
 
     def run(self) -> bool:
-        """Trains to the end; returns False when a signal ended it before, after saving."""
-        config, run = self.config, self.config.run
-        self._interrupt = interrupt = Interrupt()
+        """Trains to the end; returns False when a signal ended it before, after saving.
+
+        Raises:
+            NumericError: the loss or the weights are not finite; the last checkpoint is whole.
+            WorkerError: a worker died or hung; what was learned is saved.
+            CheckpointError: the last checkpoint could not be written.
+        """
+        config = self.config
         loop = run_loop(config, self.parts, self.pool, self.replay, self.actor, self.learner)
         with (
+            self.interrupt,
             self.pool,
-            RunLogger(self.directory, run.tensorboard) as self.logger,
+            RunLogger(self.directory, config.run.tensorboard) as self.logger,
             Progress(config.total_frames, title=str(self.directory)) as self.progress,
         ):
             try:
                 for tick in loop:
                     self._take(tick)
-                    if interrupt.requested:
+                    if self.interrupt.requested:
                         break
             except WorkerError:
-                self.progress.note(f"saved {self.save()}")
-                raise
-            finally:
-                interrupt.restore()
-            self._log(tick)
-            self.save()
+                self._try_save()
+                if not self.interrupt.requested:  # a signal to all processes ends workers too
+                    raise
+                return False
+            if self._logged_at != self.frames:
+                self._log(tick)
+            if self._saved_at != self.frames:
+                self.save()
             self.progress.note(f"saved {self.directory}")
-        return not interrupt.requested
+        return not self.interrupt.requested
 
     def _take(self, tick: Tick) -> None:
         run = self.config.run
@@ -151,17 +166,17 @@ class Session:
             self.episodes += 1
             self._returns.append(episode.score)
             self._lengths.append(episode.steps)
+        self._show(tick)
 
         def passed(period: int) -> bool:
             return period > 0 and before // period < self.frames // period
 
-        self._show(tick)
         if passed(run.log_period):
             self._log(tick)
         if passed(run.eval_period):
             self._evaluate()
         elif passed(run.checkpoint_period):
-            self.save()
+            self._try_save()
 
     def _log(self, tick: Tick) -> None:
         learned = self.learner.take_metrics()
@@ -176,6 +191,7 @@ class Session:
             played["train/steps_mean_100"] = float(np.mean(self._lengths))
         self.logger.scalars(tick.frames, played | learned)
         self._loss = learned.get("loss/td", self._loss)
+        self._logged_at = tick.frames
 
     def _show(self, tick: Tick) -> None:
         mean = sum(self._returns) / len(self._returns) if self._returns else float("nan")
@@ -194,9 +210,9 @@ class Session:
             episodes=run.eval_episodes,
             epsilon=run.eval_epsilon,
             seed=to_int(stream(self.config.seed, f"evaluation/{self.frames}"), 31),
-            stop=lambda: self._interrupt.requested,
+            stop=lambda: self.interrupt.requested,
         )
-        if self._interrupt.requested:
+        if self.interrupt.requested:
             return
         summary = result.summary()
         values = {f"eval/{key}": float(summary[key]) for key in ("mean", "median", "min", "max")}
@@ -205,13 +221,27 @@ class Session:
             f"evaluation at {self.frames:,} frames: mean {summary['mean']:.1f} over "
             f"{run.eval_episodes} games (min {summary['min']:.0f}, max {summary['max']:.0f})"
         )
-        path = self.save()
-        if result.mean > self.best:
-            self.best = result.mean
+        path = self._try_save()
+        if path is not None and result.mean > self.best:
             mark_best(path.parent, path, result.mean)
+            self.best = result.mean
+
+    def _try_save(self) -> Path | None:
+        """Saves; where that fails the run goes on, and the next checkpoint may succeed."""
+        try:
+            return self.save()
+        except CheckpointError as error:
+            self.progress.note(f"warning: {error}; training goes on")
+            return None
 
     def save(self) -> Path:
-        """Writes a checkpoint: networks, optimizer, configuration, counters."""
+        """Writes a checkpoint: networks, optimizer, configuration, counters.
+
+        Raises:
+            NumericError: the weights are not finite; nothing is written.
+            CheckpointError: it cannot be written.
+        """
+        self.learner.check_finite()
         optimizer, optimizer_record = pack_optimizer(self.learner.optimizer.state_dict())
         counters = {
             "frames": self.frames,
@@ -220,7 +250,7 @@ class Session:
             "best": None if self.best == -float("inf") else self.best,
         }
         nets = {name: net.state_dict() for name, net in self.parts.nets.items()}
-        return write_checkpoint(
+        path = write_checkpoint(
             self.directory / "checkpoints",
             self.frames,
             {**nets, "optimizer": optimizer},
@@ -231,3 +261,5 @@ class Session:
             },
             keep=_KEPT_CHECKPOINTS,
         )
+        self._saved_at = self.frames
+        return path

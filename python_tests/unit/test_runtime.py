@@ -25,13 +25,16 @@ from atari_fast.config import (
     ReplayConfig,
     RunConfig,
 )
-from atari_fast.errors import ConfigError, NumericError
+from atari_fast.errors import CheckpointError, ConfigError, NumericError
 from atari_fast.presets import PRESETS
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay
+from atari_fast.runtime import session as session_module
 from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.device import Autocast, select_device
 from atari_fast.runtime.episodes import EpisodeTracker
+from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.learner import Learner
+from atari_fast.runtime.loop import run_loop
 from atari_fast.runtime.optimizers import make_optimizer
 from atari_fast.runtime.rate_limiter import RateLimiter
 from atari_fast.runtime.session import Session
@@ -82,8 +85,6 @@ def test_rate_limiter_owes_one_update_for_each_period_after_the_start() -> None:
     limiter = RateLimiter(min_frames=100, period=16)
     assert [limiter.due(f, 0) for f in (0, 100, 115, 116, 131, 132, 260)] == [0, 0, 0, 1, 1, 2, 10]
     assert limiter.due(260, 10) == 0
-    lagging = RateLimiter(min_frames=0, period=4, tolerance=2)
-    assert [lagging.due(4 * k, 0) for k in range(5)] == [0, 0, 0, 3, 4]
 
 
 def test_episode_tracker_sums_raw_rewards_until_the_game_ends() -> None:
@@ -211,15 +212,22 @@ def test_learner_draws_large_errors_more_often() -> None:
     assert 8 < ratio < 100**0.6 * 1.3  # (10 / 0.1)^0.6 = 15.8 once every priority is known
 
 
-def test_learner_refuses_a_loss_that_is_not_finite() -> None:
+@pytest.mark.parametrize("prioritized", [False, True])
+def test_learner_refuses_a_loss_that_is_not_finite(prioritized: bool) -> None:
     def loss(net: OneWeight, batch: TransitionBatch) -> LossOutput:
         bad = net.w * torch.full((len(batch.actions),), float("nan"))
-        return LossOutput(bad, torch.zeros(len(batch.actions)), {})
+        return LossOutput(bad, bad.detach(), {})
 
-    learner, _ = learner_with(loss, OptimConfig(), prioritized=False)
-    learner.update(1.0)
-    with pytest.raises(NumericError, match="loss: expected a finite number"):
+    learner, _ = learner_with(loss, OptimConfig(), prioritized=prioritized)
+
+    def update() -> None:
+        learner.update(1.0)
         learner.take_metrics()
+
+    with pytest.raises(NumericError, match="not finite at update 1"):
+        update()
+    with pytest.raises(NumericError, match="weights"):
+        learner.check_finite()
 
 
 def test_learner_clips_the_gradient_norm() -> None:
@@ -324,12 +332,125 @@ def test_run_directory_holds_config_metrics_and_checkpoints(tmp_path: Path) -> N
         run_session(tmp_path / "run")
 
 
+def test_session_takes_any_spelling_of_a_game(tmp_path: Path) -> None:
+    run = dataclasses.replace(TINY_PONG.run, dir=str(tmp_path / "run"))
+    session = Session(dataclasses.replace(TINY_PONG, game="ALE/Pong-v5", run=run))
+    session.pool.close()
+    assert session.config.game == "pong"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["game"] == "pong"
+
+
+def test_session_goes_on_when_a_checkpoint_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = dataclasses.replace(TINY_PONG.run, dir=str(tmp_path / "run"))
+    session = Session(dataclasses.replace(TINY_PONG, run=run))
+    real, failures = session_module.write_checkpoint, [0]
+
+    def write(*arguments: object, **options: object) -> object:
+        if not failures[0]:
+            failures[0] += 1
+            raise CheckpointError("no space")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(session_module, "write_checkpoint", write)
+    assert session.run()
+    assert failures == [1]
+    assert len(list((tmp_path / "run" / "checkpoints").glob("ckpt-*"))) == 1
+
+
+def test_session_never_saves_weights_that_are_not_finite(tmp_path: Path) -> None:
+    run = dataclasses.replace(TINY_PONG.run, dir=str(tmp_path / "run"))
+    session = Session(dataclasses.replace(TINY_PONG, run=run))
+    with torch.no_grad():
+        next(session.parts.trained.parameters()).fill_(float("nan"))
+    with pytest.raises(NumericError):
+        session.run()
+    assert not list((tmp_path / "run" / "checkpoints").glob("ckpt-*"))
+
+
+@pytest.mark.parametrize("lanes", [1, 8])
+@pytest.mark.parametrize("overlap", [False, True])
+def test_loop_does_the_updates_and_target_copies_that_the_frames_owe(
+    lanes: int, overlap: bool, tmp_path: Path
+) -> None:
+    run = dataclasses.replace(TINY_PONG.run, dir=str(tmp_path / "run"))
+    config = dataclasses.replace(
+        TINY_PONG,
+        overlap=overlap,
+        env=dataclasses.replace(TINY_PONG.env, lanes=lanes),
+        run=run,
+    )
+    session = Session(config)
+    copies: list[int] = []
+    hook = session.parts.hooks[0]._replace(call=lambda: copies.append(session.learner.updates))
+    parts = dataclasses.replace(session.parts, hooks=(hook,))
+    with session.pool:
+        ticks = list(
+            run_loop(config, parts, session.pool, session.replay, session.actor, session.learner)
+        )
+    assert ticks[-1].frames >= 1_600
+    acted_on = ticks[-2].frames  # the last update comes before the last step arrives
+    assert session.learner.updates == (acted_on - 400) // 16
+    assert len(copies) == (acted_on - 400) // 160
+
+
+def test_evaluation_plays_full_games_with_raw_rewards() -> None:
+    """Training ends episodes at lost lives and clips; an evaluation does neither."""
+    config = dataclasses.replace(
+        TINY_PONG,
+        game="breakout",
+        env=EnvConfig(lanes=2, life_loss="episodic"),
+        net=NetConfig(stack=1),
+    )
+
+    def q_values(observations: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(observations), 4)
+
+    spec = EnvSpec((84, 84), tuple("ABCD"))
+    result = evaluate(q_values, config, spec, CPU, FP32, episodes=5, epsilon=1.0, seed=3, lanes=2)
+    assert len(result.scores) == 5
+    assert all(score == int(score) for score in result.scores)
+    assert result.frames / 5 > 4 * 150  # five lives, not one
+    assert result == evaluate(
+        q_values, config, spec, CPU, FP32, episodes=5, epsilon=1.0, seed=3, lanes=2
+    )
+    one = evaluate(q_values, config, spec, CPU, FP32, episodes=1, epsilon=1.0, seed=3, lanes=8)
+    assert len(one.scores) == 1
+
+
+def test_presets_have_the_published_values() -> None:
+    nature = PRESETS["dqn-nature"]()
+    assert (nature.optim.lr, nature.optim.batch_size, nature.optim.update_period) == (
+        2.5e-4,
+        32,
+        16,
+    )
+    assert (nature.replay.capacity, nature.replay.min_frames) == (10**6, 4 * 50_000)
+    assert (nature.agent.target_period, nature.agent.discount) == (40_000, 0.99)
+    assert (nature.agent.epsilon_end, nature.agent.epsilon_frames) == (0.1, 4_000_000)
+    assert (nature.env.life_loss, nature.env.protocol) == ("zero_discount", "deepmind")
+    assert nature.total_frames == 200_000_000
+    adam = PRESETS["dqn-adam"]()
+    assert (adam.optim.name, adam.optim.lr, adam.optim.eps) == ("adam", 6.25e-5, 1.5e-4)
+    assert (adam.agent.target_period, adam.replay.min_frames) == (4 * 8_000, 4 * 20_000)
+    assert (adam.agent.epsilon_end, adam.agent.epsilon_frames) == (0.01, 4 * 250_000)
+    assert (adam.env.protocol, adam.env.life_loss) == ("machado", "none")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_leaves_with_130(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("group", [False, True], ids=["process", "group"])
+def test_a_signal_saves_and_leaves_with_130(
+    tmp_path: Path, number: signal.Signals, group: bool
+) -> None:
     command = [sys.executable, "-m", "atari_fast.train", "pong", "--run.dir", str(tmp_path / "r")]
     options = ["--env.workers", "2", "--env.lanes", "4", "--run.log-period", "400"]
     process = subprocess.Popen(
-        [*command, *options], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*command, *options],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 60
     metrics = tmp_path / "r" / "metrics.jsonl"
@@ -337,8 +458,41 @@ def test_a_signal_saves_and_leaves_with_130(tmp_path: Path, number: signal.Signa
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    os.kill(process.pid, number)
+    (os.killpg if group else os.kill)(process.pid, number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err.decode()
     assert b"Traceback" not in err
     assert list((tmp_path / "r" / "checkpoints").glob("ckpt-*")), out
+
+
+def test_a_dead_worker_ends_the_run_with_5_after_saving(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "atari_fast.train", "pong", "--run.dir", "r"),
+            *("--env.workers", "2", "--env.lanes", "4", "--run.log-period", "400"),
+        ],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 60
+    metrics = tmp_path / "r" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [
+        int(child)
+        for child in children
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+    assert len(workers) == 2
+    os.kill(workers[1], signal.SIGKILL)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 5, err.decode()
+    assert b"Traceback" not in err
+    assert b"worker 1 (lanes 2 to 3 of pong)" in err
+    assert b"SIGKILL" in err
+    assert list((tmp_path / "r" / "checkpoints").glob("ckpt-*"))
+    assert not Path(f"/proc/{workers[0]}").exists()
