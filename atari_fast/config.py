@@ -110,7 +110,9 @@ class OptimConfig:
     name: Literal["adam", "rmsprop"] = "adam"
     """adam, or the centred RMSProp of Mnih 2015."""
     lr: float = 6.25e-5
-    """Learning rate."""
+    """Learning rate when learning begins."""
+    lr_end_share: float = 1.0
+    """Learning rate at the end of the run as a share of `lr`; a straight line leads there."""
     eps: float = 1.5e-4
     """Term added to the denominator of the update."""
     decay: float = 0.95

@@ -78,6 +78,7 @@ RANGES: Mapping[str, Range] = {
     "replay.priority_epsilon": _REAL_POSITIVE,
     "replay.uniform_mix": _SHARE,
     "optim.lr": _REAL_POSITIVE,
+    "optim.lr_end_share": _SHARE,
     "optim.eps": _REAL_POSITIVE,
     "optim.decay": Range(0, 1 - 1e-9),
     "optim.max_grad_norm": _REAL_NOT_NEGATIVE,

@@ -39,8 +39,12 @@ class Learner:
         self._summed = 0
         self._late: deque[tuple[torch.Tensor, torch.Tensor, torch.cuda.Event]] = deque()
 
-    def update(self, beta: float) -> None:
-        """Takes one step of the optimizer on a new batch; `beta`: importance exponent.
+    def update(self, beta: float, lr_share: float = 1.0) -> None:
+        """Takes one step of the optimizer on a new batch.
+
+        Args:
+            beta: importance exponent.
+            lr_share: learning rate of this step as a share of the configured one, from 0 to 1.
 
         Raises:
             NumericError: a priority is not finite.
@@ -53,6 +57,8 @@ class Learner:
         loss.backward()  # type: ignore[no-untyped-call]
         if self._config.max_grad_norm > 0:
             nn.utils.clip_grad_norm_(self._parts.trained.parameters(), self._config.max_grad_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._config.lr * lr_share
         self.optimizer.step()
         self.updates += 1
         if self._replay.prioritized:

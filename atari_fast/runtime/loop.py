@@ -48,6 +48,7 @@ def run_loop(
     limiter = RateLimiter(config.replay.min_frames, config.optim.update_period)
     learning_span = config.total_frames - config.replay.min_frames
     beta = linear(config.replay.beta_start, config.replay.beta_end, learning_span)
+    lr_share = linear(1.0, config.optim.lr_end_share, learning_span)
     hooks_done = [0] * len(parts.hooks)
     tracker = EpisodeTracker(pool.num_lanes)
     frames = 0
@@ -60,7 +61,7 @@ def run_loop(
         if config.overlap:
             pool.send(actions)
         for _ in range(limiter.due(frames, learner.updates)):
-            learner.update(beta(learning_frames))
+            learner.update(beta(learning_frames), lr_share(learning_frames))
         for i, hook in enumerate(parts.hooks):
             if learning_frames // hook.period > hooks_done[i]:
                 hooks_done[i] = learning_frames // hook.period

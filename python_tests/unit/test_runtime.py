@@ -230,6 +230,24 @@ def test_learner_refuses_a_loss_that_is_not_finite(prioritized: bool) -> None:
         learner.check_finite()
 
 
+def test_learning_rate_falls_along_a_line(tmp_path: Path) -> None:
+    run = dataclasses.replace(TINY_PONG.run, dir=str(tmp_path / "run"))
+    optim = dataclasses.replace(TINY_PONG.optim, lr_end_share=0.1)
+    session = Session(dataclasses.replace(TINY_PONG, optim=optim, run=run))
+    rates = []
+    step = session.learner.optimizer.step
+
+    def record() -> None:
+        rates.append(session.learner.optimizer.param_groups[0]["lr"])
+        step()
+
+    session.learner.optimizer.step = record
+    assert session.run()
+    assert rates[0] == pytest.approx(1e-3, rel=0.03)
+    assert rates[-1] == pytest.approx(1e-4, rel=0.2)
+    assert np.all(np.diff(rates) <= 0)
+
+
 def test_learner_clips_the_gradient_norm() -> None:
     def loss(net: OneWeight, batch: TransitionBatch) -> LossOutput:
         x = torch.full((len(batch.actions),), 100.0)
