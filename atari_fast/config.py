@@ -1,7 +1,7 @@
 """The settings of a run: frozen dataclasses, checked all at once, stored as JSON.
 
-Durations are emulator frames (4 frames = 1 agent step); derived periods are properties. The string
-under each field is its documentation and its help text on the command line.
+Durations are emulator frames (4 frames = 1 agent step). The string under each field is its
+documentation and its help text on the command line.
 """
 
 from __future__ import annotations
