@@ -21,9 +21,7 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
     """Builds the agent's networks on `device` and its loss."""
     agent = config.agent
     online = QNetwork(config.net, spec.frame_shape, spec.num_actions, dueling=agent.dueling)
-    online.to(device)
-    if device.type == "cuda":
-        online.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    online.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     target = copy.deepcopy(online).requires_grad_(False)
 
     def loss(batch: TransitionBatch) -> LossOutput:
