@@ -2,51 +2,36 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <vector>
 
 namespace atari_fast {
 namespace {
 
-std::vector<uint8_t> painted(size_t bytes, size_t lane, size_t row) {
+std::vector<uint8_t> frame_of(int64_t row, size_t lane, size_t bytes) {
   std::vector<uint8_t> frame(bytes);
   for (size_t i = 0; i < bytes; ++i) {
-    frame[i] = static_cast<uint8_t>(31 * lane + 7 * row + i + 1);
+    frame[i] = static_cast<uint8_t>(static_cast<size_t>(row) * 31 + lane * 7 + i);
   }
   return frame;
 }
 
-TEST(FrameStore, StartsBlack) {
-  const FrameStore store(2, 3, 5);
-  std::vector<uint8_t> out(5, 9);
-  for (size_t lane = 0; lane < 2; ++lane) {
-    for (size_t row = 0; row < 3; ++row) {
-      store.copy(lane, row, out.data());
-      EXPECT_EQ(std::count(out.begin(), out.end(), 0), 5);
-    }
-  }
-}
-
-TEST(FrameStore, EveryLaneAndRowIsItsOwn) {
-  for (const size_t bytes : {1U, 2U, 63U, 64U, 7056U}) {
-    constexpr size_t kLanes = 3;
-    constexpr size_t kRows = 4;
-    FrameStore store(kLanes, kRows, bytes);
-    EXPECT_EQ(store.frame_bytes(), bytes);
+TEST(FrameStoreTest, EveryKeptRowReadsAsItWasWritten) {
+  constexpr size_t kLanes = 2, kRows = 5, kBytes = 12;
+  FrameStore store({kLanes, kRows, kBytes, 4});
+  for (int64_t row = 0; row < 40; ++row) {
     for (size_t lane = 0; lane < kLanes; ++lane) {
-      for (size_t row = 0; row < kRows; ++row) {
-        store.put(lane, row, painted(bytes, lane, row).data());
-      }
-    }
-    store.put(1, 2, painted(bytes, 9, 9).data());  // overwriting one leaves the others
-    for (size_t lane = 0; lane < kLanes; ++lane) {
-      for (size_t row = 0; row < kRows; ++row) {
-        std::vector<uint8_t> out(bytes + 1, 0xEE);
-        store.copy(lane, row, out.data());
-        EXPECT_EQ(out.back(), 0xEE);
-        out.pop_back();
-        const bool changed = lane == 1 && row == 2;
-        EXPECT_EQ(out, changed ? painted(bytes, 9, 9) : painted(bytes, lane, row));
+      store.append(lane, frame_of(row, lane, kBytes).data());
+      EXPECT_EQ(store.next_row(lane), row + 1);
+      const int64_t first = store.first_row(lane);
+      EXPECT_EQ(first, std::max<int64_t>(0, row + 1 - int64_t{kRows}));
+      const auto count = static_cast<size_t>(row + 1 - first);
+      std::vector<uint8_t> out(count * 20, 0xEE);
+      store.read(lane, first, count, out.data(), 20);
+      for (size_t i = 0; i < count; ++i) {
+        const std::vector<uint8_t> want = frame_of(first + static_cast<int64_t>(i), lane, kBytes);
+        EXPECT_TRUE(
+            std::equal(want.begin(), want.end(), out.begin() + static_cast<ptrdiff_t>(20 * i)));
+        EXPECT_EQ(out[20 * i + kBytes], 0xEE);  // nothing is written between two frames
       }
     }
   }

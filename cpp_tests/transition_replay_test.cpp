@@ -192,7 +192,7 @@ TEST(TransitionReplay, MillionDrawsBesideAWriter) {
     for (size_t i = 0; i < kSize && wrong.empty(); ++i) {
       const int64_t row = batch.ids[i] / 2;
       wrong = difference(script, o, batch, i);
-      if (row + batch.steps[i] >= after || row - 3 < before - 40) {
+      if (row + batch.steps[i] >= after || std::max<int64_t>(0, row - 3) < before - 40) {
         wrong = str_cat("row ", row, " crosses the write head ", before, " to ", after);
       }
     }

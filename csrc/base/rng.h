@@ -21,6 +21,11 @@ class Rng {
   /// An integer in [0, n), n >= 1. The bias is below n / 2^53.
   uint64_t below(uint64_t n) { return static_cast<uint64_t>(uniform() * static_cast<double>(n)); }
 
+  /// Draws so far: with the seed, the whole state.
+  uint64_t counter() const { return counter_; }
+  /// Goes to the state after `counter` draws.
+  void set_counter(uint64_t counter) { counter_ = counter; }
+
  private:
   static constexpr uint64_t kGolden = 0x9E3779B97F4A7C15ULL;
 

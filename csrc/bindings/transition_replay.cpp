@@ -91,6 +91,7 @@ std::unique_ptr<PyTransitionReplay> make_replay(int64_t lanes, int64_t capacity,
                      width <= std::numeric_limits<uint32_t>::max(),
                  "frame_shape: expected sides below 2^32, got ", height, " x ", width);
   o.frame_bytes = height * width;
+  o.row_bytes = width;
   o.stack = checked_size(stack, "stack");
   o.n_step = checked_size(n_step, "n_step");
   o.gamma = gamma;

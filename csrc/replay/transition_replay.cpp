@@ -47,7 +47,7 @@ const TransitionReplayOptions& checked(const TransitionReplayOptions& o) {
 TransitionReplay::TransitionReplay(const TransitionReplayOptions& options)
     : options_(checked(options)),
       rows_(options.capacity / options.lanes),
-      frames_(options.lanes, rows_, options.frame_bytes),
+      frames_({options.lanes, rows_, options.frame_bytes, options.row_bytes}),
       actions_(options.lanes * rows_),
       rewards_(options.lanes * rows_),
       flags_(options.lanes * rows_),
@@ -101,10 +101,10 @@ void TransitionReplay::append(std::span<const uint8_t> frames, std::span<const i
   }
   const std::lock_guard lock(mutex_);
   for (size_t lane = 0; lane < lanes; ++lane) {
-    expire(lane, head_);
+    const int64_t first = frames_.first_row(lane);
+    frames_.append(lane, frames.data() + lane * options_.frame_bytes);
+    expire(lane, first, frames_.first_row(lane));
     const size_t at = slot(lane, head_);
-    frames_.put(lane, static_cast<size_t>(head_) % rows_,
-                frames.data() + lane * options_.frame_bytes);
     actions_[at] = static_cast<uint8_t>(actions[lane]);
     rewards_[at] = rewards[lane];
     flags_[at] = flags[lane];
@@ -113,12 +113,14 @@ void TransitionReplay::append(std::span<const uint8_t> frames, std::span<const i
   ++head_;
 }
 
-// Row `row` is about to overwrite row `row - rows_`: the start whose stack reaches back to it is no
-// start any more.
-void TransitionReplay::expire(size_t lane, int64_t row) {
-  const int64_t start =
-      row - static_cast<int64_t>(rows_) + static_cast<int64_t>(options_.stack) - 1;
-  if (start >= 0) {
+// Rows [begin, end) cannot be read any more: the starts whose stacks reach back to them are no
+// starts any more.
+void TransitionReplay::expire(size_t lane, int64_t begin, int64_t end) {
+  if (begin == end) {
+    return;
+  }
+  const int64_t reach = static_cast<int64_t>(options_.stack) - 1;
+  for (int64_t start = begin == 0 ? 0 : begin + reach; start < end + reach; ++start) {
     set_start(slot(lane, start), 0.0);
   }
 }
@@ -232,14 +234,12 @@ void TransitionReplay::write_frames(size_t lane, int64_t row, size_t steps, uint
     --oldest;
   }
   const int64_t begin = row - static_cast<int64_t>(options_.stack) + 1;
-  const int64_t end = row + static_cast<int64_t>(options_.n_step);
-  for (int64_t r = begin; r <= end; ++r, out += bytes) {
-    if (r < oldest || r > row + static_cast<int64_t>(steps)) {
-      std::memset(out, 0, bytes);
-    } else {
-      frames_.copy(lane, static_cast<size_t>(r) % rows_, out);
-    }
-  }
+  const auto before = static_cast<size_t>(oldest - begin);
+  const auto count = static_cast<size_t>(row - oldest) + 1 + steps;
+  const size_t after = options_.stack + options_.n_step - before - count;
+  std::memset(out, 0, before * bytes);
+  frames_.read(lane, oldest, count, out + before * bytes, bytes);
+  std::memset(out + (before + count) * bytes, 0, after * bytes);
 }
 
 size_t TransitionReplay::update_priorities(std::span<const int64_t> ids,

@@ -27,6 +27,7 @@ struct TransitionReplayOptions {
   size_t lanes = 1;        ///< E
   size_t capacity = 1;     ///< rows kept over all lanes; each lane has capacity / lanes of them
   size_t frame_bytes = 1;  ///< bytes of one frame
+  size_t row_bytes = 1;    ///< bytes of one row of its pixels
   size_t stack = 4;        ///< frames in an observation
   size_t n_step = 1;       ///< n
   double gamma = 0.99;     ///< discount of one step, in [0, 1]
@@ -102,7 +103,7 @@ class TransitionReplay {
   uint8_t flags_at(size_t lane, int64_t row) const { return flags_[slot(lane, row)]; }
   Outcome outcome_at(size_t lane, int64_t row) const;
   void set_start(size_t slot, double weight);
-  void expire(size_t lane, int64_t row);
+  void expire(size_t lane, int64_t begin, int64_t end);
   void close_windows(size_t lane, int64_t row);
   size_t draw(double lower, double upper);
   int64_t row_at(size_t slot) const;

@@ -167,7 +167,7 @@ class Twin:
         self.weights = {
             (lane, start): self.weights.get((lane, start), fresh)
             for lane in range(self.s.lanes)
-            for start in range(max(0, oldest + self.s.stack - 1), self.head)
+            for start in range(oldest + self.s.stack - 1 if oldest > 0 else 0, self.head)
             if self.window(lane, start)
         }
 

@@ -1,0 +1,156 @@
+#include "replay/snapshot.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+#include "base/crc32c.h"
+#include "base/error.h"
+
+namespace atari_fast {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "snapshots are little-endian");
+
+constexpr std::array<char, 8> kMagic{'A', 'F', 'S', 'N', 'A', 'P', '0', '1'};
+constexpr size_t kBlockBytes = size_t{1} << 20;
+constexpr size_t kKindBytes = 32;
+
+struct Header {
+  std::array<char, 8> magic = kMagic;
+  std::array<char, kKindBytes> kind{};
+  uint32_t version = 0;
+  uint32_t crc = 0;  // of the bytes before
+
+  Header() = default;
+  Header(std::string_view name, uint32_t format) : version(format) {
+    std::copy_n(name.begin(), std::min(name.size(), kKindBytes), kind.begin());
+    crc = sum();
+  }
+
+  uint32_t sum() const {
+    return crc32c({reinterpret_cast<const uint8_t*>(this), offsetof(Header, crc)});
+  }
+};
+static_assert(sizeof(Header) == 48 && std::is_trivially_copyable_v<Header>);
+
+struct BlockHeader {
+  uint32_t bytes = 0;
+  uint32_t crc = 0;
+};
+
+std::string reason() { return std::generic_category().message(errno); }
+
+}  // namespace
+
+SnapshotWriter::SnapshotWriter(const std::string& path, std::string_view kind, uint32_t version)
+    : path_(path), file_(std::fopen(path.c_str(), "wbe")) {
+  if (!file_) {
+    throw SnapshotError(str_cat(path, ": cannot be written (", reason(), ")"));
+  }
+  std::setvbuf(file_.get(), nullptr, _IONBF, 0);  // blocks are large enough
+  block_.reserve(kBlockBytes);
+  const Header header(kind, version);
+  put(&header, sizeof header);
+}
+
+void SnapshotWriter::put(const void* data, size_t bytes) {
+  if (bytes > 0 && std::fwrite(data, 1, bytes, file_.get()) != bytes) {
+    throw SnapshotError(str_cat(path_, ": cannot be written (", reason(), ")"));
+  }
+}
+
+void SnapshotWriter::write(std::span<const uint8_t> bytes) {
+  while (!bytes.empty()) {
+    const size_t part = std::min(bytes.size(), kBlockBytes - block_.size());
+    block_.insert(block_.end(), bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(part));
+    bytes = bytes.subspan(part);
+    if (block_.size() == kBlockBytes) {
+      flush_block();
+    }
+  }
+}
+
+void SnapshotWriter::flush_block() {
+  const BlockHeader header{static_cast<uint32_t>(block_.size()), crc32c(block_)};
+  put(&header, sizeof header);
+  put(block_.data(), block_.size());
+  block_.clear();
+}
+
+void SnapshotWriter::finish() {
+  if (!block_.empty()) {
+    flush_block();
+  }
+  flush_block();  // the empty block is the end mark
+  if (std::fflush(file_.get()) != 0 || fsync(fileno(file_.get())) != 0) {
+    throw SnapshotError(str_cat(path_, ": cannot be written (", reason(), ")"));
+  }
+  file_.reset();
+}
+
+SnapshotReader::SnapshotReader(const std::string& path, std::string_view kind, uint32_t version)
+    : path_(path), file_(std::fopen(path.c_str(), "rbe")) {
+  if (!file_) {
+    throw SnapshotError(str_cat(path, ": cannot be read (", reason(), ")"));
+  }
+  Header header;
+  get(&header, sizeof header);
+  check(header.magic == kMagic, "it is no snapshot of atari_fast");
+  check(header.crc == header.sum(), "its header is damaged");
+  const Header expected(kind, version);
+  check(header.kind == expected.kind, str_cat("it holds another thing than a ", kind));
+  check(header.version == version,
+        str_cat("its format is version ", header.version, ", this program reads ", version));
+  while (next_block()) {
+  }
+  char beyond = 0;
+  check(std::fread(&beyond, 1, 1, file_.get()) == 0, "it goes on behind its end");
+  check(std::fseek(file_.get(), sizeof header, SEEK_SET) == 0, "it cannot be read again");
+  block_.clear();
+}
+
+void SnapshotReader::check(bool ok, std::string_view what) const {
+  if (!ok) [[unlikely]] {
+    throw SnapshotError(str_cat(path_, ": this snapshot is refused: ", what));
+  }
+}
+
+void SnapshotReader::get(void* data, size_t bytes) {
+  check(std::fread(data, 1, bytes, file_.get()) == bytes, "it is cut short");
+}
+
+bool SnapshotReader::next_block() {
+  BlockHeader header;
+  get(&header, sizeof header);
+  check(header.bytes <= kBlockBytes, "a block is longer than any is written");
+  block_.resize(header.bytes);
+  get(block_.data(), block_.size());
+  check(header.crc == crc32c(block_), "the checksum of a block is wrong");
+  position_ = 0;
+  return header.bytes > 0;
+}
+
+void SnapshotReader::read(std::span<uint8_t> bytes) {
+  while (!bytes.empty()) {
+    if (position_ == block_.size()) {
+      check(next_block(), "it ends before all was read");
+    }
+    const size_t part = std::min(bytes.size(), block_.size() - position_);
+    std::memcpy(bytes.data(), block_.data() + position_, part);
+    position_ += part;
+    bytes = bytes.subspan(part);
+  }
+}
+
+void SnapshotReader::finish() {
+  check(position_ == block_.size() && !next_block(), "it holds more than was read");
+}
+
+}  // namespace atari_fast
