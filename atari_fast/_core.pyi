@@ -30,6 +30,9 @@ def set_instruction_set(name: str) -> None:
 def instruction_sets() -> list[str]:
     """Names of the instruction sets that this CPU has, slowest first."""
 
+class SnapshotError(ValueError):
+    """A snapshot that cannot be written or must not be read."""
+
 class _Pybind11Type(type):
     """Stands for the metaclass that pybind11 gives its classes."""
 
@@ -47,6 +50,9 @@ class SumTree(metaclass=_Pybind11Type):
 
     def find(self, u: float) -> int:
         """The leaf in whose share of [0, total) u falls; never one of weight 0."""
+
+    def find_into(self, us: NDArray[np.float64], leaves: NDArray[np.int64]) -> None:
+        """Many at once: us float64[n] into leaves int64[n]."""
 
     @property
     def total(self) -> float:
@@ -74,9 +80,12 @@ class TransitionReplay(metaclass=_Pybind11Type):
         priority_epsilon: float,
         uniform_mix: float,
         stratified: bool,
+        buffer_max_weights: bool,
+        frame_memory: int,
+        threads: int,
         seed: int,
     ) -> None:
-        """Reserves and touches all memory; the settings are those of transition_replay.h."""
+        """The settings are those of transition_replay.h; frames take memory as they come."""
 
     def append(
         self,
@@ -114,6 +123,24 @@ class TransitionReplay(metaclass=_Pybind11Type):
     def update_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
         """Sets priorities float32[n] of ids int64[n]; returns how many ids were stale."""
 
+    def save(self, path: str) -> None:
+        """Writes the whole state to a file.
+
+        Raises:
+            SnapshotError: The file cannot be written.
+        """
+
+    def load(self, path: str) -> None:
+        """Takes the state of a replay with the same settings out of a file.
+
+        Raises:
+            SnapshotError: The file is damaged or another replay's; this one is then as it was.
+        """
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes taken now."""
+
     @property
     def num_starts(self) -> int:
         """Transitions that can be drawn."""
@@ -122,5 +149,7 @@ class TransitionReplay(metaclass=_Pybind11Type):
     def num_rows(self) -> int:
         """Rows appended so far over all lanes."""
 
-def transition_replay_bytes(capacity: int, frame_bytes: int) -> int:
-    """Bytes of memory that a replay of `capacity` frames takes."""
+def transition_replay_bytes(
+    lanes: int, capacity: int, frame_shape: tuple[int, int], frame_memory: int
+) -> int:
+    """The most bytes of memory that such a replay ever takes."""

@@ -101,6 +101,13 @@ class ReplayConfig:
     stratified: bool = True
     """One draw from each of `batch_size` equal segments of the total priority, instead of
     independent draws."""
+    weights_over: Literal["batch", "buffer"] = "batch"
+    """Importance weights are divided by the largest of the batch or of the whole memory."""
+    frame_gb: float = 0.0
+    """Gigabytes that compressed frames may take, beyond which the oldest are dropped early; 0: an
+    eighth of the raw frames, four times what most games need."""
+    threads: int = 1
+    """Threads that gather a batch; the results do not depend on it."""
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,8 @@ RANGES: Mapping[str, Range] = {
     "replay.beta_end": _SHARE,
     "replay.priority_epsilon": _REAL_POSITIVE,
     "replay.uniform_mix": _SHARE,
+    "replay.frame_gb": Range(0, 1e6),
+    "replay.threads": Range(1, 256),
     "optim.lr": _REAL_POSITIVE,
     "optim.lr_end_share": _SHARE,
     "optim.eps": _REAL_POSITIVE,

@@ -31,16 +31,22 @@ SumTree full_tree(Rng& rng, size_t size) {
   return tree;
 }
 
-/// One item is one draw of an index.
+/// One item is one draw of an index, in batches.
 void sum_tree_find(benchmark::State& state) {
   Rng rng(1);
   const SumTree tree = full_tree(rng, static_cast<size_t>(state.range(0)));
+  std::vector<double> us(static_cast<size_t>(state.range(1)));
+  std::vector<int64_t> leaves(us.size());
   for (auto _ : state) {
-    benchmark::DoNotOptimize(tree.find(rng.uniform() * tree.total()));
+    for (double& u : us) {
+      u = rng.uniform() * tree.total();
+    }
+    tree.find(us, leaves);
+    benchmark::DoNotOptimize(leaves.data());
   }
-  state.SetItemsProcessed(state.iterations());
+  state.SetItemsProcessed(state.iterations() * state.range(1));
 }
-BENCHMARK(sum_tree_find)->Arg(100'000)->Arg(1 << 20)->Arg(10'000'000);
+BENCHMARK(sum_tree_find)->ArgsProduct({{100'000, 1 << 20, 10'000'000}, {1, 32, 512}});
 
 /// One item is one leaf that is set, in batches.
 void sum_tree_set(benchmark::State& state) {

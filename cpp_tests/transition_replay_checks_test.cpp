@@ -157,9 +157,13 @@ TEST(TransitionReplay, RefusesBadRowsAndBatches) {
 
 TEST(TransitionReplay, MemoryIsWhatItsPartsTake) {
   TransitionReplayOptions o = replay_options(1, 1000, 4, 3);
-  EXPECT_EQ(TransitionReplay::memory_bytes(o), 1000U * (kTagBytes + 6) + 2U * 1024 * 8);
-  o.capacity = 1024;
-  EXPECT_EQ(TransitionReplay::memory_bytes(o), 1024U * (kTagBytes + 6) + 2U * 1024 * 8);
+  const FrameStoreOptions frames{1, 1000, kTagBytes, 1};
+  const size_t tree = (1000U + 128 + 16 + 8) * 8;
+  EXPECT_EQ(TransitionReplay::memory_bytes(o), FrameStore::memory_bytes(frames) + 1000U * 6 + tree);
+  o.buffer_max_weights = true;
+  EXPECT_EQ(TransitionReplay::memory_bytes(o),
+            FrameStore::memory_bytes(frames) + 1000U * 6 + 2 * tree);
+  EXPECT_LE(TransitionReplay(o).bytes_used(), TransitionReplay::memory_bytes(o));
   o.capacity = size_t{1} << 62;
   o.frame_bytes = 4;
   EXPECT_REFUSED(static_cast<void>(TransitionReplay::memory_bytes(o)), "capacity");

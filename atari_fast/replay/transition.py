@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from atari_fast import _core
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.errors import CheckpointError
 from atari_fast.types import StepBatch
 
 
@@ -28,14 +30,32 @@ class TransitionBatch(NamedTuple):
     steps: torch.Tensor
     """int64[B], m: the bootstrap observation is frames[m : m + S]."""
     weights: torch.Tensor
-    """float32[B], importance weights, largest 1."""
+    """float32[B], importance weights, at most 1."""
     ids: torch.Tensor
     """int64[B], row numbers for `TransitionReplay.update_priorities`; always on the CPU."""
 
 
-def replay_bytes(replay: ReplayConfig, frame_shape: tuple[int, int]) -> int:
-    """Memory of a replay of `replay.capacity` frames, in bytes."""
-    return _core.transition_replay_bytes(replay.capacity, frame_shape[0] * frame_shape[1])
+_RAW_SHARE = 8
+_SMALL_BYTES = 2**26
+
+
+def frame_memory(replay: ReplayConfig, frame_shape: tuple[int, int]) -> int:
+    """Bytes that the frames of a replay may take.
+
+    `replay.frame_gb` if given, else an eighth of what they are uncompressed, but 64 MiB if they
+    need them; 0 stands for no limit.
+    """
+    if replay.frame_gb > 0:
+        return int(replay.frame_gb * 1e9)
+    raw = replay.capacity * frame_shape[0] * frame_shape[1]
+    return 0 if raw <= _SMALL_BYTES else max(raw // _RAW_SHARE, _SMALL_BYTES)
+
+
+def replay_bytes(replay: ReplayConfig, lanes: int, frame_shape: tuple[int, int]) -> int:
+    """The most bytes that a replay of `replay.capacity` frames of `lanes` lanes takes."""
+    return _core.transition_replay_bytes(
+        lanes, replay.capacity, frame_shape, frame_memory(replay, frame_shape)
+    )
 
 
 class TransitionReplay:
@@ -67,12 +87,42 @@ class TransitionReplay:
             priority_epsilon=replay.priority_epsilon,
             uniform_mix=replay.uniform_mix if replay.prioritized else 0.0,
             stratified=replay.stratified,
+            buffer_max_weights=replay.weights_over == "buffer",
+            frame_memory=frame_memory(replay, frame_shape),
+            threads=replay.threads,
             seed=seed,
         )
 
     def __len__(self) -> int:
         """Transitions that can be drawn."""
         return self._core.num_starts
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes that the replay takes now."""
+        return self._core.bytes_used
+
+    def save(self, path: Path) -> None:
+        """Writes the whole state, frames and random numbers included, to a file.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        try:
+            self._core.save(str(path))
+        except _core.SnapshotError as error:
+            raise CheckpointError(str(error)) from error
+
+    def load(self, path: Path) -> None:
+        """Takes the state of a replay with the same settings out of a file.
+
+        Raises:
+            CheckpointError: the file is missing, damaged or another replay's; nothing has changed.
+        """
+        try:
+            self._core.load(str(path))
+        except _core.SnapshotError as error:
+            raise CheckpointError(str(error)) from error
 
     def append(self, step: StepBatch, actions: NDArray[np.int64]) -> None:
         """Stores what arrived in E lanes and the actions int64[E] then chosen."""

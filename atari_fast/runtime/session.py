@@ -105,7 +105,9 @@ class Session:
 
     def _build(self) -> None:
         config, spec = self.config, self.pool.spec
-        require_memory(replay_bytes(config.replay, spec.frame_shape), "replay.capacity")
+        require_memory(
+            replay_bytes(config.replay, config.env.lanes, spec.frame_shape), "replay.capacity"
+        )
         self.parts = dqn.build(config, spec, self.device)
         self.replay = TransitionReplay(
             config.env,

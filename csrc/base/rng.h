@@ -21,10 +21,13 @@ class Rng {
   /// An integer in [0, n), n >= 1. The bias is below n / 2^53.
   uint64_t below(uint64_t n) { return static_cast<uint64_t>(uniform() * static_cast<double>(n)); }
 
-  /// Draws so far: with the seed, the whole state.
+  /// The whole state: what the seed became, and the number of draws so far.
+  uint64_t key() const { return key_; }
   uint64_t counter() const { return counter_; }
-  /// Goes to the state after `counter` draws.
-  void set_counter(uint64_t counter) { counter_ = counter; }
+  void set_state(uint64_t key, uint64_t counter) {
+    key_ = key;
+    counter_ = counter;
+  }
 
  private:
   static constexpr uint64_t kGolden = 0x9E3779B97F4A7C15ULL;

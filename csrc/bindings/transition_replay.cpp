@@ -60,6 +60,17 @@ class PyTransitionReplay {
     return replay_.update_priorities(i, p);
   }
 
+  void save(const std::string& path) const {
+    const py::gil_scoped_release release;
+    replay_.save(path);
+  }
+
+  void load(const std::string& path) {
+    const py::gil_scoped_release release;
+    replay_.load(path);
+  }
+
+  size_t bytes_used() const { return replay_.bytes_used(); }
   size_t num_starts() const { return replay_.num_starts(); }
   int64_t num_rows() const { return replay_.num_rows(); }
 
@@ -75,16 +86,8 @@ size_t checked_size(int64_t value, const char* name) {
   return static_cast<size_t>(value);
 }
 
-std::unique_ptr<PyTransitionReplay> make_replay(int64_t lanes, int64_t capacity,
-                                                std::pair<int64_t, int64_t> frame_shape,
-                                                int64_t stack, int64_t n_step, double gamma,
-                                                double reward_clip, bool zero_discount_on_life_loss,
-                                                bool prioritized, double alpha,
-                                                double priority_epsilon, double uniform_mix,
-                                                bool stratified, uint64_t seed) {
-  TransitionReplayOptions o;
-  o.lanes = checked_size(lanes, "lanes");
-  o.capacity = checked_size(capacity, "capacity");
+void set_frame(TransitionReplayOptions& o, std::pair<int64_t, int64_t> frame_shape,
+               int64_t frame_memory) {
   const size_t height = checked_size(frame_shape.first, "frame_shape[0]");
   const size_t width = checked_size(frame_shape.second, "frame_shape[1]");
   check_argument(height <= std::numeric_limits<uint32_t>::max() &&
@@ -92,6 +95,20 @@ std::unique_ptr<PyTransitionReplay> make_replay(int64_t lanes, int64_t capacity,
                  "frame_shape: expected sides below 2^32, got ", height, " x ", width);
   o.frame_bytes = height * width;
   o.row_bytes = width;
+  check_argument(frame_memory >= 0, "frame_memory: expected a number of bytes >= 0, got ",
+                 frame_memory);
+  o.frame_memory = static_cast<size_t>(frame_memory);
+}
+
+std::unique_ptr<PyTransitionReplay> make_replay(
+    int64_t lanes, int64_t capacity, std::pair<int64_t, int64_t> frame_shape, int64_t stack,
+    int64_t n_step, double gamma, double reward_clip, bool zero_discount_on_life_loss,
+    bool prioritized, double alpha, double priority_epsilon, double uniform_mix, bool stratified,
+    bool buffer_max_weights, int64_t frame_memory, int64_t threads, uint64_t seed) {
+  TransitionReplayOptions o;
+  o.lanes = checked_size(lanes, "lanes");
+  o.capacity = checked_size(capacity, "capacity");
+  set_frame(o, frame_shape, frame_memory);
   o.stack = checked_size(stack, "stack");
   o.n_step = checked_size(n_step, "n_step");
   o.gamma = gamma;
@@ -102,6 +119,8 @@ std::unique_ptr<PyTransitionReplay> make_replay(int64_t lanes, int64_t capacity,
   o.priority_epsilon = priority_epsilon;
   o.uniform_mix = uniform_mix;
   o.stratified = stratified;
+  o.buffer_max_weights = buffer_max_weights;
+  o.threads = checked_size(threads, "threads");
   o.seed = seed;
   return std::make_unique<PyTransitionReplay>(o, frame_shape.first, frame_shape.second);
 }
@@ -125,8 +144,19 @@ void register_transition_replay(py::module_& module) {
       .def(
           "get", [](const SumTree& tree, size_t index) { return tree.get(index); },
           py::arg("index"), "Weight of a leaf.")
-      .def("find", &SumTree::find, py::arg("u"),
-           "The leaf in whose share of [0, total) u falls; never one of weight 0.")
+      .def(
+          "find", [](const SumTree& tree, double u) { return tree.find(u); }, py::arg("u"),
+          "The leaf in whose share of [0, total) u falls; never one of weight 0.")
+      .def(
+          "find_into",
+          [](const SumTree& tree, const py::object& us, const py::object& leaves) {
+            const auto u = checked_span<double>(us, "us", {kAny});
+            const auto out =
+                checked_span<int64_t, true>(leaves, "leaves", {static_cast<py::ssize_t>(u.size())});
+            check_disjoint({"leaves", out}, {{"us", u}});
+            tree.find(u, out);
+          },
+          py::arg("us"), py::arg("leaves"), "Many at once: us float64[n] into leaves int64[n].")
       .def_property_readonly("total", &SumTree::total, "Sum of all weights.");
 
   py::class_<PyTransitionReplay>(module, "TransitionReplay",
@@ -135,7 +165,8 @@ void register_transition_replay(py::module_& module) {
            py::arg("frame_shape"), py::arg("stack"), py::arg("n_step"), py::arg("gamma"),
            py::arg("reward_clip"), py::arg("zero_discount_on_life_loss"), py::arg("prioritized"),
            py::arg("alpha"), py::arg("priority_epsilon"), py::arg("uniform_mix"),
-           py::arg("stratified"), py::arg("seed"))
+           py::arg("stratified"), py::arg("buffer_max_weights"), py::arg("frame_memory"),
+           py::arg("threads"), py::arg("seed"))
       .def("append", &PyTransitionReplay::append, py::arg("frames"), py::arg("actions"),
            py::arg("rewards"), py::arg("flags"),
            "Appends one row to every lane: uint8[E, H, W], int64[E], float32[E], uint8[E].")
@@ -147,19 +178,29 @@ void register_transition_replay(py::module_& module) {
       .def("update_priorities", &PyTransitionReplay::update_priorities, py::arg("ids"),
            py::arg("priorities"),
            "Sets priorities float32[n] of ids int64[n]; returns how many ids were stale.")
+      .def("save", &PyTransitionReplay::save, py::arg("path"),
+           "Writes the whole state to a file; SnapshotError when it cannot be written.")
+      .def(
+          "load", &PyTransitionReplay::load, py::arg("path"),
+          "Takes the state of a replay with the same settings out of a file; SnapshotError for one "
+          "that is damaged or of another replay, and this one is then as it was.")
+      .def_property_readonly("bytes_used", &PyTransitionReplay::bytes_used, "Bytes taken now.")
       .def_property_readonly("num_starts", &PyTransitionReplay::num_starts,
                              "Transitions that can be drawn.")
       .def_property_readonly("num_rows", &PyTransitionReplay::num_rows,
                              "Rows appended so far over all lanes.");
   module.def(
       "transition_replay_bytes",
-      [](int64_t capacity, int64_t frame_bytes) {
+      [](int64_t lanes, int64_t capacity, std::pair<int64_t, int64_t> frame_shape,
+         int64_t frame_memory) {
         TransitionReplayOptions o;
+        o.lanes = checked_size(lanes, "lanes");
         o.capacity = checked_size(capacity, "capacity");
-        o.frame_bytes = checked_size(frame_bytes, "frame_bytes");
+        set_frame(o, frame_shape, frame_memory);
         return TransitionReplay::memory_bytes(o);
       },
-      py::arg("capacity"), py::arg("frame_bytes"), "Bytes of memory that such a replay takes.");
+      py::arg("lanes"), py::arg("capacity"), py::arg("frame_shape"), py::arg("frame_memory"),
+      "The most bytes of memory that such a replay ever takes.");
 }
 
 }  // namespace atari_fast

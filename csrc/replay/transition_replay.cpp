@@ -1,7 +1,6 @@
 #include "replay/transition_replay.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -42,23 +41,29 @@ const TransitionReplayOptions& checked(const TransitionReplayOptions& o) {
   return o;
 }
 
+FrameStoreOptions frame_options(const TransitionReplayOptions& o) {
+  return {o.lanes, o.capacity / o.lanes, o.frame_bytes, o.row_bytes, o.frame_memory};
+}
+
 }  // namespace
 
 TransitionReplay::TransitionReplay(const TransitionReplayOptions& options)
     : options_(checked(options)),
       rows_(options.capacity / options.lanes),
-      frames_({options.lanes, rows_, options.frame_bytes, options.row_bytes}),
+      frames_(frame_options(options)),
       actions_(options.lanes * rows_),
       rewards_(options.lanes * rows_),
       flags_(options.lanes * rows_),
-      tree_(options.lanes * rows_),
+      tree_(options.lanes * rows_, options.buffer_max_weights),
       max_weight_(weight_of(1.0)),
-      rng_(options.seed) {}
+      rng_(options.seed),
+      threads_(options.threads) {}
 
 size_t TransitionReplay::memory_bytes(const TransitionReplayOptions& o) {
   check_sizes(o);
-  const size_t row = o.frame_bytes + sizeof(uint8_t) + sizeof(float) + sizeof(uint8_t);
-  return o.capacity * row + 2 * std::bit_ceil(o.capacity) * sizeof(double);
+  const size_t row = sizeof(uint8_t) + sizeof(float) + sizeof(uint8_t);
+  return FrameStore::memory_bytes(frame_options(o)) + o.capacity * row +
+         SumTree::memory_bytes(o.capacity, o.buffer_max_weights);
 }
 
 size_t TransitionReplay::slot(size_t lane, int64_t row) const {
@@ -79,10 +84,18 @@ Outcome TransitionReplay::outcome_at(size_t lane, int64_t row) const {
   return (flags & kTruncated) ? Outcome::kTruncate : Outcome::kContinue;
 }
 
+// Notes a change of the tree; no slot is noted twice before `apply_changes`.
 void TransitionReplay::set_start(size_t slot, double weight) {
   num_starts_ -= tree_.get(slot) > 0.0 ? 1 : 0;
   num_starts_ += weight > 0.0 ? 1 : 0;
-  tree_.set(slot, weight);
+  changed_.push_back(static_cast<int64_t>(slot));
+  changes_.push_back(weight);
+}
+
+void TransitionReplay::apply_changes() {
+  tree_.set(changed_, changes_);
+  changed_.clear();
+  changes_.clear();
 }
 
 void TransitionReplay::append(std::span<const uint8_t> frames, std::span<const int64_t> actions,
@@ -110,6 +123,7 @@ void TransitionReplay::append(std::span<const uint8_t> frames, std::span<const i
     flags_[at] = flags[lane];
     close_windows(lane, head_);
   }
+  apply_changes();
   ++head_;
 }
 
@@ -129,9 +143,10 @@ void TransitionReplay::expire(size_t lane, int64_t begin, int64_t end) {
 void TransitionReplay::close_windows(size_t lane, int64_t row) {
   const bool stop = outcome_at(lane, row) != Outcome::kContinue;
   const double weight = options_.prioritized ? max_weight_ : 1.0;
+  const int64_t oldest = oldest_start(lane);
   for (size_t k = 1; k <= options_.n_step; ++k) {
     const int64_t start = row - static_cast<int64_t>(k);
-    if (start < 0 || (flags_at(lane, start + 1) & kFirst)) {
+    if (start < oldest || (flags_at(lane, start + 1) & kFirst)) {
       return;  // start + 1 begins an episode: nothing before it reaches `row`
     }
     const uint8_t flags = flags_at(lane, start);
@@ -147,6 +162,12 @@ void TransitionReplay::close_windows(size_t lane, int64_t row) {
   }
 }
 
+// The oldest row whose stack can still be read.
+int64_t TransitionReplay::oldest_start(size_t lane) const {
+  const int64_t first = frames_.first_row(lane);
+  return first == 0 ? 0 : first + static_cast<int64_t>(options_.stack) - 1;
+}
+
 int64_t TransitionReplay::row_at(size_t slot) const {
   const int64_t rows = static_cast<int64_t>(rows_);
   const int64_t position = static_cast<int64_t>(slot % rows_);
@@ -154,25 +175,38 @@ int64_t TransitionReplay::row_at(size_t slot) const {
   return newest - (newest - position) % rows;
 }
 
-// The probability of a draw times the total weight, which unlike the probability cannot underflow
-// to 0.
-double TransitionReplay::density(size_t slot) const {
+// The probability that a start of this weight is drawn times the total weight, which unlike the
+// probability cannot underflow to 0.
+double TransitionReplay::density(double weight) const {
   const double mix = options_.uniform_mix;
-  return (1.0 - mix) * tree_.get(slot) + mix * (tree_.total() / static_cast<double>(num_starts_));
+  return (1.0 - mix) * weight + mix * (tree_.total() / static_cast<double>(num_starts_));
 }
 
-size_t TransitionReplay::draw(double lower, double upper) {
-  if (options_.uniform_mix > 0.0 && rng_.uniform() < options_.uniform_mix) {
-    // A uniform start: positions that are none are drawn again, which leaves the others equally
-    // likely.
-    for (;;) {
-      const size_t candidate = rng_.below(tree_.size());
-      if (tree_.get(candidate) > 0.0) {
-        return candidate;
-      }
+void TransitionReplay::draw(std::span<int64_t> slots) {
+  const auto size = static_cast<double>(slots.size());
+  std::vector<double> us;
+  std::vector<int64_t> leaves(slots.size());
+  us.reserve(slots.size());
+  for (size_t i = 0; i < slots.size(); ++i) {
+    slots[i] = -1;
+    if (options_.uniform_mix > 0.0 && rng_.uniform() < options_.uniform_mix) {
+      // A uniform start: positions that are none are drawn again, which leaves the others equally
+      // likely.
+      do {
+        slots[i] = static_cast<int64_t>(rng_.below(tree_.size()));
+      } while (tree_.get(static_cast<size_t>(slots[i])) <= 0.0);
+      continue;
     }
+    const double lower = options_.stratified ? static_cast<double>(i) / size : 0.0;
+    const double upper = options_.stratified ? static_cast<double>(i + 1) / size : 1.0;
+    us.push_back((lower + rng_.uniform() * (upper - lower)) * tree_.total());
   }
-  return tree_.find((lower + rng_.uniform() * (upper - lower)) * tree_.total());
+  leaves.resize(us.size());
+  tree_.find(us, leaves);
+  auto leaf = leaves.begin();
+  for (int64_t& slot : slots) {
+    slot = slot < 0 ? *leaf++ : slot;
+  }
 }
 
 void TransitionReplay::sample(double beta, const TransitionBatch& batch) {
@@ -187,25 +221,44 @@ void TransitionReplay::sample(double beta, const TransitionBatch& batch) {
                  beta);
   const std::lock_guard lock(mutex_);
   check_argument(num_starts_ > 0, "sample: no transition is complete yet; append more rows first");
-  double rarest = std::numeric_limits<double>::max();
-  std::vector<double> densities(size);
-  for (size_t i = 0; i < size; ++i) {
-    const double lower =
-        options_.stratified ? static_cast<double>(i) / static_cast<double>(size) : 0.0;
-    const double upper =
-        options_.stratified ? static_cast<double>(i + 1) / static_cast<double>(size) : 1.0;
-    const size_t at = draw(lower, upper);
-    write_item(at, i, batch);
-    densities[i] = density(at);
-    rarest = std::min(rarest, densities[i]);
+  std::vector<int64_t> slots(size);
+  draw(slots);
+  write_weights(beta, slots, batch.weights);
+  write_items(slots, batch);
+}
+
+// (N P(i))^-beta over the largest, as a ratio that no beta can overflow.
+void TransitionReplay::write_weights(double beta, std::span<const int64_t> slots,
+                                     std::span<float> weights) const {
+  std::vector<double> densities(slots.size());
+  for (size_t i = 0; i < slots.size(); ++i) {
+    densities[i] = density(tree_.get(static_cast<size_t>(slots[i])));
   }
-  // (N P(i))^-beta over the largest of the batch, as a ratio that no beta can overflow.
-  for (size_t i = 0; i < size; ++i) {
-    batch.weights[i] = static_cast<float>(std::pow(rarest / densities[i], beta));
+  const double rarest = options_.buffer_max_weights
+                            ? density(tree_.min_positive())
+                            : *std::min_element(densities.begin(), densities.end());
+  for (size_t i = 0; i < slots.size(); ++i) {
+    weights[i] = static_cast<float>(std::pow(rarest / densities[i], beta));
   }
 }
 
-void TransitionReplay::write_item(size_t slot_index, size_t item, const TransitionBatch& batch) {
+void TransitionReplay::write_items(std::span<const int64_t> slots, const TransitionBatch& batch) {
+  for (const int64_t slot : slots) {  // what the items need is fetched while others are written
+    const auto at = static_cast<size_t>(slot);
+    __builtin_prefetch(&flags_[at]);
+    __builtin_prefetch(&rewards_[at]);
+    __builtin_prefetch(&actions_[at]);
+    frames_.prefetch(at / rows_, row_at(at));
+  }
+  threads_.run(slots.size(), [&](size_t /*part*/, size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      write_item(static_cast<size_t>(slots[i]), i, batch);
+    }
+  });
+}
+
+void TransitionReplay::write_item(size_t slot_index, size_t item,
+                                  const TransitionBatch& batch) const {
   const size_t lane = slot_index / rows_;
   const int64_t row = row_at(slot_index);
   const size_t n = options_.n_step;
@@ -266,15 +319,24 @@ size_t TransitionReplay::update_priorities(std::span<const int64_t> ids,
       continue;
     }
     const double weight = weight_of(static_cast<double>(priorities[i]));
-    tree_.set(at, weight);
+    changed_.push_back(static_cast<int64_t>(at));
+    changes_.push_back(weight);
     max_weight_ = std::max(max_weight_, weight);
   }
+  apply_changes();
   return dropped;
 }
 
 size_t TransitionReplay::num_starts() const {
   const std::lock_guard lock(mutex_);
   return num_starts_;
+}
+
+size_t TransitionReplay::bytes_used() const {
+  const std::lock_guard lock(mutex_);
+  const size_t slots = actions_.size();
+  return frames_.bytes_used() + slots * (sizeof(uint8_t) + sizeof(float) + sizeof(uint8_t)) +
+         SumTree::memory_bytes(slots, options_.buffer_max_weights);
 }
 
 int64_t TransitionReplay::num_rows() const {

@@ -5,9 +5,12 @@
 #include <cstdint>
 #include <mutex>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/rng.h"
+#include "base/snapshot.h"
+#include "base/thread_pool.h"
 #include "structures/frame_store.h"
 #include "structures/n_step.h"
 #include "structures/sum_tree.h"
@@ -24,22 +27,27 @@ inline constexpr uint8_t kLifeLost = 8;  ///< a life was lost and the game went 
 
 /// Settings of a TransitionReplay; its constructor checks them.
 struct TransitionReplayOptions {
-  size_t lanes = 1;        ///< E
-  size_t capacity = 1;     ///< rows kept over all lanes; each lane has capacity / lanes of them
-  size_t frame_bytes = 1;  ///< bytes of one frame
-  size_t row_bytes = 1;    ///< bytes of one row of its pixels
-  size_t stack = 4;        ///< frames in an observation
-  size_t n_step = 1;       ///< n
-  double gamma = 0.99;     ///< discount of one step, in [0, 1]
+  size_t lanes = 1;         ///< E
+  size_t capacity = 1;      ///< rows kept over all lanes; each lane has capacity / lanes of them
+  size_t frame_bytes = 1;   ///< bytes of one frame
+  size_t row_bytes = 1;     ///< bytes of one row of its pixels
+  size_t frame_memory = 0;  ///< bytes that frames may take, 0: as many as the worst ones need; a
+                            ///< lane whose share is full loses its oldest rows early
+  size_t stack = 4;         ///< frames in an observation
+  size_t n_step = 1;        ///< n
+  double gamma = 0.99;      ///< discount of one step, in [0, 1]
   double reward_clip =
       0.0;  ///< rewards are clipped to [-x, x] when a batch is made; 0: not clipped
   bool zero_discount_on_life_loss = false;  ///< a lost life ends the return with discount 0
   bool prioritized = false;  ///< proportional priorities; otherwise all starts have equal weight
   double alpha = 0.6;        ///< exponent of priorities
-  double priority_epsilon = 1e-6;  ///< added to a priority before the exponent
-  double uniform_mix = 0.0;        ///< share of draws that are uniform, in [0, 1]
-  bool stratified = true;          ///< one draw from each of B equal segments of the total weight
-  uint64_t seed = 0;               ///< seed of the draws
+  double priority_epsilon = 1e-6;   ///< added to a priority before the exponent
+  double uniform_mix = 0.0;         ///< share of draws that are uniform, in [0, 1]
+  bool buffer_max_weights = false;  ///< importance weights over the largest of all starts, not of
+                                    ///< the batch
+  bool stratified = true;           ///< one draw from each of B equal segments of the total weight
+  uint64_t seed = 0;                ///< seed of the draws
+  size_t threads = 1;  ///< threads that gather large batches; results do not depend on it
 };
 
 /// A batch of B transitions, written into the caller's memory.
@@ -50,7 +58,7 @@ struct TransitionBatch {
   std::span<float> rewards;    ///< [B] n-step reward, clipped step by step
   std::span<float> discounts;  ///< [B] what multiplies the bootstrap value: gamma^m or 0
   std::span<int64_t> steps;  ///< [B] m: the observation to bootstrap from is frames[m : m + stack]
-  std::span<float> weights;  ///< [B] importance weights, largest 1
+  std::span<float> weights;  ///< [B] importance weights, at most 1
   std::span<int64_t> ids;    ///< [B] unique row numbers, for update_priorities
 };
 
@@ -78,8 +86,8 @@ class TransitionReplay {
               std::span<const float> rewards, std::span<const uint8_t> flags);
 
   /// Draws B transitions with importance exponent `beta` into `batch`. The weight of start i is (N
-  /// P(i))^-beta over the largest of the batch, N the number of starts and P(i) the probability
-  /// that it is drawn with. O(B (log capacity + (stack + n) frame_bytes)). Throws
+  /// P(i))^-beta over the largest of the batch (or of all starts), N the number of starts and P(i)
+  /// the probability that it is drawn with. O(B (log capacity + (stack + n) frame_bytes)). Throws
   /// std::invalid_argument for wrong sizes or when no start can be drawn yet.
   void sample(double beta, const TransitionBatch& batch);
 
@@ -94,21 +102,36 @@ class TransitionReplay {
   /// Rows appended so far over all lanes, those overwritten included.
   int64_t num_rows() const;
   const TransitionReplayOptions& options() const { return options_; }
-  /// Bytes that a replay with these options takes. Throws std::invalid_argument for sizes above
-  /// 2^48 bytes.
+  /// Bytes taken now.
+  size_t bytes_used() const;
+  /// The most bytes that a replay with these options ever takes. Throws std::invalid_argument for
+  /// sizes above 2^48 bytes.
   static size_t memory_bytes(const TransitionReplayOptions& options);
+
+  /// Writes the whole state to a file. Throws SnapshotError.
+  void save(const std::string& path) const;
+  /// Takes the state of a replay with the same options out of a file. Throws SnapshotError, naming
+  /// the file and the cause, for a file that is damaged or another replay's; this one is then as it
+  /// was.
+  void load(const std::string& path);
 
  private:
   size_t slot(size_t lane, int64_t row) const;
   uint8_t flags_at(size_t lane, int64_t row) const { return flags_[slot(lane, row)]; }
   Outcome outcome_at(size_t lane, int64_t row) const;
   void set_start(size_t slot, double weight);
+  void apply_changes();
   void expire(size_t lane, int64_t begin, int64_t end);
   void close_windows(size_t lane, int64_t row);
-  size_t draw(double lower, double upper);
+  void draw(std::span<int64_t> slots);
   int64_t row_at(size_t slot) const;
-  double density(size_t slot) const;
-  void write_item(size_t slot, size_t item, const TransitionBatch& batch);
+  int64_t oldest_start(size_t lane) const;
+  void read_state(SnapshotReader& reader);
+  bool is_complete(size_t at) const;
+  double density(double weight) const;
+  void write_weights(double beta, std::span<const int64_t> slots, std::span<float> weights) const;
+  void write_items(std::span<const int64_t> slots, const TransitionBatch& batch);
+  void write_item(size_t slot, size_t item, const TransitionBatch& batch) const;
   void write_frames(size_t lane, int64_t row, size_t steps, uint8_t* out) const;
   double weight_of(double priority) const;
 
@@ -124,6 +147,10 @@ class TransitionReplay {
   double max_weight_;  // largest weight seen, that of priority 1 at first: new starts get it
   int64_t head_ = 0;   // rows appended to each lane so far
   Rng rng_;
+  ThreadPool threads_;
+  // Leaves of the tree that are to change, and what they become; kept for their memory.
+  std::vector<int64_t> changed_;
+  std::vector<double> changes_;
 };
 
 }  // namespace atari_fast

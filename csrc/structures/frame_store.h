@@ -1,67 +1,139 @@
-// Frames of E lanes, each lane a ring of single frames: no frame is stored twice, stacks are
+// Frames of E lanes in memory, compressed without loss: no frame is stored twice, stacks are
 // rebuilt on reading.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <span>
 #include <vector>
+
+#include "base/aligned.h"
+#include "base/snapshot.h"
 
 namespace atari_fast {
 
 /// What a FrameStore is made for; its constructor checks it.
 struct FrameStoreOptions {
-  size_t lanes = 1;        ///< E
-  size_t rows = 1;         ///< frames kept in each lane
-  size_t frame_bytes = 1;  ///< bytes of one frame
-  size_t row_bytes = 1;    ///< bytes of one row of pixels, the frame's width
+  size_t lanes = 1;         ///< E
+  size_t rows = 1;          ///< frames kept in each lane, at most
+  size_t frame_bytes = 1;   ///< bytes of one frame
+  size_t row_bytes = 1;     ///< bytes of one row of pixels, the frame's width
+  size_t memory_limit = 0;  ///< bytes of codes over all lanes; 0: as many as the worst frames take.
+                            ///< A lane whose share is full drops its oldest frames early
 };
 
-/// Frames by lane and row number; a lane's rows are numbered from 0 as they are appended. Owns its
-/// memory. Not thread-safe, but any number of threads may read while none appends.
+/// Frames by lane and row number; a lane's rows are numbered from 0 as they are appended.
+///
+/// Most of a frame is what the frame before it was. Rows are coded in runs of 8: a run's first
+/// frame (its anchor) by its difference to a key frame, the others by their difference to the frame
+/// before. A key frame is coded by the difference of each row of pixels to the row above; there is
+/// one every 16 runs, and wherever that is shorter. A frame that no code makes shorter is kept as
+/// it is. So reading one costs a key, an anchor and at most 7 differences.
+///
+/// Codes lie in chunks of memory that a lane takes as it fills and gives back as its rows expire.
+/// Owns its memory. Not thread-safe, but any number of threads may read while none appends.
 class FrameStore {
  public:
-  explicit FrameStore(const FrameStoreOptions& options)
-      : options_(options),
-        next_row_(options.lanes),
-        frames_(options.lanes * options.rows * options.frame_bytes) {}
+  /// Throws std::invalid_argument for options out of range.
+  explicit FrameStore(const FrameStoreOptions& options);
 
-  /// Appends a frame of `frame_bytes` bytes to the lane.
-  void append(size_t lane, const uint8_t* frame) {
-    std::memcpy(at(lane, next_row_[lane]++), frame, options_.frame_bytes);
-  }
+  /// Appends a frame of `frame_bytes` bytes to the lane. May drop any number of its oldest rows.
+  void append(size_t lane, const uint8_t* frame);
 
   /// Number of rows that were appended to the lane so far.
-  int64_t next_row(size_t lane) const { return next_row_[lane]; }
+  int64_t next_row(size_t lane) const { return lanes_[lane].next_row; }
 
   /// The oldest row of the lane that can still be read.
-  int64_t first_row(size_t lane) const {
-    return std::max<int64_t>(0, next_row_[lane] - static_cast<int64_t>(options_.rows));
+  int64_t first_row(size_t lane) const { return lanes_[lane].first_row; }
+
+  /// Fetches what `read` looks up first.
+  void prefetch(size_t lane, int64_t row) const {
+    __builtin_prefetch(&lanes_[lane].runs[run_slot(row / kRun)]);
   }
 
   /// Writes the frames of rows [row, row + count), all of which can be read, to out, out + stride,
-  /// out + 2 * stride and so on.
-  void read(size_t lane, int64_t row, size_t count, uint8_t* out, size_t stride) const {
-    for (size_t i = 0; i < count; ++i) {
-      std::memcpy(out + i * stride, at(lane, row + static_cast<int64_t>(i)), options_.frame_bytes);
-    }
-  }
+  /// out + 2 * stride and so on. O(count * frame_bytes).
+  void read(size_t lane, int64_t row, size_t count, uint8_t* out, size_t stride) const;
+
+  /// Bytes taken now: codes, indexes, and working memory.
+  size_t bytes_used() const;
+
+  /// The most bytes that a store with these options ever takes.
+  static size_t memory_bytes(const FrameStoreOptions& options);
+
+  /// Appends the state to a snapshot.
+  void save(SnapshotWriter& writer) const;
+  /// Takes the state of a store with the same options out of a snapshot. Throws SnapshotError for
+  /// anything that no store could have written; the store is then empty.
+  void load(SnapshotReader& reader);
 
  private:
-  uint8_t* at(size_t lane, int64_t row) {
-    return frames_.data() +
-           (lane * options_.rows + static_cast<size_t>(row) % options_.rows) * options_.frame_bytes;
-  }
-  const uint8_t* at(size_t lane, int64_t row) const {
-    return const_cast<FrameStore*>(this)->at(lane, row);
-  }
+  static constexpr int64_t kRun = 8;          // rows of a run
+  static constexpr int64_t kRunsOfAKey = 16;  // runs that share a key frame, at most
+
+  /// The first byte of every frame's code.
+  enum Kind : uint8_t {
+    kSame,    // as the frame before
+    kDelta,   // the difference to the frame before
+    kAnchor,  // the difference to the key frame
+    kKey,     // the difference of each row of pixels to the row above
+    kRaw,     // the frame itself
+  };
+
+  using Chunk = std::unique_ptr<uint8_t[]>;
+
+  struct Run {
+    uint64_t address = 0;  // number of its chunk * chunk_bytes_ + place in it
+    uint64_t key = 0;      // how many runs back its key frame is
+  };
+
+  struct Lane {
+    int64_t next_row = 0;
+    int64_t first_row = 0;
+    std::vector<Run> runs;      // a ring
+    std::vector<Chunk> chunks;  // a ring; those in [first_chunk, next_chunk) are there
+    uint64_t first_chunk = 0;
+    uint64_t next_chunk = 0;
+    size_t used = 0;                // bytes of the newest chunk
+    int64_t key_run = 0;            // the run whose anchor is the newest key
+    AlignedVector<uint8_t> newest;  // the newest frame, padded
+    AlignedVector<uint8_t> key;     // the newest key frame, padded
+  };
+
+  /// Memory of one thread that reads or appends.
+  struct Scratch {
+    AlignedVector<uint8_t> frame;
+    AlignedVector<uint8_t> key;
+    AlignedVector<uint8_t> code;
+    AlignedVector<uint8_t> other_code;
+  };
+
+  static Scratch& scratch(size_t padded);
+  size_t run_slot(int64_t run) const { return static_cast<size_t>(run) % run_slots_; }
+  const Run& run_at(const Lane& lane, int64_t run) const { return lane.runs[run_slot(run)]; }
+  uint8_t* bytes_at(const Lane& lane, uint64_t address) const;
+
+  size_t encode(Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory);
+  size_t encode_anchor(Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory);
+  size_t encode_key(const AlignedVector<uint8_t>& frame, Scratch& memory) const;
+  uint8_t* room(Lane& lane, size_t bytes);
+  void add_chunk(Lane& lane);
+  void drop_oldest_chunk(Lane& lane);
+  void release_chunks(Lane& lane);
+  const uint8_t* decode(const uint8_t* code, uint8_t* frame, const uint8_t* key) const;
+  const uint8_t* start_run(const Lane& lane, int64_t run, int64_t& key_run, Scratch& memory) const;
+  void load_lane(Lane& lane, SnapshotReader& reader);
+  void check_run(const Lane& lane, int64_t run, const SnapshotReader& reader) const;
+  int64_t oldest_key(const Lane& lane) const;
 
   FrameStoreOptions options_;
-  std::vector<int64_t> next_row_;
-  std::vector<uint8_t> frames_;
+  size_t padded_;       // bytes of a frame in buffers
+  size_t chunk_bytes_;  // a run always fits into an empty chunk
+  size_t run_slots_;
+  size_t chunk_slots_;  // chunks of a lane, at most
+  std::vector<Lane> lanes_;
+  std::vector<Chunk> spare_;  // chunks given back, for the next that needs one
 };
 
 }  // namespace atari_fast

@@ -1,5 +1,6 @@
 #include "structures/sum_tree.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -9,8 +10,10 @@
 namespace atari_fast {
 namespace {
 
-// Far above any memory, far below the sizes at which 2 * leaves wraps around.
+constexpr size_t kFan = 8;
+// Far above any memory, far below the sizes at which arithmetic on them wraps around.
 constexpr size_t kMaxSize = size_t{1} << 48;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 size_t checked_size(size_t size) {
   check_argument(size >= 1 && size <= kMaxSize, "sum tree: expected a size from 1 to ", kMaxSize,
@@ -18,10 +21,64 @@ size_t checked_size(size_t size) {
   return size;
 }
 
+size_t round_up(size_t nodes) { return (nodes + kFan - 1) / kFan * kFan; }
+
+/// Where each level begins, and at the end how many nodes there are in all.
+std::vector<size_t> level_offsets(size_t size) {
+  std::vector<size_t> offsets{0};
+  for (size_t nodes = round_up(size);; nodes = round_up(nodes / kFan)) {
+    offsets.push_back(offsets.back() + nodes);
+    if (nodes == kFan) {
+      return offsets;
+    }
+  }
+}
+
+/// Left to right: what the partial sums of `descend` end with.
+double sum_of(const double* c) {
+  double sum = c[0];
+  for (size_t k = 1; k < kFan; ++k) {
+    sum += c[k];
+  }
+  return sum;
+}
+
+double min_of(const double* c) {
+  return std::min(std::min(std::min(c[0], c[1]), std::min(c[2], c[3])),
+                  std::min(std::min(c[4], c[5]), std::min(c[6], c[7])));
+}
+
+/// The child of the block of eight in which `u` falls, with `u` reduced by what lies left of it.
+/// Rounding may leave u at or above the block's sum: partial sums equal to it are never passed, so
+/// that the last child above 0 takes such a u. No branches: they would be mispredicted half the
+/// time.
+size_t descend(double& u, const double* c) {
+  double partial[kFan + 1];
+  partial[0] = 0.0;
+  for (size_t k = 0; k < kFan; ++k) {
+    partial[k + 1] = partial[k] + c[k];
+  }
+  int64_t child = 0;
+  for (size_t k = 1; k < kFan; ++k) {
+    child +=
+        static_cast<int64_t>(u >= partial[k]) & static_cast<int64_t>(partial[k] < partial[kFan]);
+  }
+  u -= partial[child];
+  return static_cast<size_t>(child);
+}
+
 }  // namespace
 
-SumTree::SumTree(size_t size)
-    : size_(checked_size(size)), leaves_(std::bit_ceil(size_)), nodes_(2 * leaves_, 0.0) {}
+SumTree::SumTree(size_t size, bool track_min)
+    : size_(checked_size(size)),
+      levels_(level_offsets(size)),
+      sums_(levels_.back(), 0.0),
+      mins_(track_min ? levels_.back() : 0, kInfinity),
+      min_(kInfinity) {}
+
+size_t SumTree::memory_bytes(size_t size, bool track_min) {
+  return level_offsets(checked_size(size)).back() * sizeof(double) * (track_min ? 2 : 1);
+}
 
 void SumTree::check_index(int64_t index, size_t position) const {
   check_argument(index >= 0 && static_cast<uint64_t>(index) < size_, "indices[", position,
@@ -29,24 +86,10 @@ void SumTree::check_index(int64_t index, size_t position) const {
 }
 
 void SumTree::check_weight(double weight, size_t position) const {
-  const double largest = std::numeric_limits<double>::max() / static_cast<double>(leaves_);
+  const double largest =
+      std::numeric_limits<double>::max() / static_cast<double>(std::bit_ceil(size_));
   check_argument(weight >= 0.0 && weight <= largest, "weights[", position,
                  "]: expected a weight from 0 to ", largest, ", got ", weight);
-}
-
-double SumTree::get(size_t index) const {
-  check_index(static_cast<int64_t>(index), 0);
-  return nodes_[leaves_ + index];
-}
-
-void SumTree::set(size_t index, double weight) {
-  check_index(static_cast<int64_t>(index), 0);
-  check_weight(weight, 0);
-  size_t node = leaves_ + index;
-  nodes_[node] = weight;
-  for (node /= 2; node >= 1; node /= 2) {
-    nodes_[node] = nodes_[2 * node] + nodes_[2 * node + 1];
-  }
 }
 
 void SumTree::set(std::span<const int64_t> indices, std::span<const double> weights) {
@@ -55,35 +98,63 @@ void SumTree::set(std::span<const int64_t> indices, std::span<const double> weig
   for (size_t i = 0; i < indices.size(); ++i) {
     check_index(indices[i], i);
     check_weight(weights[i], i);
+    __builtin_prefetch(&sums_[static_cast<size_t>(indices[i])], 1);
   }
   for (size_t i = 0; i < indices.size(); ++i) {
-    nodes_[leaves_ + static_cast<size_t>(indices[i])] = weights[i];
+    sums_[static_cast<size_t>(indices[i])] = weights[i];
   }
-  // Level by level, so that every parent is computed from children that are final.
-  for (size_t level = leaves_ / 2, shift = 1; level >= 1; level /= 2, ++shift) {
-    for (const int64_t index : indices) {
-      const size_t node = (leaves_ + static_cast<size_t>(index)) >> shift;
-      nodes_[node] = nodes_[2 * node] + nodes_[2 * node + 1];
+  if (!mins_.empty()) {
+    for (size_t i = 0; i < indices.size(); ++i) {
+      mins_[static_cast<size_t>(indices[i])] = weights[i] > 0.0 ? weights[i] : kInfinity;
     }
+  }
+  refresh_parents(indices);
+}
+
+// Level by level, so that every parent is computed from children that are final.
+void SumTree::refresh_parents(std::span<const int64_t> indices) {
+  size_t scale = kFan;
+  for (size_t level = 0; level + 2 < levels_.size(); ++level, scale *= kFan) {
+    for (const int64_t index : indices) {
+      const size_t parent = static_cast<size_t>(index) / scale;
+      sums_[levels_[level + 1] + parent] = sum_of(&sums_[levels_[level] + parent * kFan]);
+    }
+    for (const int64_t index : mins_.empty() ? std::span<const int64_t>() : indices) {
+      const size_t parent = static_cast<size_t>(index) / scale;
+      mins_[levels_[level + 1] + parent] = min_of(&mins_[levels_[level] + parent * kFan]);
+    }
+  }
+  total_ = sum_of(&sums_[levels_.back() - kFan]);
+  min_ = mins_.empty() ? kInfinity : min_of(&mins_[levels_.back() - kFan]);
+}
+
+void SumTree::find(std::span<const double> us, std::span<int64_t> leaves) const {
+  check_argument(us.size() == leaves.size(), "leaves: expected one for each of the ", us.size(),
+                 " values of u, got ", leaves.size());
+  check_argument(total() > 0.0, "sum tree: expected a positive total to draw from, got ", total());
+  for (const double u : us) {
+    check_argument(!std::isnan(u), "u: expected a number in [0, total), got NaN");
+  }
+  constexpr size_t kBlock = 64;  // more than the fetches that a core has under way
+  for (size_t i = 0; i < us.size(); i += kBlock) {
+    find_block(us.data() + i, leaves.data() + i, std::min(kBlock, us.size() - i));
   }
 }
 
-size_t SumTree::find(double u) const {
-  check_argument(total() > 0.0, "sum tree: expected a positive total to draw from, got ", total());
-  check_argument(!std::isnan(u), "u: expected a number in [0, total), got NaN");
-  size_t node = 1;
-  while (node < leaves_) {
-    const double left = nodes_[2 * node];
-    const double right = nodes_[2 * node + 1];
-    // Rounding may leave u >= left with nothing on the right: an empty side is never entered.
-    if ((u < left || right == 0.0) && left > 0.0) {
-      node = 2 * node;
-    } else {
-      u -= left;
-      node = 2 * node + 1;
+void SumTree::find_block(const double* us, int64_t* leaves, size_t count) const {
+  double rest[64];
+  std::transform(us, us + count, rest, [](double u) { return std::max(u, 0.0); });
+  std::fill_n(leaves, count, 0);
+  for (size_t level = levels_.size() - 1; level-- > 0;) {
+    const double* const nodes = &sums_[levels_[level]];
+    const double* const below = level > 0 ? &sums_[levels_[level - 1]] : nodes;
+    for (size_t i = 0; i < count; ++i) {
+      const size_t block = static_cast<size_t>(leaves[i]) * kFan;
+      const size_t child = block + descend(rest[i], nodes + block);
+      leaves[i] = static_cast<int64_t>(child);
+      __builtin_prefetch(below + child * (level > 0 ? kFan : 1));
     }
   }
-  return node - leaves_;
 }
 
 }  // namespace atari_fast

@@ -1,5 +1,5 @@
-// A binary tree of sums over non-negative weights: draws an index with probability weight / total
-// in O(log n).
+// A tree of sums over non-negative weights: draws an index with probability weight / total in
+// O(log n).
 #pragma once
 
 #include <cstddef>
@@ -7,47 +7,74 @@
 #include <span>
 #include <vector>
 
+#include "base/aligned.h"
+
 namespace atari_fast {
 
-/// Sum tree in float64 over a power-of-two number of leaves (Schaul 2016, appendix B.2.1).
+/// Sum tree in float64 (Schaul 2016, appendix B.2.1), and on demand a tree of minima beside it.
 ///
-/// Parents are recomputed as left + right and never changed by differences, so the root does not
-/// drift. Owns its memory; not thread-safe.
+/// Every node has eight children, which fill a cache line, and is the sum of them, recomputed and
+/// never changed by differences, so that the root does not drift. Batches go down level by level,
+/// so that the lines of all their items are fetched at once. Owns its memory; not thread-safe.
 class SumTree {
  public:
-  /// A tree of `size` leaves, all of weight 0. O(size). Throws std::invalid_argument when size is 0
-  /// or above 2^48.
-  explicit SumTree(size_t size);
+  /// A tree of `size` leaves, all of weight 0. O(size). `track_min`: keep `min_positive` too.
+  /// Throws std::invalid_argument when size is 0 or above 2^48.
+  explicit SumTree(size_t size, bool track_min = false);
 
   size_t size() const { return size_; }
 
   /// Sum of all weights. O(1).
-  double total() const { return nodes_[1]; }
+  double total() const { return total_; }
+
+  /// The smallest weight above 0; infinity when there is none. O(1). Only with `track_min`.
+  double min_positive() const { return min_; }
 
   /// Weight of leaf `index`. O(1). Throws std::invalid_argument when it is out of range.
-  double get(size_t index) const;
+  double get(size_t index) const {
+    check_index(static_cast<int64_t>(index), 0);
+    return sums_[index];
+  }
 
-  /// Sets one weight. O(log size). Throws std::invalid_argument for an index out of range or a
-  /// weight that is negative, not finite or so large that the total could overflow; the tree is
-  /// then unchanged.
-  void set(size_t index, double weight);
+  /// All weights.
+  std::span<const double> leaves() const { return {sums_.data(), size_}; }
 
-  /// Sets many weights; of equal indices the last one wins. O(indices * log size). Throws as `set`
-  /// does, naming the position; the tree is then unchanged.
+  /// Sets many weights; of equal indices the last one wins. O(indices * log size). Throws
+  /// std::invalid_argument for an index out of range or a weight that is negative, not finite or so
+  /// large that the total could overflow, naming the position; the tree is then unchanged.
   void set(std::span<const int64_t> indices, std::span<const double> weights);
 
-  /// The leaf i with sum(weights[0..i)) <= u < sum(weights[0..i]). O(log size). `u` is clamped to
-  /// [0, total), and a leaf of weight 0 is never returned. Throws std::invalid_argument when the
-  /// total is 0 or `u` is NaN.
-  size_t find(double u) const;
+  void set(size_t index, double weight) {
+    const auto at = static_cast<int64_t>(index);
+    set({&at, 1}, {&weight, 1});
+  }
+
+  /// For each u the leaf i with sum(weights[0..i)) <= u < sum(weights[0..i]). O(us * log size). `u`
+  /// is clamped to [0, total), and a leaf of weight 0 is never returned. Throws
+  /// std::invalid_argument when the total is 0 or a `u` is NaN, or when the sizes differ.
+  void find(std::span<const double> us, std::span<int64_t> leaves) const;
+
+  size_t find(double u) const {
+    int64_t leaf = 0;
+    find({&u, 1}, {&leaf, 1});
+    return static_cast<size_t>(leaf);
+  }
+
+  /// Bytes that a tree of `size` leaves takes.
+  static size_t memory_bytes(size_t size, bool track_min);
 
  private:
   void check_index(int64_t index, size_t position) const;
   void check_weight(double weight, size_t position) const;
+  void refresh_parents(std::span<const int64_t> indices);
+  void find_block(const double* us, int64_t* leaves, size_t count) const;
 
   size_t size_;
-  size_t leaves_;              // power of two, >= size_
-  std::vector<double> nodes_;  // nodes_[1] is the root, nodes_[leaves_ + i] leaf i
+  std::vector<size_t> levels_;  // where each level begins in sums_ and mins_, leaves first
+  AlignedVector<double> sums_;  // a level's nodes; eight in a row share a parent in the next level
+  AlignedVector<double> mins_;  // the same of minima above 0; empty without track_min
+  double total_ = 0.0;
+  double min_;
 };
 
 }  // namespace atari_fast

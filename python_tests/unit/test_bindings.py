@@ -34,6 +34,9 @@ def replay_options(**changes: object) -> dict[str, object]:
         "priority_epsilon": 1e-6,
         "uniform_mix": 0.0,
         "stratified": True,
+        "buffer_max_weights": False,
+        "frame_memory": 0,
+        "threads": 1,
         "seed": 0,
         **changes,
     }
@@ -69,6 +72,8 @@ def filled_replay() -> _core.TransitionReplay:
 
 REPLAY = filled_replay()
 TREE = _core.SumTree(10)
+FULL_TREE = _core.SumTree(10)
+FULL_TREE.set(np.arange(10), np.ones(10))
 SCREENS = (2, 2, 210, 160)
 
 
@@ -97,6 +102,12 @@ BINDINGS = {
         TREE.set,
         lambda: {"indices": np.array([1, 2, 3]), "weights": np.ones(3)},
         free_size="indices",
+    ),
+    "SumTree.find_into": Binding(
+        FULL_TREE.find_into,
+        lambda: {"us": np.zeros(3), "leaves": np.zeros(3, np.int64)},
+        ("leaves",),
+        free_size="us",
     ),
     "preprocess_palette": Binding(
         _core.preprocess_palette,
@@ -344,11 +355,12 @@ def test_an_empty_batch_is_refused_and_empty_updates_do_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("capacity", "frame_bytes"), [(0, 1), (1, 0), (-1, 1), (HUGE, 4), (2**32, 2**32), (4, HUGE)]
+    ("lanes", "capacity", "side"),
+    [(1, 0, 1), (1, 9, 0), (1, -1, 1), (0, 9, 1), (1, HUGE, 4), (1, 2**32, 2**15), (1, 4, 2**40)],
 )
-def test_a_memory_estimate_never_wraps_around(capacity: int, frame_bytes: int) -> None:
-    with pytest.raises(ValueError, match=r"capacity|frame_bytes"):
-        _core.transition_replay_bytes(capacity, frame_bytes)
+def test_a_memory_estimate_never_wraps_around(lanes: int, capacity: int, side: int) -> None:
+    with pytest.raises(ValueError, match=r"lanes|capacity|frame_shape|frame_bytes"):
+        _core.transition_replay_bytes(lanes, capacity, (side, side), 0)
 
 
 def test_lifetimes_and_threads() -> None:

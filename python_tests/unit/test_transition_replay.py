@@ -172,14 +172,15 @@ class Twin:
         }
 
     def levels(self) -> list[NDArray[np.float64]]:
-        """Sums of the tree, leaves first, added as pairs."""
+        """Sums of the tree, leaves first: eight children a node, added from left to right."""
         size = self.s.lanes * self.s.rows
-        leaves = np.zeros(1 << (size - 1).bit_length())
+        depth = next(d for d in range(1, 20) if 8**d >= size)
+        leaves = np.zeros(8**depth)
         for (lane, row), weight in self.weights.items():
             leaves[lane * self.s.rows + row % self.s.rows] = weight
         levels = [leaves]
         while len(levels[-1]) > 1:
-            levels.append(levels[-1][0::2] + levels[-1][1::2])
+            levels.append(np.cumsum(levels[-1].reshape(-1, 8), axis=1)[:, -1])
         return levels
 
     def draw(self, levels: list[NDArray[np.float64]], lower: float, upper: float) -> int:
@@ -192,10 +193,10 @@ class Twin:
         u = (lower + self.rng.uniform() * (upper - lower)) * float(levels[-1][0])
         node = 0
         for level in reversed(levels[:-1]):
-            left, right = level[2 * node], level[2 * node + 1]
-            go_left = left > 0 and (u < left or right == 0)
-            u -= 0.0 if go_left else left
-            node = 2 * node + (0 if go_left else 1)
+            ends = np.cumsum(level[8 * node : 8 * node + 8])
+            child = int(np.count_nonzero((u >= ends) & (ends < ends[-1])))
+            u -= float(ends[child - 1]) if child else 0.0
+            node = 8 * node + child
         return node
 
     def item(self, lane: int, start: int) -> tuple[NDArray[np.uint8], int, float, float, int]:

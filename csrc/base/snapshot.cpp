@@ -1,4 +1,4 @@
-#include "replay/snapshot.h"
+#include "base/snapshot.h"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,0 +1,302 @@
+#include "structures/frame_store.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "kernels/sparse.h"
+
+namespace atari_fast {
+namespace {
+
+size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
+
+size_t run_bytes(const FrameStoreOptions& o) { return 8 * (o.frame_bytes + 1); }
+
+/// Twice a run of frames that no code makes shorter, so that at most half of a chunk stays unused.
+size_t chunk_bytes(const FrameStoreOptions& o) {
+  return std::max<size_t>(round_up(2 * run_bytes(o), 4096), size_t{1} << 14);
+}
+
+/// Chunks that a lane has at most: four at least, so that the chunk that goes is never one that the
+/// newest run or its key frame lies in.
+size_t chunk_slots(const FrameStoreOptions& o) {
+  const size_t chunk = chunk_bytes(o);
+  if (o.memory_limit > 0) {
+    return std::max<size_t>(4, o.memory_limit / o.lanes / chunk);
+  }
+  return o.rows * (o.frame_bytes + 1) / (chunk - run_bytes(o)) + 6;
+}
+
+size_t run_slots(const FrameStoreOptions& o) { return o.rows / 8 + 20; }
+
+const FrameStoreOptions& checked(const FrameStoreOptions& o) {
+  constexpr size_t kMost = size_t{1} << 48;
+  check_argument(o.lanes >= 1 && o.rows >= 1 && o.frame_bytes >= 1,
+                 "frame store: expected at least one lane, row and byte, got ", o.lanes, ", ",
+                 o.rows, " and ", o.frame_bytes);
+  check_argument(o.frame_bytes <= kMost && o.rows <= kMost / o.frame_bytes &&
+                     o.lanes <= kMost / o.frame_bytes / o.rows,
+                 "frame store: expected at most ", kMost, " bytes, got ", o.lanes, " lanes of ",
+                 o.rows, " frames of ", o.frame_bytes, " bytes");
+  check_argument(o.row_bytes >= 1 && o.frame_bytes % o.row_bytes == 0,
+                 "row_bytes: expected a divisor of ", o.frame_bytes, ", got ", o.row_bytes);
+  return o;
+}
+
+/// XORs every row of pixels with the row above it, the last row first.
+void to_differences(uint8_t* frame, size_t bytes, size_t row_bytes) {
+  for (size_t row = bytes; row > row_bytes; row -= row_bytes) {
+    uint8_t* const here = frame + row - row_bytes;
+    for (size_t i = 0; i < row_bytes; ++i) {
+      here[i] = static_cast<uint8_t>(here[i] ^ (here - row_bytes)[i]);
+    }
+  }
+}
+
+/// The inverse of `to_differences`.
+void from_differences(uint8_t* frame, size_t bytes, size_t row_bytes) {
+  for (size_t row = row_bytes; row < bytes; row += row_bytes) {
+    uint8_t* __restrict const here = frame + row;
+    const uint8_t* __restrict const above = frame + row - row_bytes;
+    for (size_t i = 0; i < row_bytes; ++i) {
+      here[i] = static_cast<uint8_t>(here[i] ^ above[i]);
+    }
+  }
+}
+
+}  // namespace
+
+FrameStore::FrameStore(const FrameStoreOptions& options)
+    : options_(checked(options)),
+      padded_(sparse_padded(options.frame_bytes)),
+      chunk_bytes_(chunk_bytes(options)),
+      run_slots_(run_slots(options)),
+      chunk_slots_(chunk_slots(options)),
+      lanes_(options.lanes) {
+  for (Lane& lane : lanes_) {
+    lane.runs.resize(run_slots_);
+    lane.chunks.resize(chunk_slots_);
+    lane.newest.resize(padded_);
+    lane.key.resize(padded_);
+  }
+}
+
+size_t FrameStore::memory_bytes(const FrameStoreOptions& options) {
+  const FrameStoreOptions& o = checked(options);
+  const size_t chunks = chunk_slots(o) * (chunk_bytes(o) + kSparseSlack + sizeof(Chunk));
+  return o.lanes * (chunks + run_slots(o) * sizeof(Run) + 2 * sparse_padded(o.frame_bytes));
+}
+
+size_t FrameStore::bytes_used() const {
+  size_t chunks = spare_.size();
+  for (const Lane& lane : lanes_) {
+    chunks += lane.next_chunk - lane.first_chunk;
+  }
+  return chunks * (chunk_bytes_ + kSparseSlack) +
+         options_.lanes * (run_slots_ * sizeof(Run) + chunk_slots_ * sizeof(Chunk) + 2 * padded_);
+}
+
+FrameStore::Scratch& FrameStore::scratch(size_t padded) {
+  thread_local Scratch memory;
+  if (memory.frame.size() < padded) {
+    memory.frame.resize(padded);
+    memory.key.resize(padded);
+    memory.code.resize(sparse_bound(padded) + 1);
+    memory.other_code.resize(sparse_bound(padded) + 1);
+  }
+  return memory;
+}
+
+uint8_t* FrameStore::bytes_at(const Lane& lane, uint64_t address) const {
+  return lane.chunks[address / chunk_bytes_ % chunk_slots_].get() + address % chunk_bytes_;
+}
+
+void FrameStore::append(size_t lane_index, const uint8_t* frame) {
+  Lane& lane = lanes_[lane_index];
+  Scratch& memory = scratch(padded_);
+  std::memcpy(memory.frame.data(), frame, options_.frame_bytes);
+  std::memset(memory.frame.data() + options_.frame_bytes, 0, padded_ - options_.frame_bytes);
+  const bool anchor = lane.next_row % kRun == 0;
+  if (anchor) {
+    lane.runs[run_slot(lane.next_row / kRun)] = {};
+  }
+  size_t bytes =
+      anchor ? encode_anchor(lane, memory.frame, memory) : encode(lane, memory.frame, memory);
+  if (bytes > options_.frame_bytes) {
+    memory.code[0] = kRaw;
+    std::memcpy(memory.code.data() + 1, frame, options_.frame_bytes);
+    bytes = options_.frame_bytes + 1;
+  }
+  std::memcpy(room(lane, bytes), memory.code.data(), bytes);
+  if (memory.code[0] == kKey || (anchor && memory.code[0] == kRaw)) {
+    lane.key_run = lane.next_row / kRun;
+    lane.runs[run_slot(lane.key_run)].key = 0;
+    std::memcpy(lane.key.data(), memory.frame.data(), padded_);
+  }
+  std::memcpy(lane.newest.data(), memory.frame.data(), padded_);
+  ++lane.next_row;
+  lane.first_row = std::max(lane.first_row, lane.next_row - static_cast<int64_t>(options_.rows));
+  release_chunks(lane);
+}
+
+// Writes the code of a frame that begins no run into `memory.code`; returns its length.
+size_t FrameStore::encode(Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory) {
+  if (std::memcmp(frame.data(), lane.newest.data(), padded_) == 0) {
+    memory.code[0] = kSame;
+    return 1;
+  }
+  memory.code[0] = kDelta;
+  return 1 + sparse_encode(frame.data(), lane.newest.data(), padded_, memory.code.data() + 1);
+}
+
+// The same for the first frame of a run: by its key frame if there is one near, else as a key
+// frame, and as the shorter of both where the difference to the key has grown.
+size_t FrameStore::encode_anchor(Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory) {
+  const int64_t run = lane.next_row / kRun;
+  const bool has_key = run > 0 && run - lane.key_run < kRunsOfAKey &&
+                       run_at(lane, lane.key_run).address / chunk_bytes_ + 1 >= lane.next_chunk - 1;
+  if (!has_key) {
+    return encode_key(frame, memory);
+  }
+  memory.code[0] = kAnchor;
+  const size_t bytes =
+      1 + sparse_encode(frame.data(), lane.key.data(), padded_, memory.code.data() + 1);
+  lane.runs[run_slot(run)].key = static_cast<uint64_t>(run - lane.key_run);
+  if (bytes > options_.frame_bytes / 16) {
+    std::swap(memory.code, memory.other_code);
+    const size_t key_bytes = encode_key(frame, memory);
+    if (key_bytes < bytes) {
+      return key_bytes;
+    }
+    std::swap(memory.code, memory.other_code);
+  }
+  return bytes;
+}
+
+size_t FrameStore::encode_key(const AlignedVector<uint8_t>& frame, Scratch& memory) const {
+  thread_local AlignedVector<uint8_t> zeros;
+  zeros.resize(std::max(zeros.size(), padded_));
+  std::memcpy(memory.key.data(), frame.data(), padded_);
+  to_differences(memory.key.data(), options_.frame_bytes, options_.row_bytes);
+  memory.code[0] = kKey;
+  return 1 + sparse_encode(memory.key.data(), zeros.data(), padded_, memory.code.data() + 1);
+}
+
+// Where the code of the newest row goes. A run never crosses chunks: where it would, what there is
+// of it moves to the next chunk.
+uint8_t* FrameStore::room(Lane& lane, size_t bytes) {
+  Run& run = lane.runs[run_slot(lane.next_row / kRun)];
+  const bool begins = lane.next_row % kRun == 0;
+  if (lane.next_chunk == 0 || lane.used + bytes > chunk_bytes_) {
+    const uint64_t old_address = run.address;
+    const size_t moved = begins ? 0 : lane.used - old_address % chunk_bytes_;
+    add_chunk(lane);
+    run.address = (lane.next_chunk - 1) * chunk_bytes_;
+    if (moved > 0) {
+      std::memcpy(bytes_at(lane, run.address), bytes_at(lane, old_address), moved);
+    }
+    lane.used = moved;
+  } else if (begins) {
+    run.address = (lane.next_chunk - 1) * chunk_bytes_ + lane.used;
+  }
+  uint8_t* const place = bytes_at(lane, (lane.next_chunk - 1) * chunk_bytes_) + lane.used;
+  lane.used += bytes;
+  return place;
+}
+
+void FrameStore::add_chunk(Lane& lane) {
+  if (lane.next_chunk - lane.first_chunk == chunk_slots_) {
+    drop_oldest_chunk(lane);
+  }
+  if (spare_.empty()) {
+    spare_.push_back(std::make_unique<uint8_t[]>(chunk_bytes_ + kSparseSlack));
+  }
+  lane.chunks[lane.next_chunk % chunk_slots_] = std::move(spare_.back());
+  spare_.pop_back();
+  ++lane.next_chunk;
+}
+
+// Every run that lies in the oldest chunk, or whose key frame does, can be read no more.
+void FrameStore::drop_oldest_chunk(Lane& lane) {
+  const uint64_t chunk = lane.first_chunk;
+  const auto gone = [&](int64_t run) {
+    const Run& at = run_at(lane, run);
+    return run_at(lane, run - static_cast<int64_t>(at.key)).address / chunk_bytes_ <= chunk;
+  };
+  int64_t run = lane.first_row / kRun;
+  while (run < lane.next_row / kRun && gone(run)) {
+    ++run;
+  }
+  lane.first_row = std::max(lane.first_row, run * kRun);
+  release_chunks(lane);
+}
+
+// Gives back the chunks before the one with the key frame of the oldest row that can be read.
+void FrameStore::release_chunks(Lane& lane) {
+  const int64_t run = lane.first_row / kRun;
+  const int64_t key = run - static_cast<int64_t>(run_at(lane, run).key);
+  const uint64_t needed = run_at(lane, key).address / chunk_bytes_;
+  for (; lane.first_chunk < needed; ++lane.first_chunk) {
+    spare_.push_back(std::move(lane.chunks[lane.first_chunk % chunk_slots_]));
+  }
+}
+
+// Brings `frame`, which holds the frame before, to the frame of a code; returns the code's end.
+const uint8_t* FrameStore::decode(const uint8_t* code, uint8_t* frame, const uint8_t* key) const {
+  switch (static_cast<Kind>(*code++)) {
+    case kSame:
+      return code;
+    case kDelta:
+      return sparse_apply(code, frame, padded_);
+    case kAnchor:
+      std::memcpy(frame, key, padded_);
+      return sparse_apply(code, frame, padded_);
+    case kKey:
+      std::memset(frame, 0, padded_);
+      code = sparse_apply(code, frame, padded_);
+      from_differences(frame, options_.frame_bytes, options_.row_bytes);
+      return code;
+    case kRaw:
+      std::memcpy(frame, code, options_.frame_bytes);
+      std::memset(frame + options_.frame_bytes, 0, padded_ - options_.frame_bytes);
+      return code + options_.frame_bytes;
+  }
+  return code;
+}
+
+// Decodes the first frame of a run into memory.frame, and its key frame into memory.key unless that
+// is there already; returns the code that follows.
+const uint8_t* FrameStore::start_run(const Lane& lane, int64_t run, int64_t& key_run,
+                                     Scratch& memory) const {
+  const Run& at = run_at(lane, run);
+  const int64_t key = run - static_cast<int64_t>(at.key);
+  const uint8_t* after = nullptr;
+  if (key != key_run) {
+    after = decode(bytes_at(lane, run_at(lane, key).address), memory.key.data(), nullptr);
+    key_run = key;
+  }
+  if (key != run) {
+    return decode(bytes_at(lane, at.address), memory.frame.data(), memory.key.data());
+  }
+  std::memcpy(memory.frame.data(), memory.key.data(), padded_);
+  return after;
+}
+
+void FrameStore::read(size_t lane_index, int64_t row, size_t count, uint8_t* out,
+                      size_t stride) const {
+  const Lane& lane = lanes_[lane_index];
+  Scratch& memory = scratch(padded_);
+  int64_t key_run = -1;
+  const uint8_t* code = nullptr;
+  for (int64_t r = row - row % kRun; r < row + static_cast<int64_t>(count); ++r) {
+    code = r % kRun == 0 ? start_run(lane, r / kRun, key_run, memory)
+                         : decode(code, memory.frame.data(), nullptr);
+    if (r >= row) {
+      std::memcpy(out, memory.frame.data(), options_.frame_bytes);
+      out += stride;
+    }
+  }
+}
+
+}  // namespace atari_fast
