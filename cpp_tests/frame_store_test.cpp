@@ -2,39 +2,218 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
 #include <vector>
+
+#include "base/cpu.h"
+#include "base/rng.h"
 
 namespace atari_fast {
 namespace {
 
-std::vector<uint8_t> frame_of(int64_t row, size_t lane, size_t bytes) {
-  std::vector<uint8_t> frame(bytes);
-  for (size_t i = 0; i < bytes; ++i) {
-    frame[i] = static_cast<uint8_t>(static_cast<size_t>(row) * 31 + lane * 7 + i);
+using Frame = std::vector<uint8_t>;
+
+/// Frames as games show them: some stay, some change a little, some a lot, some are noise.
+class Scene {
+ public:
+  Scene(size_t bytes, uint64_t seed) : rng_(seed), frame_(bytes) { scramble(); }
+
+  const Frame& next() {
+    const uint64_t event = rng_.below(100);
+    if (event < 2) {
+      scramble();
+    } else if (event < 6) {
+      std::fill(frame_.begin(), frame_.end(), static_cast<uint8_t>(rng_.below(256)));
+    } else if (event < 80) {
+      const uint64_t changes = rng_.below(event < 70 ? 12 : frame_.size() + 1);
+      for (uint64_t i = 0; i < changes; ++i) {
+        frame_[rng_.below(frame_.size())] = static_cast<uint8_t>(rng_.below(256));
+      }
+    }
+    return frame_;
   }
-  return frame;
+
+ private:
+  void scramble() {
+    for (uint8_t& byte : frame_) {
+      byte = static_cast<uint8_t>(rng_.next());
+    }
+  }
+
+  Rng rng_;
+  Frame frame_;
+};
+
+/// Every row that can be read is as it was written, from any row on and any number of them.
+void expect_rows(const FrameStore& store, size_t lane, const std::vector<Frame>& written,
+                 Rng& rng) {
+  const int64_t first = store.first_row(lane);
+  const int64_t next = store.next_row(lane);
+  ASSERT_EQ(next, static_cast<int64_t>(written.size()));
+  const size_t bytes = written[0].size();
+  const size_t stride = bytes + 3;
+  for (int64_t row = first; row < next; row += 1 + static_cast<int64_t>(rng.below(5))) {
+    const size_t count = 1 + rng.below(std::min<uint64_t>(20, static_cast<uint64_t>(next - row)));
+    Frame out(count * stride, 0xEE);
+    store.read(lane, row, count, out.data(), stride);
+    for (size_t i = 0; i < count; ++i) {
+      const Frame& want = written[static_cast<size_t>(row) + i];
+      const auto at = out.begin() + static_cast<ptrdiff_t>(i * stride);
+      ASSERT_TRUE(std::equal(want.begin(), want.end(), at)) << "row " << row << " + " << i;
+      ASSERT_EQ(out[i * stride + bytes], 0xEE);  // nothing is written between two frames
+    }
+  }
 }
 
+struct Shape {
+  size_t lanes, rows, bytes, row_bytes, limit;
+};
+
+const Shape kShapes[] = {
+    {2, 40, 1, 1, 0},      {1, 300, 24, 4, 0},          {3, 7, 100, 10, 0},
+    {2, 500, 7056, 84, 0}, {2, 2000, 640, 32, 1 << 17}, {1, 900, 7056, 84, 700'000},
+    {2, 100, 64, 64, 0},   {1, 1, 65, 13, 0},
+};
+
 TEST(FrameStoreTest, EveryKeptRowReadsAsItWasWritten) {
-  constexpr size_t kLanes = 2, kRows = 5, kBytes = 12;
-  FrameStore store({kLanes, kRows, kBytes, 4});
-  for (int64_t row = 0; row < 40; ++row) {
-    for (size_t lane = 0; lane < kLanes; ++lane) {
-      store.append(lane, frame_of(row, lane, kBytes).data());
-      EXPECT_EQ(store.next_row(lane), row + 1);
-      const int64_t first = store.first_row(lane);
-      EXPECT_EQ(first, std::max<int64_t>(0, row + 1 - int64_t{kRows}));
-      const auto count = static_cast<size_t>(row + 1 - first);
-      std::vector<uint8_t> out(count * 20, 0xEE);
-      store.read(lane, first, count, out.data(), 20);
-      for (size_t i = 0; i < count; ++i) {
-        const std::vector<uint8_t> want = frame_of(first + static_cast<int64_t>(i), lane, kBytes);
-        EXPECT_TRUE(
-            std::equal(want.begin(), want.end(), out.begin() + static_cast<ptrdiff_t>(20 * i)));
-        EXPECT_EQ(out[20 * i + kBytes], 0xEE);  // nothing is written between two frames
+  for (const InstructionSet set : instruction_sets()) {
+    set_instruction_set(set);
+    for (const Shape& s : kShapes) {
+      SCOPED_TRACE(std::string(instruction_set_name(set)) + ", bytes " + std::to_string(s.bytes));
+      FrameStore store({s.lanes, s.rows, s.bytes, s.row_bytes, s.limit});
+      const size_t bound =
+          FrameStore::memory_bytes({s.lanes, s.rows, s.bytes, s.row_bytes, s.limit});
+      std::vector<std::vector<Frame>> written(s.lanes);
+      std::vector<Scene> scenes;
+      for (size_t lane = 0; lane < s.lanes; ++lane) {
+        scenes.emplace_back(s.bytes, 100 + lane);
+      }
+      Rng rng(5);
+      const size_t total = std::min<size_t>(3 * s.rows + 50, 2500);
+      for (size_t row = 0; row < total; ++row) {
+        for (size_t lane = 0; lane < s.lanes; ++lane) {
+          const int64_t first = store.first_row(lane);
+          written[lane].push_back(scenes[lane].next());
+          store.append(lane, written[lane].back().data());
+          ASSERT_GE(store.first_row(lane), first);
+          ASSERT_LE(store.next_row(lane) - store.first_row(lane), static_cast<int64_t>(s.rows));
+          ASSERT_LE(store.first_row(lane), store.next_row(lane));
+          if (s.limit == 0) {
+            ASSERT_EQ(store.first_row(lane),
+                      std::max<int64_t>(0, store.next_row(lane) - static_cast<int64_t>(s.rows)));
+          }
+        }
+        ASSERT_LE(store.bytes_used(), bound);
+        if (row % 97 == 0 || row + 1 == total) {
+          expect_rows(store, row % s.lanes, written[row % s.lanes], rng);
+        }
       }
     }
   }
+  set_instruction_set(best_instruction_set());
+}
+
+TEST(FrameStoreTest, AFullShareDropsTheOldestFramesAndKeepsTheNewest) {
+  FrameStore store({1, 10'000, 7056, 84, 1'000'000});
+  Rng rng(1);
+  Frame noise(7056);
+  for (int row = 0; row < 2'000; ++row) {
+    for (uint8_t& byte : noise) {
+      byte = static_cast<uint8_t>(rng.next());
+    }
+    store.append(0, noise.data());
+    ASSERT_LE(store.bytes_used(), 1'400'000U);
+  }
+  const int64_t kept = store.next_row(0) - store.first_row(0);
+  EXPECT_GT(kept, 80);
+  EXPECT_LT(kept, 142);
+  Frame out(7056);
+  store.read(0, 1'999, 1, out.data(), 7056);
+  EXPECT_EQ(out, noise);
+}
+
+TEST(FrameStoreTest, FramesThatRepeatTakeAlmostNothing) {
+  FrameStore store({1, 100'000, 7056, 84, 0});
+  const Frame frame(7056, 87);
+  for (int row = 0; row < 100'000; ++row) {
+    store.append(0, frame.data());
+  }
+  const size_t index = FrameStore({1, 100'000, 7056, 84, 0}).bytes_used();
+  EXPECT_LT(store.bytes_used() - index, 100'000U * 8);
+}
+
+TEST(FrameStoreTest, WrongOptionsAreRefused) {
+  for (const FrameStoreOptions& o :
+       {FrameStoreOptions{0, 1, 1, 1, 0}, FrameStoreOptions{1, 0, 1, 1, 0},
+        FrameStoreOptions{1, 1, 0, 1, 0}, FrameStoreOptions{1, 1, 10, 3, 0},
+        FrameStoreOptions{1, 1, 10, 0, 0}, FrameStoreOptions{1, size_t{1} << 50, 10, 1, 0}}) {
+    EXPECT_THROW(FrameStore{o}, std::invalid_argument);
+  }
+}
+
+class FrameStoreSnapshot : public testing::Test {
+ protected:
+  void SetUp() override {
+    path_ = (std::filesystem::temp_directory_path() /
+             ("frame_store_" + std::to_string(reinterpret_cast<uintptr_t>(this)) + ".snap"))
+                .string();
+  }
+  void TearDown() override { std::filesystem::remove(path_); }
+
+  void save(const FrameStore& store) const {
+    SnapshotWriter writer(path_, "frames", 1);
+    store.save(writer);
+    writer.finish();
+  }
+
+  void load(FrameStore& store) const {
+    SnapshotReader reader(path_, "frames", 1);
+    store.load(reader);
+    reader.finish();
+  }
+
+  std::string path_;
+};
+
+TEST_F(FrameStoreSnapshot, GoesOnAsIfItHadNeverStopped) {
+  for (const Shape& s : kShapes) {
+    const FrameStoreOptions options{s.lanes, s.rows, s.bytes, s.row_bytes, s.limit};
+    for (const size_t rows : {size_t{0}, size_t{1}, size_t{13}, s.rows + 40}) {
+      FrameStore store(options);
+      std::vector<Frame> written;
+      Scene scene(s.bytes, 3);
+      for (size_t row = 0; row < rows; ++row) {
+        written.push_back(scene.next());
+        for (size_t lane = 0; lane < s.lanes; ++lane) {
+          store.append(lane, written.back().data());
+        }
+      }
+      save(store);
+      FrameStore copy(options);
+      load(copy);
+      for (size_t row = 0; row < 50; ++row) {
+        written.push_back(scene.next());
+        for (size_t lane = 0; lane < s.lanes; ++lane) {
+          store.append(lane, written.back().data());
+          copy.append(lane, written.back().data());
+          ASSERT_EQ(store.first_row(lane), copy.first_row(lane));
+        }
+      }
+      Rng rng(8);
+      expect_rows(copy, s.lanes - 1, written, rng);
+      EXPECT_EQ(store.next_row(0), copy.next_row(0));
+    }
+  }
+}
+
+TEST_F(FrameStoreSnapshot, AnotherShapeIsRefused) {
+  save(FrameStore({2, 40, 24, 4, 0}));
+  FrameStore other({2, 40, 24, 6, 0});
+  EXPECT_THROW(load(other), SnapshotError);
 }
 
 }  // namespace

@@ -248,10 +248,14 @@ void TransitionReplay::write_items(std::span<const int64_t> slots, const Transit
     __builtin_prefetch(&flags_[at]);
     __builtin_prefetch(&rewards_[at]);
     __builtin_prefetch(&actions_[at]);
-    frames_.prefetch(at / rows_, row_at(at));
+    frames_.prefetch_index(at / rows_, row_at(at));
   }
   threads_.run(slots.size(), [&](size_t /*part*/, size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
+      if (i + 1 < end) {
+        const auto next = static_cast<size_t>(slots[i + 1]);
+        frames_.prefetch_codes(next / rows_, row_at(next));
+      }
       write_item(static_cast<size_t>(slots[i]), i, batch);
     }
   });

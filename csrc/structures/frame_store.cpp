@@ -283,6 +283,18 @@ const uint8_t* FrameStore::start_run(const Lane& lane, int64_t run, int64_t& key
   return after;
 }
 
+void FrameStore::prefetch_codes(size_t lane_index, int64_t row) const {
+  const Lane& lane = lanes_[lane_index];
+  const Run& run = run_at(lane, row / kRun);
+  const Run& key = run_at(lane, row / kRun - static_cast<int64_t>(run.key));
+  for (const Run* at : {&key, &run}) {
+    const uint8_t* const code = bytes_at(lane, at->address);
+    for (size_t line = 0; line < 8; ++line) {
+      __builtin_prefetch(code + line * kCacheLine);
+    }
+  }
+}
+
 void FrameStore::read(size_t lane_index, int64_t row, size_t count, uint8_t* out,
                       size_t stride) const {
   const Lane& lane = lanes_[lane_index];

@@ -47,10 +47,13 @@ class FrameStore {
   /// The oldest row of the lane that can still be read.
   int64_t first_row(size_t lane) const { return lanes_[lane].first_row; }
 
-  /// Fetches what `read` looks up first.
-  void prefetch(size_t lane, int64_t row) const {
+  /// Fetches what `read` looks up first, for a row that will be read later.
+  void prefetch_index(size_t lane, int64_t row) const {
     __builtin_prefetch(&lanes_[lane].runs[run_slot(row / kRun)]);
   }
+
+  /// Fetches the beginnings of the codes that `read` will need soon.
+  void prefetch_codes(size_t lane, int64_t row) const;
 
   /// Writes the frames of rows [row, row + count), all of which can be read, to out, out + stride,
   /// out + 2 * stride and so on. O(count * frame_bytes).

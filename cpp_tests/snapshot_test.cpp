@@ -1,0 +1,236 @@
+#include "base/snapshot.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "base/crc32c.h"
+#include "base/rng.h"
+#include "replay/transition_replay.h"
+#include "transition_replay_fixture.h"
+
+namespace atari_fast {
+namespace {
+
+TEST(Crc32c, KnownValuesAndBothPaths) {
+  const std::string digits = "123456789";
+  const std::span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(digits.data()), 9);
+  EXPECT_EQ(crc32c(bytes), 0xE3069283U);  // the check value of RFC 3720
+  EXPECT_EQ(crc32c(std::vector<uint8_t>(32, 0)), 0x8A9136AAU);
+  EXPECT_EQ(crc32c({}), 0U);
+  Rng rng(1);
+  std::vector<uint8_t> noise(1000);
+  for (uint8_t& byte : noise) {
+    byte = static_cast<uint8_t>(rng.next());
+  }
+  for (size_t size = 0; size < 100; ++size) {
+    const std::span<const uint8_t> part(noise.data() + size, size * 9);
+    EXPECT_EQ(crc32c(part), crc32c_portable(part));
+    EXPECT_EQ(crc32c(part.subspan(size), crc32c(part.first(size))), crc32c(part));
+  }
+}
+
+class SnapshotTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    path_ = (std::filesystem::temp_directory_path() /
+             ("snapshot_" + std::to_string(reinterpret_cast<uintptr_t>(this)) + ".snap"))
+                .string();
+  }
+  void TearDown() override { std::filesystem::remove(path_); }
+
+  std::vector<uint8_t> bytes() const {
+    std::ifstream file(path_, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+
+  void put(const std::vector<uint8_t>& content) const {
+    std::ofstream file(path_, std::ios::binary | std::ios::trunc);
+    file.write(reinterpret_cast<const char*>(content.data()),
+               static_cast<std::streamsize>(content.size()));
+  }
+
+  std::string path_;
+};
+
+TEST_F(SnapshotTest, GivesBackWhatWasWrittenOverManyBlocks) {
+  std::vector<uint64_t> numbers(400'000);
+  std::iota(numbers.begin(), numbers.end(), 7);
+  SnapshotWriter writer(path_, "numbers", 3);
+  writer.value(int32_t{-5});
+  writer.array<uint64_t>(numbers);
+  writer.array<float>({});
+  writer.finish();
+  SnapshotReader reader(path_, "numbers", 3);
+  EXPECT_EQ(reader.value<int32_t>(), -5);
+  std::vector<uint64_t> read(numbers.size());
+  reader.array<uint64_t>(read);
+  reader.array<float>({});
+  reader.finish();
+  EXPECT_EQ(read, numbers);
+  EXPECT_THROW(SnapshotReader(path_, "letters", 3), SnapshotError);
+  EXPECT_THROW(SnapshotReader(path_, "numbers", 4), SnapshotError);
+  EXPECT_THROW(SnapshotReader(path_ + ".gone", "numbers", 3), SnapshotError);
+  EXPECT_THROW(SnapshotWriter("/no/such/folder/x", "numbers", 3), SnapshotError);
+  SnapshotReader early(path_, "numbers", 3);
+  EXPECT_THROW(early.finish(), SnapshotError);
+  EXPECT_THROW(early.array<float>({}), SnapshotError);  // the count that follows is no 0
+}
+
+TransitionReplayOptions options() {
+  TransitionReplayOptions o = replay_options(2, 60, 4, 3);
+  o.prioritized = true;
+  o.uniform_mix = 0.1;
+  o.buffer_max_weights = true;
+  return o;
+}
+
+void play(TransitionReplay& replay, Rng& rng, size_t rows) {
+  for (size_t row = 0; row < rows; ++row) {
+    std::vector<uint8_t> frames(2 * kTagBytes);
+    for (uint8_t& byte : frames) {
+      byte = static_cast<uint8_t>(rng.below(4));
+    }
+    const uint64_t event = rng.below(12);
+    const uint8_t flag = event == 0   ? kTerminated
+                         : event == 1 ? kFirst
+                         : event == 2 ? kLifeLost
+                                      : 0;
+    const auto action = static_cast<int64_t>(rng.below(18));
+    replay.append(frames, std::vector<int64_t>{action, 1},
+                  std::vector<float>{static_cast<float>(event), 0.5f},
+                  std::vector<uint8_t>{flag, 0});
+  }
+}
+
+void expect_equal_draws(TransitionReplay& a, TransitionReplay& b, Rng& rng) {
+  ReplayBatch left(a.options(), 16);
+  ReplayBatch right(a.options(), 16);
+  for (int turn = 0; turn < 30; ++turn) {
+    a.sample(0.5, left.view());
+    b.sample(0.5, right.view());
+    ASSERT_EQ(left.ids, right.ids);
+    ASSERT_EQ(left.frames, right.frames);
+    ASSERT_EQ(left.weights, right.weights);
+    ASSERT_EQ(left.rewards, right.rewards);
+    ASSERT_EQ(left.discounts, right.discounts);
+    std::vector<float> priorities(16);
+    for (float& priority : priorities) {
+      priority = static_cast<float>(rng.uniform());
+    }
+    a.update_priorities(left.ids, priorities);
+    b.update_priorities(left.ids, priorities);
+  }
+}
+
+TEST_F(SnapshotTest, AReplayGoesOnAsIfItHadNeverStopped) {
+  for (const size_t rows : {size_t{10}, size_t{60}, size_t{200}}) {
+    TransitionReplay replay(options());
+    Rng rng(rows);
+    play(replay, rng, rows);
+    ReplayBatch batch(replay.options(), 16);
+    replay.sample(0.5, batch.view());
+    replay.update_priorities(batch.ids, std::vector<float>(16, 3.0f));
+    replay.save(path_);
+    TransitionReplayOptions with_other_seed = options();
+    with_other_seed.seed = 77;
+    TransitionReplay copy(with_other_seed);
+    play(copy, rng, 5);
+    copy.load(path_);
+    EXPECT_EQ(copy.num_starts(), replay.num_starts());
+    expect_equal_draws(replay, copy, rng);
+    Rng same = rng;
+    play(replay, rng, 90);
+    play(copy, same, 90);
+    expect_equal_draws(replay, copy, rng);
+  }
+}
+
+TEST_F(SnapshotTest, DamageIsNamedAndNothingChanges) {
+  TransitionReplay replay(options());
+  Rng rng(4);
+  play(replay, rng, 100);
+  replay.save(path_);
+  const std::vector<uint8_t> whole = bytes();
+  TransitionReplay other(options());
+  play(other, rng, 30);
+  const size_t starts = other.num_starts();
+  const auto expect_refused = [&] {
+    try {
+      other.load(path_);
+      FAIL() << "a damaged file was loaded";
+    } catch (const SnapshotError& error) {
+      EXPECT_NE(std::string(error.what()).find(path_), std::string::npos) << error.what();
+    }
+    EXPECT_EQ(other.num_starts(), starts);
+  };
+  for (size_t cut : {size_t{0}, size_t{1}, whole.size() / 2, whole.size() - 1}) {
+    put({whole.begin(), whole.begin() + static_cast<ptrdiff_t>(cut)});
+    expect_refused();
+  }
+  std::vector<uint8_t> longer = whole;
+  longer.push_back(0);
+  put(longer);
+  expect_refused();
+  for (int flip = 0; flip < 300; ++flip) {
+    std::vector<uint8_t> damaged = whole;
+    const size_t bit = rng.below(8 * whole.size());
+    damaged[bit / 8] = static_cast<uint8_t>(damaged[bit / 8] ^ (1U << (bit % 8)));
+    put(damaged);
+    expect_refused();
+  }
+  put(whole);
+  other.load(path_);
+  TransitionReplayOptions changed = options();
+  changed.n_step = 2;
+  TransitionReplay another(changed);
+  EXPECT_THROW(another.load(path_), SnapshotError);
+}
+
+// Damage behind right checksums: whatever the file says, it is refused or gives a replay that
+// works.
+TEST_F(SnapshotTest, ForgedFilesNeverBreakTheReplay) {
+  TransitionReplay replay(options());
+  Rng rng(6);
+  play(replay, rng, 100);
+  replay.save(path_);
+  const std::vector<uint8_t> whole = bytes();
+  constexpr size_t kHeader = 48;
+  constexpr size_t kBlockHeader = 8;
+  int loaded = 0;
+  for (int turn = 0; turn < 3'000; ++turn) {
+    std::vector<uint8_t> forged = whole;
+    const size_t begin = kHeader + kBlockHeader;
+    const size_t end = whole.size() - kBlockHeader;
+    for (uint64_t changes = 1 + rng.below(3); changes > 0; --changes) {
+      forged[begin + rng.below(end - begin)] = static_cast<uint8_t>(rng.next());
+    }
+    const uint32_t crc = crc32c({forged.data() + begin, end - begin});
+    std::memcpy(forged.data() + kHeader + 4, &crc, sizeof crc);
+    put(forged);
+    TransitionReplay other(options());
+    try {
+      other.load(path_);
+    } catch (const SnapshotError&) {
+      continue;
+    }
+    ++loaded;
+    Rng more(9);
+    ReplayBatch batch(other.options(), 16);
+    if (other.num_starts() > 0) {
+      other.sample(0.5, batch.view());
+    }
+    play(other, more, 80);
+    other.sample(0.5, batch.view());
+  }
+  EXPECT_GT(loaded, 0);  // a changed pixel or reward cannot be told
+}
+
+}  // namespace
+}  // namespace atari_fast
