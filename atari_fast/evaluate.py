@@ -35,6 +35,9 @@ class Options:
     """Worker processes that share the lanes; 0: none."""
     device: str = "auto"
     """Torch device; auto: CUDA where it is there."""
+    threads: int = 1
+    """Torch threads on the CPU; 0: one for each core. Beside another busy process several threads
+    wait for each other, and are many times slower than one."""
     out: str = ""
     """JSON file for the result; empty: evaluation-<which>.json in the run directory, none for a
     zoo file."""
@@ -67,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     from atari_fast.runtime.evaluation import evaluate
 
     device = select_device(options.device)
-    set_threads(0)
+    set_threads(options.threads)
     agent = load_agent(Path(options.path), options.which, device)
     env = dataclasses.replace(agent.config.env, workers=options.workers)
     result = evaluate(

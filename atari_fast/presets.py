@@ -18,9 +18,8 @@ from atari_fast.config import (
 def dqn_nature() -> Config:
     """DQN as published (Mnih et al. 2015, extended data table 1), one lane as in the paper.
 
-    The paper sums the gradient over the batch and we average it, so the epsilon of RMSProp is 0.01
-    / 32^2
-    (as in google-deepmind/dqn_zoo, where the effective step is the same).
+    The paper sums the gradient over the batch and we average it, so the epsilon of RMSProp is
+    0.01 / 32^2 (as in google-deepmind/dqn_zoo, where the effective step is the same).
     """
     return Config(
         preset="dqn-nature",

@@ -32,6 +32,9 @@ class Options:
     """A video, and its game, are cut there."""
     device: str = "auto"
     """Torch device; auto: CUDA where it is there."""
+    threads: int = 1
+    """Torch threads on the CPU; 0: one for each core. Beside another busy process several threads
+    wait for each other, and are many times slower than one."""
     out: str = ""
     """Directory of the videos; empty: videos in the run directory, or the directory of the zoo
     file."""
@@ -50,10 +53,11 @@ def main(argv: Sequence[str]) -> int:
     if not 0 <= options.epsilon <= 1:
         raise ConfigError(f"epsilon: expected a number from 0 to 1, got {options.epsilon}")
     from atari_fast.agents.restore import load_agent
-    from atari_fast.runtime.device import select_device
+    from atari_fast.runtime.device import select_device, set_threads
     from atari_fast.runtime.recording import record_game
 
     device = select_device(options.device)
+    set_threads(options.threads)
     agent = load_agent(Path(options.path), options.which, device)
     run = agent.source.parent if agent.source.is_file() else agent.source.parents[1] / "videos"
     directory = Path(options.out) if options.out else run

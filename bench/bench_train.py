@@ -3,10 +3,9 @@
     python bench/bench_train.py [--windows 5] [--steps 400] [--json FILE]
 
 Both sides train by turns in this process, `steps` agent steps a window, after their replays are
-past the start of
-learning. Prints agent steps/s, median and range over the windows, and the ratio to stable-
-baselines3. Where it is not
-installed (`pip install '.[bench]'`), only our side is measured.
+past the start of learning. Prints agent steps/s, median and range over the windows, and the ratio
+to stable-baselines3. Where it is not installed (`pip install '.[bench]'`), only our side is
+measured.
 """
 
 from __future__ import annotations

@@ -43,8 +43,7 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
     Args:
         path: a run directory, a checkpoint in it, or a zoo file (.safetensors).
         which: `best` by evaluation or `last`; only for run directories. A run that has no
-            evaluation yet has no best
-            checkpoint, and its last one is taken.
+            evaluation yet has no best checkpoint, and its last one is taken.
         device: where the networks go.
 
     Raises:

@@ -9,6 +9,8 @@ import torch
 
 from atari_fast.errors import ConfigError
 
+_MAX_THREADS = 4096
+
 
 def select_device(name: str) -> torch.device:
     """The torch device of `--device`; `auto` is CUDA where it is there, else the CPU."""
@@ -25,7 +27,13 @@ def select_device(name: str) -> torch.device:
 
 
 def set_threads(threads: int) -> None:
-    """Sets torch's CPU threads; 0 stands for one for each core that this process may use."""
+    """Sets torch's CPU threads; 0 stands for one for each core that this process may use.
+
+    Raises:
+        ConfigError: the number is negative, or more than a machine has.
+    """
+    if not 0 <= threads <= _MAX_THREADS:
+        raise ConfigError(f"threads: expected a number from 0 to {_MAX_THREADS}, got {threads}")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     torch.set_num_threads(threads or cores or 1)
 

@@ -74,8 +74,7 @@ def evaluate(
     """Plays `episodes` full games: fresh lanes, no life mode, no clipping.
 
     Every lane plays a number of games that is fixed beforehand, so that short games are not
-    favoured.
-    When `stop` says so, the games that are finished by then are all that is returned.
+    favoured. When `stop` says so, the games that are finished by then are all that is returned.
     """
     lanes = min(lanes, episodes)
     env = dataclasses.replace(config.env, lanes=lanes, life_loss="none")

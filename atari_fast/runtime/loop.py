@@ -41,9 +41,8 @@ def run_loop(
     """Plays and learns until `config.total_frames`, yielding after every step of all lanes.
 
     With `config.overlap` the lanes' next step runs while the learner computes. The order of
-    appends,
-    draws and weights is the same either way, so that a seed gives the same run, for any number of
-    workers.
+    appends, draws and weights is the same either way, so that a seed gives the same run, for any
+    number of workers.
     """
     limiter = RateLimiter(config.replay.min_frames, config.optim.update_period)
     learning_span = config.total_frames - config.replay.min_frames

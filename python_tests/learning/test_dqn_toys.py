@@ -23,16 +23,10 @@ from atari_fast.config import (
 from atari_fast.envs.lane import Lane, make_lane
 from atari_fast.envs.pool import LanePool
 from atari_fast.envs.toy import Chain
-from atari_fast.replay.transition import TransitionReplay
-from atari_fast.runtime.actor import Actor
-from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.evaluation import evaluate
-from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.loop import run_loop
 from atari_fast.seeding import stream
-
-CPU = torch.device("cpu")
-FP32 = Autocast(CPU, "fp32")
+from run_parts import CPU, FP32, make_actor, make_learner, make_replay
 
 TOY = Config(
     game="catch",
@@ -50,11 +44,10 @@ def learn(config: Config, make: Callable[..., Lane] = make_lane) -> tuple[AgentP
     torch.manual_seed(config.seed)
     with LanePool(config.game, config.env, stream(config.seed, "lanes"), make=make) as pool:
         parts = dqn.build(config, pool.spec, CPU)
-        shape = pool.spec.frame_shape
-        replay = TransitionReplay(config.env, config.net, config.agent, config.replay, shape, 1)
-        learner = Learner(parts, replay, config.optim, CPU, FP32)
-        rng = np.random.default_rng(config.seed)
-        actor = Actor(parts.q_values, pool.spec, config.env.lanes, config.net.stack, CPU, FP32, rng)
+        replay = make_replay(config, pool.spec.frame_shape, seed=1)
+        learner = make_learner(parts, replay, config.optim)
+        lanes, stack = config.env.lanes, config.net.stack
+        actor = make_actor(parts.q_values, pool.spec, lanes, stack, config.seed)
         for _ in run_loop(config, parts, pool, replay, actor, learner):
             pass
     return parts, pool

@@ -27,10 +27,9 @@ from atari_fast.config import (
 )
 from atari_fast.errors import CheckpointError, ConfigError, NumericError
 from atari_fast.presets import PRESETS
-from atari_fast.replay.transition import TransitionBatch, TransitionReplay
+from atari_fast.replay.transition import TransitionBatch
 from atari_fast.runtime import session as session_module
-from atari_fast.runtime.actor import Actor
-from atari_fast.runtime.device import Autocast, select_device
+from atari_fast.runtime.device import Autocast, select_device, set_threads
 from atari_fast.runtime.episodes import EpisodeTracker
 from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.learner import Learner
@@ -40,9 +39,7 @@ from atari_fast.runtime.rate_limiter import RateLimiter
 from atari_fast.runtime.session import Session
 from atari_fast.schedules import linear
 from atari_fast.types import EnvSpec, Flag, StepBatch
-
-CPU = torch.device("cpu")
-FP32 = Autocast(CPU, "fp32")
+from run_parts import CPU, FP32, make_actor, make_learner, make_replay
 
 TINY_PONG = Config(
     game="pong",
@@ -63,6 +60,12 @@ TINY_PONG = Config(
     optim=OptimConfig(batch_size=8, update_period=16, lr=1e-3),
     run=RunConfig(log_period=400, eval_period=0, checkpoint_period=800, tensorboard=False),
 )
+
+
+def tiny_session(directory: Path, **changes: object) -> Session:
+    """A session of TINY_PONG with other settings, in its own directory."""
+    run = dataclasses.replace(TINY_PONG.run, dir=str(directory))
+    return Session(dataclasses.replace(TINY_PONG, run=run, **changes))
 
 
 def step_batch(flags: list[int], rewards: list[float] | None = None, value: int = 0) -> StepBatch:
@@ -104,7 +107,7 @@ def test_actor_stacks_frames_with_zeros_before_an_episode() -> None:
         seen.append(observations.clone())
         return torch.tensor([[0.0, 1.0], [2.0, 1.0]])
 
-    actor = Actor(q_values, EnvSpec((2, 3), ("A", "B")), 2, 3, CPU, FP32, np.random.default_rng(0))
+    actor = make_actor(q_values, EnvSpec((2, 3), ("A", "B")), lanes=2, stack=3)
     assert actor.act(step_batch([Flag.FIRST, Flag.FIRST], value=1), 0.0).tolist() == [1, 0]
     actor.act(step_batch([0, Flag.TERMINATED], value=2), 0.0)
     actor.act(step_batch([0, Flag.FIRST], value=3), 0.0)
@@ -117,17 +120,20 @@ def test_actor_explores_with_probability_epsilon() -> None:
         return torch.tensor([[0.0, 1.0]]).repeat(len(observations), 1)
 
     spec = EnvSpec((2, 3), ("A", "B"))
-    actor = Actor(q_values, spec, 50, 1, CPU, FP32, np.random.default_rng(0))
+    actor = make_actor(q_values, spec, lanes=50, stack=1)
     actions = np.concatenate([actor.act(step_batch([0] * 50), 0.3) for _ in range(200)])
     assert np.mean(actions == 0) == pytest.approx(0.15, abs=0.015)  # half of the random ones
 
 
 def test_actor_sees_the_observations_that_the_replay_stores() -> None:
     """What the policy acted on and what the learner is given are the same pixels."""
-    env, net = EnvConfig(lanes=2), NetConfig(stack=3)
-    replay = TransitionReplay(
-        env, net, AgentConfig(n_step=2), ReplayConfig(capacity=400), (2, 3), 0
+    config = Config(
+        env=EnvConfig(lanes=2),
+        net=NetConfig(stack=3),
+        agent=AgentConfig(n_step=2),
+        replay=ReplayConfig(capacity=400),
     )
+    replay = make_replay(config, (2, 3))
     seen: dict[int, torch.Tensor] = {}
     row = 0
 
@@ -137,7 +143,7 @@ def test_actor_sees_the_observations_that_the_replay_stores() -> None:
         return torch.zeros(2, 4)
 
     spec = EnvSpec((2, 3), ("A", "B", "C", "D"))
-    actor = Actor(q_values, spec, 2, 3, CPU, FP32, np.random.default_rng(0))
+    actor = make_actor(q_values, spec, lanes=2, stack=3)
     rng = np.random.default_rng(1)
     flags = np.full(2, Flag.FIRST, np.uint8)
     for row in range(120):  # noqa: B007 (q_values above reads it)
@@ -165,15 +171,15 @@ class OneWeight(torch.nn.Module):
 def learner_with(loss: object, config: OptimConfig, prioritized: bool) -> tuple[Learner, OneWeight]:
     net = OneWeight()
     settings = ReplayConfig(capacity=200, prioritized=prioritized, uniform_mix=0.0)
-    replay = TransitionReplay(
-        EnvConfig(lanes=1), NetConfig(stack=1), AgentConfig(), settings, (2, 3), 0
+    replay = make_replay(
+        Config(env=EnvConfig(lanes=1), net=NetConfig(stack=1), replay=settings), (2, 3)
     )
     for row in range(60):
         flags = np.array([Flag.FIRST if row == 0 else 0], np.uint8)
         frame = np.full((1, 2, 3), row, np.uint8)
         replay.append(StepBatch(frame, np.zeros(1, np.float32), flags), np.zeros(1, np.int64))
     parts = AgentParts({"net": net}, net, lambda x: x, linear(0, 0, 1), lambda b: loss(net, b), ())
-    return Learner(parts, replay, config, CPU, FP32), net
+    return make_learner(parts, replay, config), net
 
 
 def test_learner_applies_importance_weights_once() -> None:
@@ -231,9 +237,8 @@ def test_learner_refuses_a_loss_that_is_not_finite(prioritized: bool) -> None:
 
 
 def test_learning_rate_falls_along_a_line(tmp_path: Path) -> None:
-    run = dataclasses.replace(TINY_PONG.run, dir=str(tmp_path / "run"))
     optim = dataclasses.replace(TINY_PONG.optim, lr_end_share=0.1)
-    session = Session(dataclasses.replace(TINY_PONG, optim=optim, run=run))
+    session = tiny_session(tmp_path / "run", optim=optim)
     rates = []
     step = session.learner.optimizer.step
 
@@ -303,6 +308,12 @@ def test_select_device_refuses_what_is_not_there() -> None:
     assert select_device("cpu") == CPU
 
 
+@pytest.mark.parametrize("threads", [-1, 4097])
+def test_set_threads_refuses_what_is_out_of_range(threads: int) -> None:
+    with pytest.raises(ConfigError, match=f"threads: expected .* 0 to 4096, got {threads}"):
+        set_threads(threads)
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_valid(name: str) -> None:
     from atari_fast.config_io import validate
@@ -322,8 +333,7 @@ def state_hash(session: Session) -> str:
 
 def run_session(directory: Path, **changes: object) -> tuple[str, list[str]]:
     env = dataclasses.replace(TINY_PONG.env, workers=int(changes.pop("workers", 0)))
-    run = dataclasses.replace(TINY_PONG.run, dir=str(directory))
-    session = Session(dataclasses.replace(TINY_PONG, env=env, run=run, **changes))
+    session = tiny_session(directory, env=env, **changes)
     assert session.run()
     drop = ("seconds", "perf/frames_per_s")
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
@@ -351,8 +361,7 @@ def test_run_directory_holds_config_metrics_and_checkpoints(tmp_path: Path) -> N
 
 
 def test_session_takes_any_spelling_of_a_game(tmp_path: Path) -> None:
-    run = dataclasses.replace(TINY_PONG.run, dir=str(tmp_path / "run"))
-    session = Session(dataclasses.replace(TINY_PONG, game="ALE/Pong-v5", run=run))
+    session = tiny_session(tmp_path / "run", game="ALE/Pong-v5")
     session.pool.close()
     assert session.config.game == "pong"
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["game"] == "pong"
@@ -361,8 +370,7 @@ def test_session_takes_any_spelling_of_a_game(tmp_path: Path) -> None:
 def test_session_goes_on_when_a_checkpoint_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = dataclasses.replace(TINY_PONG.run, dir=str(tmp_path / "run"))
-    session = Session(dataclasses.replace(TINY_PONG, run=run))
+    session = tiny_session(tmp_path / "run")
     real, failures = session_module.write_checkpoint, [0]
 
     def write(*arguments: object, **options: object) -> object:
@@ -378,8 +386,7 @@ def test_session_goes_on_when_a_checkpoint_cannot_be_written(
 
 
 def test_session_never_saves_weights_that_are_not_finite(tmp_path: Path) -> None:
-    run = dataclasses.replace(TINY_PONG.run, dir=str(tmp_path / "run"))
-    session = Session(dataclasses.replace(TINY_PONG, run=run))
+    session = tiny_session(tmp_path / "run")
     with torch.no_grad():
         next(session.parts.trained.parameters()).fill_(float("nan"))
     with pytest.raises(NumericError):
@@ -392,14 +399,9 @@ def test_session_never_saves_weights_that_are_not_finite(tmp_path: Path) -> None
 def test_loop_does_the_updates_and_target_copies_that_the_frames_owe(
     lanes: int, overlap: bool, tmp_path: Path
 ) -> None:
-    run = dataclasses.replace(TINY_PONG.run, dir=str(tmp_path / "run"))
-    config = dataclasses.replace(
-        TINY_PONG,
-        overlap=overlap,
-        env=dataclasses.replace(TINY_PONG.env, lanes=lanes),
-        run=run,
-    )
-    session = Session(config)
+    env = dataclasses.replace(TINY_PONG.env, lanes=lanes)
+    session = tiny_session(tmp_path / "run", overlap=overlap, env=env)
+    config = session.config
     copies: list[int] = []
     hook = session.parts.hooks[0]._replace(call=lambda: copies.append(session.learner.updates))
     parts = dataclasses.replace(session.parts, hooks=(hook,))
