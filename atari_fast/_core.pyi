@@ -167,6 +167,9 @@ class EpisodicMemory(metaclass=_Pybind11Type):
             rewards: float32[L], written; overlaps neither input.
         """
 
+    def append(self, embeddings: NDArray[np.float32], lanes: NDArray[np.int64]) -> None:
+        """Appends the rows of float32[E, D] that lanes int64[L] names, without a reward."""
+
     def reset(self, lanes: NDArray[np.int64]) -> None:
         """Empties the memories of lanes int64[L]; running means stay."""
 

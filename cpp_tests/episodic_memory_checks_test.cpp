@@ -78,6 +78,9 @@ TEST(EpisodicMemoryChecks, WrongArgumentsChangeNothing) {
   EXPECT_NAMES(memory.novelty(good, std::vector<int64_t>{0, 2}, rewards), "lanes[1]");
   EXPECT_NAMES(memory.novelty(good, std::vector<int64_t>{-1, 0}, rewards), "lanes[0]");
   EXPECT_NAMES(memory.novelty(good, std::vector<int64_t>{1, 1}, rewards), "lanes[1]");
+  EXPECT_NAMES(memory.append(std::vector<float>(5), both), "embeddings");
+  EXPECT_NAMES(memory.append(good, std::vector<int64_t>{0, 2}), "lanes[1]");
+  EXPECT_NAMES(memory.append(std::vector<float>(6, kNanF), std::vector<int64_t>{0}), "embeddings");
   EXPECT_NAMES(memory.reset(std::vector<int64_t>{0, 2}), "lanes[1]");
   for (const float bad : {kNanF, kInfF, -kInfF, 1.1e15f, -1.1e15f}) {
     std::vector<float> wrong = good;

@@ -244,6 +244,24 @@ TEST(EpisodicMemory, TheOrderOfRowsDoesNotMatter) {
   EXPECT_EQ(rewards[0], rewards[1]);
 }
 
+TEST(EpisodicMemory, RowsCanBeAppendedWithoutAReward) {
+  EpisodicMemoryOptions o = small_options(2);
+  o.float16 = true;
+  EpisodicMemory memory(o);
+  EpisodicMemory other(o);
+  Rng rng(6);
+  for (int i = 0; i < 50; ++i) {
+    const std::vector<float> rows = random_row(rng, 6);
+    step(memory, rows, {1});
+    other.append(rows, std::vector<int64_t>{1});
+  }
+  EXPECT_EQ(other.sizes(), (std::vector<size_t>{0, 50}));
+  EXPECT_EQ(other.running_means(), std::vector<RunningMean>(2));
+  memory.set_running_means(std::vector<RunningMean>(2));
+  const std::vector<float> rows = random_row(rng, 6);
+  EXPECT_EQ(step(memory, rows, {1}), step(other, rows, {1}));
+}
+
 TEST(EpisodicMemory, GrowsAsItIsUsed) {
   for (const bool float16 : {false, true}) {
     EpisodicMemoryOptions o = small_options(2);

@@ -35,6 +35,14 @@ class PyEpisodicMemory {
     memory_.novelty(e, l, r);
   }
 
+  void append(const py::object& embeddings, const py::object& lanes) {
+    const auto dim = static_cast<py::ssize_t>(memory_.options().dim);
+    const auto e = checked_span<float>(embeddings, "embeddings", {lanes_, dim});
+    const auto l = checked_span<int64_t>(lanes, "lanes", {kAny});
+    const py::gil_scoped_release release;
+    memory_.append(e, l);
+  }
+
   void reset(const py::object& lanes) {
     const auto l = checked_span<int64_t>(lanes, "lanes", {kAny});
     const py::gil_scoped_release release;
@@ -138,6 +146,8 @@ void register_episodic_memory(py::module_& module) {
            py::arg("rewards"),
            "Rewards float32[L] of the rows of embeddings float32[E, D] that lanes int64[L] names, "
            "which are then appended.")
+      .def("append", &PyEpisodicMemory::append, py::arg("embeddings"), py::arg("lanes"),
+           "Appends the rows of embeddings float32[E, D] that lanes int64[L] names, unrewarded.")
       .def("reset", &PyEpisodicMemory::reset, py::arg("lanes"),
            "Empties the memories of lanes int64[L]; running means stay.")
       .def_property_readonly("sizes", &PyEpisodicMemory::sizes,

@@ -103,14 +103,12 @@ void EpisodicMemory::check_embedding(int64_t lane, std::span<const float> embedd
   }
 }
 
-void EpisodicMemory::novelty(std::span<const float> embeddings, std::span<const int64_t> lanes,
-                             std::span<float> rewards) {
+void EpisodicMemory::check_rows(std::span<const float> embeddings,
+                                std::span<const int64_t> lanes) const {
   const size_t dim = options_.dim;
   check_argument(embeddings.size() == options_.lanes * dim, "embeddings: expected float32[",
                  options_.lanes, ", ", dim, "], ", options_.lanes * dim, " numbers, got ",
                  embeddings.size());
-  check_argument(rewards.size() == lanes.size(), "rewards: expected memory for the ", lanes.size(),
-                 " lanes, got ", rewards.size());
   check_lanes(lanes);
   std::vector<bool> named(options_.lanes);
   for (size_t i = 0; i < lanes.size(); ++i) {
@@ -119,18 +117,34 @@ void EpisodicMemory::novelty(std::span<const float> embeddings, std::span<const 
     named[lane] = true;
     check_embedding(lanes[i], embeddings.subspan(lane * dim, dim));
   }
+}
+
+void EpisodicMemory::novelty(std::span<const float> embeddings, std::span<const int64_t> lanes,
+                             std::span<float> rewards) {
+  check_argument(rewards.size() == lanes.size(), "rewards: expected memory for the ", lanes.size(),
+                 " lanes, got ", rewards.size());
+  check_rows(embeddings, lanes);
   const std::lock_guard lock(mutex_);
   pool_.run(lanes.size(), [&](size_t part, size_t begin, size_t end) {
     Scratch& scratch = scratch_[part];
     for (size_t i = begin; i < end; ++i) {
       const auto lane = static_cast<size_t>(lanes[i]);
-      const std::span<const float> row = embeddings.subspan(lane * dim, dim);
-      std::transform(row.begin(), row.end(), scratch.query.begin(),
+      const float* row = embeddings.data() + lane * options_.dim;
+      std::transform(row, row + options_.dim, scratch.query.begin(),
                      [this](float x) { return options_.float16 ? from_half(to_half(x)) : x; });
       rewards[i] = static_cast<float>(reward_of(lanes_[lane], scratch));
       lanes_[lane].rows.append(scratch.query);
     }
   });
+}
+
+void EpisodicMemory::append(std::span<const float> embeddings, std::span<const int64_t> lanes) {
+  check_rows(embeddings, lanes);
+  const std::lock_guard lock(mutex_);
+  for (const int64_t lane : lanes) {
+    const auto l = static_cast<size_t>(lane);
+    lanes_[l].rows.append(embeddings.subspan(l * options_.dim, options_.dim));
+  }
 }
 
 // The reward of scratch.query, which is not in the lane's memory yet.

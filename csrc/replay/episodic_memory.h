@@ -78,6 +78,10 @@ class EpisodicMemory {
   void novelty(std::span<const float> embeddings, std::span<const int64_t> lanes,
                std::span<float> rewards);
 
+  /// Appends as `novelty` does, without a reward or an update of the running mean: for memories
+  /// that are filled from rows at hand. O(L D). Throws as `novelty`.
+  void append(std::span<const float> embeddings, std::span<const int64_t> lanes);
+
   /// Empties the memories of `lanes`; running means stay. Throws std::invalid_argument for a lane
   /// out of range; nothing is then changed.
   void reset(std::span<const int64_t> lanes);
@@ -119,6 +123,7 @@ class EpisodicMemory {
 
   float max_number() const;
   void check_lanes(std::span<const int64_t> lanes) const;
+  void check_rows(std::span<const float> embeddings, std::span<const int64_t> lanes) const;
   void check_embedding(int64_t lane, std::span<const float> embedding) const;
   void update(RunningMean& mean, double value) const;
   double reward_of(Lane& lane, Scratch& scratch) const;

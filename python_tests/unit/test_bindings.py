@@ -117,6 +117,11 @@ BINDINGS = {
         free_size="indices",
     ),
     "novelty_into": Binding(MEMORY.novelty_into, novelty_arrays, ("rewards",)),
+    "append_rows": Binding(
+        MEMORY.append,
+        lambda: {"embeddings": np.ones((LANES, SIDE), np.float32), "lanes": np.arange(LANES)},
+        free_size="lanes",
+    ),
     "reset": Binding(MEMORY.reset, lambda: {"lanes": np.arange(LANES)}, free_size="lanes"),
     "set_running_means": Binding(
         MEMORY.set_running_means,
