@@ -153,3 +153,74 @@ def transition_replay_bytes(
     lanes: int, capacity: int, frame_shape: tuple[int, int], frame_memory: int
 ) -> int:
     """The most bytes of memory that such a replay ever takes."""
+
+class EpisodicMemory(metaclass=_Pybind11Type):
+    """Embeddings of E lanes and the novelty of new ones; all methods are thread-safe.
+
+    Embeddings have D = `dim` numbers.
+    """
+
+    def __init__(
+        self,
+        *,
+        lanes: int,
+        capacity: int,
+        dim: int,
+        neighbours: int,
+        kernel_epsilon: float,
+        cluster_distance: float,
+        pseudo_count: float,
+        max_similarity: float,
+        short_memory: str,
+        mean_updates: int,
+        mean_rate: float,
+        float16: bool,
+        threads: int,
+    ) -> None:
+        """Reserves memory that is taken as rows arrive; settings as in episodic_memory.h."""
+
+    def novelty_into(
+        self,
+        embeddings: NDArray[np.float32],
+        lanes: NDArray[np.int64],
+        rewards: NDArray[np.float32],
+    ) -> None:
+        """Rewards rows by how far they are from those of their lanes, then appends them.
+
+        Args:
+            embeddings: float32[E, D]; only the rows of `lanes` are looked at.
+            lanes: int64[L], each at most once.
+            rewards: float32[L], written; overlaps neither input.
+        """
+
+    def append(self, embeddings: NDArray[np.float32], lanes: NDArray[np.int64]) -> None:
+        """Appends the rows of float32[E, D] that lanes int64[L] names, without a reward."""
+
+    def reset(self, lanes: NDArray[np.int64]) -> None:
+        """Empties the memories of lanes int64[L]; running means stay."""
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Rows that each lane holds, int64[E]."""
+
+    def running_means(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Running means of the squared distances float64[E] and their updates int64[E]."""
+
+    def set_running_means(self, means: NDArray[np.float64], updates: NDArray[np.int64]) -> None:
+        """Sets what `running_means` gives."""
+
+    def save(self, path: str) -> None:
+        """Writes everything but the number of threads to a file; `SnapshotError` on failure."""
+
+    def load(self, path: str) -> None:
+        """Goes to the state of a file of a memory with the same settings.
+
+        `SnapshotError` when it is damaged or of other settings; nothing is then changed.
+        """
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes that rows take so far."""
+
+def episodic_memory_bytes(lanes: int, capacity: int, dim: int, float16: bool) -> int:
+    """The most bytes that the rows of such a memory take."""

@@ -8,6 +8,7 @@ PYBIND11_MODULE(_core, module) {
   module.attr("__version__") = ATARI_FAST_VERSION;
   pybind11::register_exception<atari_fast::SnapshotError>(module, "SnapshotError",
                                                           PyExc_ValueError);
+  atari_fast::register_episodic_memory(module);
   atari_fast::register_frame(module);
   atari_fast::register_transition_replay(module);
 }

@@ -5,6 +5,7 @@
 
 namespace atari_fast {
 
+void register_episodic_memory(pybind11::module_& module);
 void register_frame(pybind11::module_& module);
 void register_transition_replay(pybind11::module_& module);
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from atari_fast import _core
+from atari_fast.replay.episodic import EpisodicOptions
 
 LANES, STACK, N_STEP, SIDE, SIZE = 2, 2, 1, 5, 6
 WINDOW = STACK + N_STEP
@@ -70,7 +71,24 @@ def filled_replay() -> _core.TransitionReplay:
     return replay
 
 
+def filled_memory() -> _core.EpisodicMemory:
+    options = EpisodicOptions(lanes=LANES, dim=SIDE, capacity=20)
+    memory = _core.EpisodicMemory(**options._asdict())
+    for _ in range(8):
+        memory.novelty_into(**novelty_arrays())  # type: ignore[arg-type]
+    return memory
+
+
+def novelty_arrays() -> Arrays:
+    return {
+        "embeddings": np.ones((LANES, SIDE), np.float32),
+        "lanes": np.arange(LANES),
+        "rewards": np.zeros(LANES, np.float32),
+    }
+
+
 REPLAY = filled_replay()
+MEMORY = filled_memory()
 TREE = _core.SumTree(10)
 FULL_TREE = _core.SumTree(10)
 FULL_TREE.set(np.arange(10), np.ones(10))
@@ -108,6 +126,17 @@ BINDINGS = {
         lambda: {"us": np.zeros(3), "leaves": np.zeros(3, np.int64)},
         ("leaves",),
         free_size="us",
+    ),
+    "novelty_into": Binding(MEMORY.novelty_into, novelty_arrays, ("rewards",)),
+    "append_rows": Binding(
+        MEMORY.append,
+        lambda: {"embeddings": np.ones((LANES, SIDE), np.float32), "lanes": np.arange(LANES)},
+        free_size="lanes",
+    ),
+    "reset": Binding(MEMORY.reset, lambda: {"lanes": np.arange(LANES)}, free_size="lanes"),
+    "set_running_means": Binding(
+        MEMORY.set_running_means,
+        lambda: {"means": np.ones(LANES), "updates": np.ones(LANES, np.int64)},
     ),
     "preprocess_palette": Binding(
         _core.preprocess_palette,
@@ -244,6 +273,8 @@ def test_a_wrong_array_is_refused_by_name(
     named = argument
     if name == "sample_into" and argument == "actions" and error is ValueError:
         named = "actions|frames|batch"  # the length of actions is the batch size of the others
+    if name == "novelty_into" and argument == "lanes" and error is ValueError:
+        named = "lanes|rewards"  # so is the length of lanes
     with pytest.raises(error, match=rf"^({named})\b"):
         binding.call(**{**arrays, argument: value})
     for key, array in arrays.items():
@@ -298,6 +329,14 @@ def test_overlapping_frames_are_refused(overlapped: str) -> None:
         if overlapped == "screens":
             with pytest.raises(ValueError, match=r"^out: .*overlaps screens"):
                 _core.preprocess_gray(screens, out)
+
+
+@pytest.mark.parametrize("overlapped", ["embeddings", "lanes"])
+def test_overlapping_rewards_are_refused(overlapped: str) -> None:
+    arrays = novelty_arrays()
+    arrays["rewards"] = arrays[overlapped].reshape(-1).view(np.float32)[:LANES]
+    with pytest.raises(ValueError, match=rf"^rewards: .*overlaps {overlapped}"):
+        MEMORY.novelty_into(**arrays)  # type: ignore[arg-type]
 
 
 HUGE = 2**62

@@ -1,0 +1,120 @@
+"""Episodic novelty for actors: the C++ memory behind typed settings and tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from atari_fast import _core
+
+
+class EpisodicOptions(NamedTuple):
+    """Settings of an `EpisodicMemory`; the defaults are NGU's (Badia et al. 2020, Table 5)."""
+
+    lanes: int
+    """E, at least 1."""
+    dim: int = 32
+    """D, numbers of an embedding."""
+    capacity: int = 30_000
+    """Rows kept of each lane."""
+    neighbours: int = 10
+    """k, from 1 to 4096."""
+    kernel_epsilon: float = 1e-4
+    """eps > 0; appendix A.1 of the paper prints 1e-3."""
+    cluster_distance: float = 0.008
+    """xi >= 0, in units of the running mean."""
+    pseudo_count: float = 0.001
+    """c > 0."""
+    max_similarity: float = 8.0
+    """s_m > 0: rows that are more similar have reward 0."""
+    short_memory: Literal["use", "zero", "scale"] = "scale"
+    """While a lane holds k' < k rows: use their sum, reward 0, or the sum times k / k'."""
+    mean_updates: int = 1000
+    """Updates for which the running mean is a plain one, >= 0."""
+    mean_rate: float = 1e-3
+    """Rate of the exponential mean after them, in [0, 1]."""
+    float16: bool = False
+    """Round embeddings to float16 on arrival, which halves the memory."""
+    threads: int = 1
+    """Threads that share the lanes; changes no result."""
+
+
+def episodic_bytes(options: EpisodicOptions) -> int:
+    """The most memory that the rows take, in bytes."""
+    return _core.episodic_memory_bytes(
+        options.lanes, options.capacity, options.dim, options.float16
+    )
+
+
+def as_numpy(tensor: torch.Tensor) -> NDArray[np.float32]:
+    """The memory of a tensor on the CPU; `detach` takes a microsecond where it is not needed."""
+    array: NDArray[np.float32] = (tensor.detach() if tensor.requires_grad else tensor).numpy()
+    return array
+
+
+class EpisodicMemory:
+    """One memory of embeddings a lane (csrc/replay/episodic_memory.h); thread-safe."""
+
+    def __init__(self, options: EpisodicOptions) -> None:
+        self.options = options
+        self._core = _core.EpisodicMemory(**options._asdict())
+        self._all = np.arange(options.lanes)
+
+    def novelty(
+        self, embeddings: torch.Tensor, lanes: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Rewards new embeddings, then appends them to the memories of their lanes.
+
+        Args:
+            embeddings: float32[E, D] on the CPU; only the rows of `lanes` are looked at.
+            lanes: int64[L], each at most once; None stands for all.
+
+        Returns:
+            float32[L], the episodic rewards; 0 for the first row of a memory.
+        """
+        chosen = self._all if lanes is None else lanes
+        rewards = np.empty(len(chosen), np.float32)
+        self._core.novelty_into(as_numpy(embeddings), chosen, rewards)
+        return rewards
+
+    def append(self, embeddings: torch.Tensor, lanes: NDArray[np.int64] | None = None) -> None:
+        """Appends as `novelty` does, without rewards or an update of the running means."""
+        self._core.append(as_numpy(embeddings), self._all if lanes is None else lanes)
+
+    def reset(self, lanes: NDArray[np.int64]) -> None:
+        """Empties the memories of lanes int64[L], at the end of their episodes."""
+        self._core.reset(lanes)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Rows that each lane holds, int64[E]."""
+        return self._core.sizes
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes that rows take so far."""
+        return self._core.bytes_used
+
+    def running_means(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Running means of the squared distances float64[E] and their updates int64[E]."""
+        return self._core.running_means()
+
+    def set_running_means(self, means: NDArray[np.float64], updates: NDArray[np.int64]) -> None:
+        """Sets what `running_means` gives."""
+        self._core.set_running_means(means, updates)
+
+    def save(self, path: Path) -> None:
+        """Writes the whole state but the number of threads; `SnapshotError` on failure."""
+        self._core.save(str(path))
+
+    def load(self, path: Path) -> None:
+        """Goes to a state that `save` wrote with the same settings.
+
+        Raises:
+            SnapshotError: The file is damaged or of other settings; nothing is changed.
+        """
+        self._core.load(str(path))

@@ -1,0 +1,179 @@
+#include "replay/episodic_memory.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bindings/array.h"
+#include "bindings/register.h"
+
+namespace atari_fast {
+namespace {
+
+// For short calls too: another thread may hold the memory's lock for long.
+template <typename Call>
+auto without_gil(const Call& call) {
+  const py::gil_scoped_release release;
+  return call();
+}
+
+class PyEpisodicMemory {
+ public:
+  explicit PyEpisodicMemory(const EpisodicMemoryOptions& options)
+      : memory_(options), lanes_(static_cast<py::ssize_t>(options.lanes)) {}
+
+  void novelty_into(const py::object& embeddings, const py::object& lanes,
+                    const py::object& rewards) {
+    const auto dim = static_cast<py::ssize_t>(memory_.options().dim);
+    const auto e = checked_span<float>(embeddings, "embeddings", {lanes_, dim});
+    const auto l = checked_span<int64_t>(lanes, "lanes", {kAny});
+    const auto r =
+        checked_span<float, true>(rewards, "rewards", {static_cast<py::ssize_t>(l.size())});
+    check_disjoint({"rewards", r}, {{"embeddings", e}, {"lanes", l}});
+    const py::gil_scoped_release release;
+    memory_.novelty(e, l, r);
+  }
+
+  void append(const py::object& embeddings, const py::object& lanes) {
+    const auto dim = static_cast<py::ssize_t>(memory_.options().dim);
+    const auto e = checked_span<float>(embeddings, "embeddings", {lanes_, dim});
+    const auto l = checked_span<int64_t>(lanes, "lanes", {kAny});
+    const py::gil_scoped_release release;
+    memory_.append(e, l);
+  }
+
+  void reset(const py::object& lanes) {
+    const auto l = checked_span<int64_t>(lanes, "lanes", {kAny});
+    const py::gil_scoped_release release;
+    memory_.reset(l);
+  }
+
+  py::array_t<int64_t> sizes() const {
+    py::array_t<int64_t> array(lanes_);
+    const std::vector<size_t> sizes = without_gil([this] { return memory_.sizes(); });
+    std::transform(sizes.begin(), sizes.end(), array.mutable_data(),
+                   [](size_t size) { return static_cast<int64_t>(size); });
+    return array;
+  }
+
+  std::pair<py::array_t<double>, py::array_t<int64_t>> running_means() const {
+    py::array_t<double> means(lanes_);
+    py::array_t<int64_t> updates(lanes_);
+    const std::vector<RunningMean> all = without_gil([this] { return memory_.running_means(); });
+    for (size_t lane = 0; lane < all.size(); ++lane) {
+      means.mutable_data()[lane] = all[lane].mean;
+      updates.mutable_data()[lane] = all[lane].updates;
+    }
+    return {means, updates};
+  }
+
+  void set_running_means(const py::object& means, const py::object& updates) {
+    const auto m = checked_span<double>(means, "means", {lanes_});
+    const auto u = checked_span<int64_t>(updates, "updates", {lanes_});
+    std::vector<RunningMean> all(m.size());
+    for (size_t lane = 0; lane < all.size(); ++lane) {
+      all[lane] = {m[lane], u[lane]};
+    }
+    const py::gil_scoped_release release;
+    memory_.set_running_means(all);
+  }
+
+  void save(const std::string& path) const { memory_.save(path); }
+  void load(const std::string& path) { memory_.load(path); }
+  size_t bytes_used() const {
+    return without_gil([this] { return memory_.bytes_used(); });
+  }
+
+ private:
+  EpisodicMemory memory_;
+  py::ssize_t lanes_;
+};
+
+// Negative numbers must not wrap around to huge sizes.
+size_t checked_size(int64_t value, const char* name, int64_t least = 1) {
+  check_argument(value >= least, name, ": expected an integer >= ", least, ", got ", value);
+  return static_cast<size_t>(value);
+}
+
+ShortMemory parse_short_memory(const std::string& name) {
+  if (name == "use") {
+    return ShortMemory::kUse;
+  }
+  if (name == "zero") {
+    return ShortMemory::kZero;
+  }
+  check_argument(name == "scale", "short_memory: expected \"use\", \"zero\" or \"scale\", got \"",
+                 name, "\"");
+  return ShortMemory::kScale;
+}
+
+std::unique_ptr<PyEpisodicMemory> make_memory(int64_t lanes, int64_t capacity, int64_t dim,
+                                              int64_t neighbours, double kernel_epsilon,
+                                              double cluster_distance, double pseudo_count,
+                                              double max_similarity,
+                                              const std::string& short_memory, int64_t mean_updates,
+                                              double mean_rate, bool float16, int64_t threads) {
+  EpisodicMemoryOptions o;
+  o.lanes = checked_size(lanes, "lanes");
+  o.capacity = checked_size(capacity, "capacity");
+  o.dim = checked_size(dim, "dim");
+  o.neighbours = checked_size(neighbours, "neighbours");
+  o.kernel_epsilon = kernel_epsilon;
+  o.cluster_distance = cluster_distance;
+  o.pseudo_count = pseudo_count;
+  o.max_similarity = max_similarity;
+  o.short_memory = parse_short_memory(short_memory);
+  o.mean_updates = checked_size(mean_updates, "mean_updates", 0);
+  o.mean_rate = mean_rate;
+  o.float16 = float16;
+  o.threads = checked_size(threads, "threads");
+  return std::make_unique<PyEpisodicMemory>(o);
+}
+
+}  // namespace
+
+void register_episodic_memory(py::module_& module) {
+  using Release = py::call_guard<py::gil_scoped_release>;
+  py::class_<PyEpisodicMemory>(module, "EpisodicMemory",
+                               "Embeddings of E lanes and the novelty of new ones.")
+      .def(py::init(&make_memory), py::kw_only(), py::arg("lanes"), py::arg("capacity"),
+           py::arg("dim"), py::arg("neighbours"), py::arg("kernel_epsilon"),
+           py::arg("cluster_distance"), py::arg("pseudo_count"), py::arg("max_similarity"),
+           py::arg("short_memory"), py::arg("mean_updates"), py::arg("mean_rate"),
+           py::arg("float16"), py::arg("threads"))
+      .def("novelty_into", &PyEpisodicMemory::novelty_into, py::arg("embeddings"), py::arg("lanes"),
+           py::arg("rewards"),
+           "Rewards float32[L] of the rows of embeddings float32[E, D] that lanes int64[L] names, "
+           "which are then appended.")
+      .def("append", &PyEpisodicMemory::append, py::arg("embeddings"), py::arg("lanes"),
+           "Appends the rows of embeddings float32[E, D] that lanes int64[L] names, unrewarded.")
+      .def("reset", &PyEpisodicMemory::reset, py::arg("lanes"),
+           "Empties the memories of lanes int64[L]; running means stay.")
+      .def_property_readonly("sizes", &PyEpisodicMemory::sizes,
+                             "Rows that each lane holds, int64[E].")
+      .def("running_means", &PyEpisodicMemory::running_means,
+           "Running means of the squared distances float64[E] and their updates int64[E].")
+      .def("set_running_means", &PyEpisodicMemory::set_running_means, py::arg("means"),
+           py::arg("updates"), "Sets what running_means gives.")
+      .def("save", &PyEpisodicMemory::save, py::arg("path"), Release(),
+           "Writes everything but the number of threads to a file.")
+      .def("load", &PyEpisodicMemory::load, py::arg("path"), Release(),
+           "Goes to the state of a file of a memory with the same settings.")
+      .def_property_readonly("bytes_used", &PyEpisodicMemory::bytes_used,
+                             "Bytes that rows take so far.");
+  module.def(
+      "episodic_memory_bytes",
+      [](int64_t lanes, int64_t capacity, int64_t dim, bool float16) {
+        EpisodicMemoryOptions o;
+        o.lanes = checked_size(lanes, "lanes");
+        o.capacity = checked_size(capacity, "capacity");
+        o.dim = checked_size(dim, "dim");
+        o.float16 = float16;
+        return EpisodicMemory::memory_bytes(o);
+      },
+      py::arg("lanes"), py::arg("capacity"), py::arg("dim"), py::arg("float16"),
+      "The most bytes that the rows of such a memory take.");
+}
+
+}  // namespace atari_fast
