@@ -6,5 +6,6 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "The C++ core of atari_fast: frame preprocessing and replay.";
   module.attr("__version__") = ATARI_FAST_VERSION;
   atari_fast::register_frame(module);
+  atari_fast::register_sequence_replay(module);
   atari_fast::register_transition_replay(module);
 }
