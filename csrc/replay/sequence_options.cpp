@@ -101,6 +101,11 @@ const SequenceReplayOptions& checked_options(const SequenceReplayOptions& o) {
   check_shape(o.shape);
   const size_t column_bytes = checked_specs("columns", o.columns);
   const size_t state_bytes = checked_specs("states", o.states);
+  for (const VectorSpec& spec : o.states) {
+    check_argument(spec.type == ElementType::kFloat32 || spec.type == ElementType::kFloat16,
+                   "states (", spec.name, "): expected dtype float32 or float16, got ",
+                   element_name(spec.type));
+  }
   check_sizes(o, column_bytes, state_bytes);
   check_share("alpha", o.alpha);
   check_share("eta", o.eta);
