@@ -1,5 +1,7 @@
 #include "replay/sequence_replay.h"
 
+#include <pybind11/stl.h>
+
 #include <limits>
 #include <tuple>
 
