@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,16 @@ import torch
 from numpy.typing import NDArray
 
 from atari_fast import _core
+
+sys.path.insert(0, str(Path(__file__).parent))
+from sequence_arrays import (
+    filled_sequence_replay,
+    listed,
+    sequence_batch_arrays,
+    sequence_row_arrays,
+)
+
+sys.path.pop(0)
 
 LANES, STACK, N_STEP, SIDE, SIZE = 2, 2, 1, 5, 6
 WINDOW = STACK + N_STEP
@@ -68,6 +81,7 @@ def filled_replay() -> _core.TransitionReplay:
 
 
 REPLAY = filled_replay()
+SEQUENCES = filled_sequence_replay()
 TREE = _core.SumTree(10)
 SCREENS = (2, 2, 210, 160)
 
@@ -91,6 +105,30 @@ BINDINGS = {
     "update_priorities": Binding(
         REPLAY.update_priorities,
         lambda: {"ids": np.array([1, 2, 3]), "priorities": np.ones(3, np.float32)},
+        free_size="ids",
+    ),
+    "SequenceReplay.append": Binding(
+        lambda **arrays: SEQUENCES.append(**listed(arrays)),  # type: ignore[arg-type]
+        sequence_row_arrays,
+    ),
+    "SequenceReplay.sample_into": Binding(
+        lambda **arrays: SEQUENCES.sample_into(0.6, **listed(arrays)),  # type: ignore[arg-type]
+        sequence_batch_arrays,
+        tuple(sequence_batch_arrays()),
+        free_size="ids",
+    ),
+    "SequenceReplay.update_priorities": Binding(
+        SEQUENCES.update_priorities,
+        lambda: {
+            "ids": np.array([0, 1, 2]),
+            "td_abs": np.ones((4, 3), np.float32),
+            "learn": np.array([4, 1, 2]),
+        },
+        free_size="ids",
+    ),
+    "SequenceReplay.set_priorities": Binding(
+        SEQUENCES.set_priorities,
+        lambda: {"ids": np.array([0, 1, 2]), "priorities": np.ones(3, np.float32)},
         free_size="ids",
     ),
     "SumTree.set": Binding(
@@ -230,10 +268,10 @@ def test_a_wrong_array_is_refused_by_name(
     binding = BINDINGS[name]
     arrays = binding.arrays()
     before = {key: array.copy() for key, array in arrays.items()}
-    named = argument
+    named = re.escape(argument)
     if name == "sample_into" and argument == "actions" and error is ValueError:
         named = "actions|frames|batch"  # the length of actions is the batch size of the others
-    with pytest.raises(error, match=rf"^({named})\b"):
+    with pytest.raises(error, match=rf"^({named})(:|\b)"):
         binding.call(**{**arrays, argument: value})
     for key, array in arrays.items():
         np.testing.assert_array_equal(array, before[key])
