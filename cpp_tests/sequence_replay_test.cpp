@@ -98,6 +98,9 @@ TEST(SequenceReplay, AnEpisodeThatIsCutOffEndsAtItsLastRow) {
   EXPECT_EQ(cuts(kR2d2, 95, SequenceTail::kShift, 0), (Cuts{{84, 0, 80, 5}, {96, 15, 80, 1}}));
   EXPECT_EQ(cuts(kR2d2, 95, SequenceTail::kMask, 0),
             (Cuts{{84, 0, 80, 5}, {96, 40, 55, 1}, {96, 80, 15, 1}}));
+  // The state of row 3 has waited for as long as any can when row 10 tells that row 9 was the last.
+  EXPECT_EQ(cuts({1, 2, 4, 2, 1, SequenceTail::kShift}, 9, SequenceTail::kShift, 0),
+            (Cuts{{4, 0, 4, 1}, {6, 2, 4, 1}, {8, 4, 4, 1}, {10, 5, 4, 1}}));
 }
 
 TEST(SequenceReplay, ShapesAtTheirLimits) {
