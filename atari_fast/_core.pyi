@@ -1,5 +1,7 @@
 """The C++ core of atari_fast: frame preprocessing and replay."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -224,3 +226,153 @@ class EpisodicMemory(metaclass=_Pybind11Type):
 
 def episodic_memory_bytes(lanes: int, capacity: int, dim: int, float16: bool) -> int:
     """The most bytes that the rows of such a memory take."""
+
+class SequenceReplayOptions(metaclass=_Pybind11Type):
+    """Checked settings of a SequenceReplay; they are those of csrc/replay/sequence_options.h."""
+
+    def __init__(
+        self,
+        *,
+        lanes: int,
+        capacity: int,
+        frame_shape: tuple[int, int],
+        stack: int,
+        burn_in: int,
+        unroll: int,
+        period: int,
+        extra: int,
+        tail: str,
+        columns: Sequence[tuple[str, str, int]],
+        states: Sequence[tuple[str, str, int]],
+        max_sequences: int,
+        prioritized: bool,
+        alpha: float,
+        eta: float,
+        priority_epsilon: float,
+        uniform_mix: float,
+        weights_over_buffer: bool,
+        stratified: bool,
+        frame_memory: int,
+        threads: int,
+        seed: int,
+    ) -> None:
+        """Checks all settings.
+
+        `tail` is shift or mask. Columns and states are (name, dtype, width), with a dtype of
+        float32 or float16; columns may also be uint8, int32 or int64.
+        """
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of memory that such a replay takes."""
+
+class SequenceReplay(metaclass=_Pybind11Type):
+    """Replay of overlapping sequences with stored recurrent states; all methods are thread-safe.
+
+    E lanes, frames of H x W, L = `unroll`, T = `burn_in` + L + `extra`.
+    """
+
+    def __init__(self, options: SequenceReplayOptions) -> None:
+        """Reserves and touches all memory, and starts the threads."""
+
+    def append(
+        self,
+        frames: NDArray[np.uint8],
+        actions: NDArray[np.int64],
+        rewards: NDArray[np.float32],
+        flags: NDArray[np.uint8],
+        columns: Sequence[NDArray[np.generic]],
+        states: Sequence[NDArray[np.generic]],
+    ) -> NDArray[np.int64]:
+        """Appends one row to every lane.
+
+        Args:
+            frames: uint8[E, H, W].
+            actions: int64[E], from 0 to 255.
+            rewards: float32[E].
+            flags: uint8[E].
+            columns: A list or tuple of [E, width] arrays in the order of the settings.
+            states: The same, recurrent states before this row is fed to the network.
+
+        Returns:
+            int64[n, 4]: id, lane, row number of the first learn row and number of learn rows of
+            each sequence that this made.
+        """
+
+    def sample_into(
+        self,
+        beta: float,
+        frames: NDArray[np.uint8],
+        actions: NDArray[np.int64],
+        prev_actions: NDArray[np.int64],
+        rewards: NDArray[np.float32],
+        flags: NDArray[np.uint8],
+        columns: Sequence[NDArray[np.generic]],
+        states: Sequence[NDArray[np.generic]],
+        burn_in: NDArray[np.int64],
+        learn: NDArray[np.int64],
+        after: NDArray[np.int64],
+        weights: NDArray[np.float32],
+        ids: NDArray[np.int64],
+    ) -> None:
+        """Draws B sequences into the given arrays, no two of which may overlap.
+
+        Args:
+            beta: Exponent of the importance weights.
+            frames: uint8[stack - 1 + T, B, H, W].
+            actions: int64[T, B].
+            prev_actions: int64[T, B].
+            rewards: float32[T, B].
+            flags: uint8[T, B].
+            columns: A list or tuple of [T, B, width] arrays.
+            states: A list or tuple of [B, width] arrays.
+            burn_in: int64[B].
+            learn: int64[B].
+            after: int64[B].
+            weights: float32[B].
+            ids: int64[B].
+        """
+
+    def update_priorities(
+        self, ids: NDArray[np.int64], td_abs: NDArray[np.float32], learn: NDArray[np.int64]
+    ) -> int:
+        """Sets mixed priorities of ids int64[n]; returns how many ids were stale.
+
+        Args:
+            ids: int64[n].
+            td_abs: float32[L, n], |delta|; rows from learn[i] on are not looked at.
+            learn: int64[n], valid learn rows, 1 to L.
+        """
+
+    def set_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
+        """Sets priorities float32[n] of ids int64[n]; returns how many ids were stale."""
+
+    def save(self, path: str) -> None:
+        """Writes the whole state to a file.
+
+        Raises:
+            SnapshotError: The file cannot be written.
+        """
+
+    def load(self, path: str) -> None:
+        """Takes the state of a replay with the same settings out of a file.
+
+        Raises:
+            SnapshotError: The file is damaged or another replay's; this one is then as it was.
+        """
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes taken now."""
+
+    @property
+    def num_sequences(self) -> int:
+        """Sequences that can be drawn."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows appended so far over all lanes."""
+
+    @property
+    def num_dropped(self) -> int:
+        """Sequences dropped because max_sequences was reached."""

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import statistics
 import time
+from functools import partial
 from importlib import util
 from pathlib import Path
 
@@ -132,7 +133,7 @@ def main() -> None:
         )
         for size in (32, 256):
             batch = replay.new_batch(size, pinned=False)
-            sides = {"atari_fast": lambda batch=batch: replay.sample_into(batch, 0.4)}
+            sides = {"atari_fast": partial(replay.sample_into, batch, 0.4)}
             if peer:
                 sides["cpprb"] = peer.sampler(size)
             figures: dict[str, list[float]] = {side: [] for side in sides}

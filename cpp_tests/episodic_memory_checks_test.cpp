@@ -12,8 +12,8 @@
 #include <thread>
 #include <vector>
 
-#include "episodic_memory_fixture.h"
 #include "base/snapshot.h"
+#include "episodic_memory_fixture.h"
 
 namespace atari_fast {
 namespace {

@@ -3,14 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
 #include "base/cpu.h"
 #include "base/rng.h"
+#include "snapshot_fixture.h"
 
 namespace atari_fast {
 namespace {
@@ -157,13 +155,6 @@ TEST(FrameStoreTest, WrongOptionsAreRefused) {
 
 class FrameStoreSnapshot : public testing::Test {
  protected:
-  void SetUp() override {
-    path_ = (std::filesystem::temp_directory_path() /
-             ("frame_store_" + std::to_string(reinterpret_cast<uintptr_t>(this)) + ".snap"))
-                .string();
-  }
-  void TearDown() override { std::filesystem::remove(path_); }
-
   void save(const FrameStore& store) const {
     SnapshotWriter writer(path_, "frames", 1);
     store.save(writer);
@@ -176,7 +167,8 @@ class FrameStoreSnapshot : public testing::Test {
     reader.finish();
   }
 
-  std::string path_;
+  TemporaryFile file_;
+  const std::string& path_ = file_.path();
 };
 
 TEST_F(FrameStoreSnapshot, GoesOnAsIfItHadNeverStopped) {

@@ -2,10 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -13,6 +9,7 @@
 #include "base/crc32c.h"
 #include "base/rng.h"
 #include "replay/transition_replay.h"
+#include "snapshot_fixture.h"
 #include "transition_replay_fixture.h"
 
 namespace atari_fast {
@@ -38,25 +35,8 @@ TEST(Crc32c, KnownValuesAndBothPaths) {
 
 class SnapshotTest : public testing::Test {
  protected:
-  void SetUp() override {
-    path_ = (std::filesystem::temp_directory_path() /
-             ("snapshot_" + std::to_string(reinterpret_cast<uintptr_t>(this)) + ".snap"))
-                .string();
-  }
-  void TearDown() override { std::filesystem::remove(path_); }
-
-  std::vector<uint8_t> bytes() const {
-    std::ifstream file(path_, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-  }
-
-  void put(const std::vector<uint8_t>& content) const {
-    std::ofstream file(path_, std::ios::binary | std::ios::trunc);
-    file.write(reinterpret_cast<const char*>(content.data()),
-               static_cast<std::streamsize>(content.size()));
-  }
-
-  std::string path_;
+  TemporaryFile file_;
+  const std::string& path_ = file_.path();
 };
 
 TEST_F(SnapshotTest, GivesBackWhatWasWrittenOverManyBlocks) {
@@ -157,7 +137,7 @@ TEST_F(SnapshotTest, DamageIsNamedAndNothingChanges) {
   Rng rng(4);
   play(replay, rng, 100);
   replay.save(path_);
-  const std::vector<uint8_t> whole = bytes();
+  const std::vector<uint8_t> whole = file_.bytes();
   TransitionReplay other(options());
   play(other, rng, 30);
   const size_t starts = other.num_starts();
@@ -171,21 +151,21 @@ TEST_F(SnapshotTest, DamageIsNamedAndNothingChanges) {
     EXPECT_EQ(other.num_starts(), starts);
   };
   for (size_t cut : {size_t{0}, size_t{1}, whole.size() / 2, whole.size() - 1}) {
-    put({whole.begin(), whole.begin() + static_cast<ptrdiff_t>(cut)});
+    file_.put({whole.begin(), whole.begin() + static_cast<ptrdiff_t>(cut)});
     expect_refused();
   }
   std::vector<uint8_t> longer = whole;
   longer.push_back(0);
-  put(longer);
+  file_.put(longer);
   expect_refused();
   for (int flip = 0; flip < 300; ++flip) {
     std::vector<uint8_t> damaged = whole;
     const size_t bit = rng.below(8 * whole.size());
     damaged[bit / 8] = static_cast<uint8_t>(damaged[bit / 8] ^ (1U << (bit % 8)));
-    put(damaged);
+    file_.put(damaged);
     expect_refused();
   }
-  put(whole);
+  file_.put(whole);
   other.load(path_);
   TransitionReplayOptions changed = options();
   changed.n_step = 2;
@@ -200,20 +180,10 @@ TEST_F(SnapshotTest, ForgedFilesNeverBreakTheReplay) {
   Rng rng(6);
   play(replay, rng, 100);
   replay.save(path_);
-  const std::vector<uint8_t> whole = bytes();
-  constexpr size_t kHeader = 48;
-  constexpr size_t kBlockHeader = 8;
+  const std::vector<uint8_t> whole = file_.bytes();
   int loaded = 0;
   for (int turn = 0; turn < 3'000; ++turn) {
-    std::vector<uint8_t> forged = whole;
-    const size_t begin = kHeader + kBlockHeader;
-    const size_t end = whole.size() - kBlockHeader;
-    for (uint64_t changes = 1 + rng.below(3); changes > 0; --changes) {
-      forged[begin + rng.below(end - begin)] = static_cast<uint8_t>(rng.next());
-    }
-    const uint32_t crc = crc32c({forged.data() + begin, end - begin});
-    std::memcpy(forged.data() + kHeader + 4, &crc, sizeof crc);
-    put(forged);
+    file_.put(forged(whole, rng));
     TransitionReplay other(options());
     try {
       other.load(path_);

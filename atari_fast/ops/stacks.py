@@ -25,3 +25,19 @@ def cut_stacks(
     rows = steps[:, None] + torch.arange(stack, device=frames.device)
     batch = torch.arange(frames.shape[0], device=frames.device)[:, None]
     return observation, frames[batch, rows]
+
+
+def cut_sequence_stacks(frames: torch.Tensor, stack: int) -> torch.Tensor:
+    """Cuts the observation of every row out of time-major frames; a view, nothing is copied.
+
+    Frames before an episode are zeros already, and no sequence crosses an episode, so no stack
+    needs a mask.
+
+    Args:
+        frames: uint8[S - 1 + T, B, H, W], oldest first.
+        stack: S, frames in an observation.
+
+    Returns:
+        uint8[T, B, S, H, W], with [t, b, k] = frames[t + k, b].
+    """
+    return frames.unfold(0, stack, 1).permute(0, 1, 4, 2, 3)

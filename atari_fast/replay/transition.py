@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from atari_fast import _core
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
-from atari_fast.errors import CheckpointError
+from atari_fast.replay.common import frame_memory, load_snapshot, save_snapshot
 from atari_fast.types import StepBatch
 
 
@@ -35,26 +35,13 @@ class TransitionBatch(NamedTuple):
     """int64[B], row numbers for `TransitionReplay.update_priorities`; always on the CPU."""
 
 
-_RAW_SHARE = 8
-_SMALL_BYTES = 2**26
-
-
-def frame_memory(replay: ReplayConfig, frame_shape: tuple[int, int]) -> int:
-    """Bytes that the frames of a replay may take.
-
-    `replay.frame_gb` if given, else an eighth of what they are uncompressed, but 64 MiB if they
-    need them; 0 stands for no limit.
-    """
-    if replay.frame_gb > 0:
-        return int(replay.frame_gb * 1e9)
-    raw = replay.capacity * frame_shape[0] * frame_shape[1]
-    return 0 if raw <= _SMALL_BYTES else max(raw // _RAW_SHARE, _SMALL_BYTES)
-
-
 def replay_bytes(replay: ReplayConfig, lanes: int, frame_shape: tuple[int, int]) -> int:
     """The most bytes that a replay of `replay.capacity` frames of `lanes` lanes takes."""
     return _core.transition_replay_bytes(
-        lanes, replay.capacity, frame_shape, frame_memory(replay, frame_shape)
+        lanes,
+        replay.capacity,
+        frame_shape,
+        frame_memory(replay.capacity, replay.frame_gb, frame_shape),
     )
 
 
@@ -88,7 +75,7 @@ class TransitionReplay:
             uniform_mix=replay.uniform_mix if replay.prioritized else 0.0,
             stratified=replay.stratified,
             buffer_max_weights=replay.weights_over == "buffer",
-            frame_memory=frame_memory(replay, frame_shape),
+            frame_memory=frame_memory(replay.capacity, replay.frame_gb, frame_shape),
             threads=replay.threads,
             seed=seed,
         )
@@ -103,26 +90,12 @@ class TransitionReplay:
         return self._core.bytes_used
 
     def save(self, path: Path) -> None:
-        """Writes the whole state, frames and random numbers included, to a file.
-
-        Raises:
-            CheckpointError: the file cannot be written.
-        """
-        try:
-            self._core.save(str(path))
-        except _core.SnapshotError as error:
-            raise CheckpointError(str(error)) from error
+        """Writes the whole state, frames and random numbers included; see `save_snapshot`."""
+        save_snapshot(self._core, path)
 
     def load(self, path: Path) -> None:
-        """Takes the state of a replay with the same settings out of a file.
-
-        Raises:
-            CheckpointError: the file is missing, damaged or another replay's; nothing has changed.
-        """
-        try:
-            self._core.load(str(path))
-        except _core.SnapshotError as error:
-            raise CheckpointError(str(error)) from error
+        """Goes to the state of a replay with the same settings; see `load_snapshot`."""
+        load_snapshot(self._core, path)
 
     def append(self, step: StepBatch, actions: NDArray[np.int64]) -> None:
         """Stores what arrived in E lanes and the actions int64[E] then chosen."""

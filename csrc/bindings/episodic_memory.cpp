@@ -90,12 +90,6 @@ class PyEpisodicMemory {
   py::ssize_t lanes_;
 };
 
-// Negative numbers must not wrap around to huge sizes.
-size_t checked_size(int64_t value, const char* name, int64_t least = 1) {
-  check_argument(value >= least, name, ": expected an integer >= ", least, ", got ", value);
-  return static_cast<size_t>(value);
-}
-
 ShortMemory parse_short_memory(const std::string& name) {
   if (name == "use") {
     return ShortMemory::kUse;

@@ -10,5 +10,6 @@ PYBIND11_MODULE(_core, module) {
                                                           PyExc_ValueError);
   atari_fast::register_episodic_memory(module);
   atari_fast::register_frame(module);
+  atari_fast::register_sequence_replay(module);
   atari_fast::register_transition_replay(module);
 }

@@ -7,6 +7,7 @@ namespace atari_fast {
 
 void register_episodic_memory(pybind11::module_& module);
 void register_frame(pybind11::module_& module);
+void register_sequence_replay(pybind11::module_& module);
 void register_transition_replay(pybind11::module_& module);
 
 }  // namespace atari_fast

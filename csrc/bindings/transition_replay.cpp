@@ -80,26 +80,6 @@ class PyTransitionReplay {
   py::ssize_t width_;
 };
 
-// Negative numbers must not wrap around to huge sizes.
-size_t checked_size(int64_t value, const char* name) {
-  check_argument(value >= 1, name, ": expected an integer >= 1, got ", value);
-  return static_cast<size_t>(value);
-}
-
-void set_frame(TransitionReplayOptions& o, std::pair<int64_t, int64_t> frame_shape,
-               int64_t frame_memory) {
-  const size_t height = checked_size(frame_shape.first, "frame_shape[0]");
-  const size_t width = checked_size(frame_shape.second, "frame_shape[1]");
-  check_argument(height <= std::numeric_limits<uint32_t>::max() &&
-                     width <= std::numeric_limits<uint32_t>::max(),
-                 "frame_shape: expected sides below 2^32, got ", height, " x ", width);
-  o.frame_bytes = height * width;
-  o.row_bytes = width;
-  check_argument(frame_memory >= 0, "frame_memory: expected a number of bytes >= 0, got ",
-                 frame_memory);
-  o.frame_memory = static_cast<size_t>(frame_memory);
-}
-
 std::unique_ptr<PyTransitionReplay> make_replay(
     int64_t lanes, int64_t capacity, std::pair<int64_t, int64_t> frame_shape, int64_t stack,
     int64_t n_step, double gamma, double reward_clip, bool zero_discount_on_life_loss,
@@ -108,7 +88,7 @@ std::unique_ptr<PyTransitionReplay> make_replay(
   TransitionReplayOptions o;
   o.lanes = checked_size(lanes, "lanes");
   o.capacity = checked_size(capacity, "capacity");
-  set_frame(o, frame_shape, frame_memory);
+  set_frames(o, frame_shape, frame_memory);
   o.stack = checked_size(stack, "stack");
   o.n_step = checked_size(n_step, "n_step");
   o.gamma = gamma;
@@ -196,7 +176,7 @@ void register_transition_replay(py::module_& module) {
         TransitionReplayOptions o;
         o.lanes = checked_size(lanes, "lanes");
         o.capacity = checked_size(capacity, "capacity");
-        set_frame(o, frame_shape, frame_memory);
+        set_frames(o, frame_shape, frame_memory);
         return TransitionReplay::memory_bytes(o);
       },
       py::arg("lanes"), py::arg("capacity"), py::arg("frame_shape"), py::arg("frame_memory"),

@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/snapshot.h"
 #include "kernels/half.h"
 #include "replay/episodic_memory.h"
-#include "base/snapshot.h"
 
 namespace atari_fast {
 namespace {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 from collections.abc import Callable
 
@@ -13,6 +14,12 @@ from numpy.typing import NDArray
 
 from atari_fast import _core
 from atari_fast.replay.episodic import EpisodicOptions
+from sequence_arrays import (
+    filled_sequence_replay,
+    listed,
+    sequence_batch_arrays,
+    sequence_row_arrays,
+)
 
 LANES, STACK, N_STEP, SIDE, SIZE = 2, 2, 1, 5, 6
 WINDOW = STACK + N_STEP
@@ -89,6 +96,7 @@ def novelty_arrays() -> Arrays:
 
 REPLAY = filled_replay()
 MEMORY = filled_memory()
+SEQUENCES = filled_sequence_replay()
 TREE = _core.SumTree(10)
 FULL_TREE = _core.SumTree(10)
 FULL_TREE.set(np.arange(10), np.ones(10))
@@ -114,6 +122,30 @@ BINDINGS = {
     "update_priorities": Binding(
         REPLAY.update_priorities,
         lambda: {"ids": np.array([1, 2, 3]), "priorities": np.ones(3, np.float32)},
+        free_size="ids",
+    ),
+    "SequenceReplay.append": Binding(
+        lambda **arrays: SEQUENCES.append(**listed(arrays)),  # type: ignore[arg-type]
+        sequence_row_arrays,
+    ),
+    "SequenceReplay.sample_into": Binding(
+        lambda **arrays: SEQUENCES.sample_into(0.6, **listed(arrays)),  # type: ignore[arg-type]
+        sequence_batch_arrays,
+        tuple(sequence_batch_arrays()),
+        free_size="ids",
+    ),
+    "SequenceReplay.update_priorities": Binding(
+        SEQUENCES.update_priorities,
+        lambda: {
+            "ids": np.array([0, 1, 2]),
+            "td_abs": np.ones((4, 3), np.float32),
+            "learn": np.array([4, 1, 2]),
+        },
+        free_size="ids",
+    ),
+    "SequenceReplay.set_priorities": Binding(
+        SEQUENCES.set_priorities,
+        lambda: {"ids": np.array([0, 1, 2]), "priorities": np.ones(3, np.float32)},
         free_size="ids",
     ),
     "SumTree.set": Binding(
@@ -270,12 +302,12 @@ def test_a_wrong_array_is_refused_by_name(
     binding = BINDINGS[name]
     arrays = binding.arrays()
     before = {key: array.copy() for key, array in arrays.items()}
-    named = argument
+    named = re.escape(argument)
     if name == "sample_into" and argument == "actions" and error is ValueError:
         named = "actions|frames|batch"  # the length of actions is the batch size of the others
     if name == "novelty_into" and argument == "lanes" and error is ValueError:
         named = "lanes|rewards"  # so is the length of lanes
-    with pytest.raises(error, match=rf"^({named})\b"):
+    with pytest.raises(error, match=rf"^({named})(:|\b)"):
         binding.call(**{**arrays, argument: value})
     for key, array in arrays.items():
         np.testing.assert_array_equal(array, before[key])

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from atari_fast import _core
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.replay.common import frame_memory
 from atari_fast.replay.transition import (
     TransitionBatch,
     TransitionReplay,
-    frame_memory,
     replay_bytes,
 )
 from atari_fast.types import Flag, StepBatch
@@ -336,9 +336,9 @@ def test_memory_of_frames_that_do_not_compress(capacity: int, side: int, share: 
 
 
 def test_the_limit_of_frame_memory() -> None:
-    assert frame_memory(ReplayConfig(capacity=1_000_000), (84, 84)) == 882_000_000
-    assert frame_memory(ReplayConfig(capacity=1_000_000, frame_gb=0.3), (84, 84)) == 300_000_000
-    assert frame_memory(ReplayConfig(capacity=20_000), (84, 84)) == 2**26
-    assert frame_memory(ReplayConfig(capacity=1_000), (84, 84)) == 0
+    assert frame_memory(1_000_000, 0.0, (84, 84)) == 882_000_000
+    assert frame_memory(1_000_000, 0.3, (84, 84)) == 300_000_000
+    assert frame_memory(20_000, 0.0, (84, 84)) == 2**26
+    assert frame_memory(1_000, 0.0, (84, 84)) == 0
     bound = replay_bytes(ReplayConfig(capacity=1_000_000), 8, (84, 84))
     assert 0.88e9 < bound < 0.93e9

@@ -1,0 +1,53 @@
+"""What the replays share: their memory and their snapshots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from atari_fast import _core
+from atari_fast.errors import CheckpointError
+
+_RAW_SHARE = 8
+_SMALL_BYTES = 2**26
+
+
+def frame_memory(capacity: int, frame_gb: float, frame_shape: tuple[int, int]) -> int:
+    """Bytes that the frames of a replay may take; 0 stands for no limit.
+
+    `frame_gb` gigabytes if that is above 0, else an eighth of what `capacity` frames of H x W bytes
+    are uncompressed, but 64 MiB if they need them.
+    """
+    if frame_gb > 0:
+        return int(frame_gb * 1e9)
+    raw = capacity * frame_shape[0] * frame_shape[1]
+    return 0 if raw <= _SMALL_BYTES else max(raw // _RAW_SHARE, _SMALL_BYTES)
+
+
+class _Core(Protocol):
+    def save(self, path: str) -> None: ...
+    def load(self, path: str) -> None: ...
+
+
+def save_snapshot(core: _Core, path: Path) -> None:
+    """Writes the whole state of a replay to a file.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+    """
+    try:
+        core.save(str(path))
+    except _core.SnapshotError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def load_snapshot(core: _Core, path: Path) -> None:
+    """Takes the state of a replay with the same settings out of a file.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or another replay's; nothing has changed.
+    """
+    try:
+        core.load(str(path))
+    except _core.SnapshotError as error:
+        raise CheckpointError(str(error)) from error

@@ -1,0 +1,268 @@
+// Priorities, wrong arguments and stale ids: what SequenceReplay weighs, refuses and drops.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "replay/sequence_replay.h"
+#include "sequence_replay_fixture.h"
+
+namespace atari_fast {
+namespace {
+
+constexpr float kNanF = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfF = std::numeric_limits<float>::infinity();
+constexpr SequenceShape kSmall{2, 2, 4, 4, 2, SequenceTail::kShift};
+
+/// A replay of one lane with sequences of starts 0, 4, 8 and 12, ids 0 to 3.
+SequenceReplay& fill(SequenceReplay& replay) {
+  const SequenceScript script({{1'000'000}}, 20, kTerminated);
+  for (size_t row = 0; row < 18; ++row) {
+    script.append(replay, row);
+  }
+  return replay;
+}
+
+TEST(SequenceReplay, MixedPrioritiesOfTheSpecification) {
+  SequenceReplayOptions o = sequence_options(1, 60, kSmall);
+  o.priority_epsilon = 1e-300;
+  for (const double mix : {0.0, 0.25}) {
+    o.uniform_mix = mix;
+    SequenceReplay replay(o);
+    fill(replay);
+    ASSERT_EQ(replay.num_sequences(), 4U);
+    // |delta| (0.1, 0.5, 2.0, 0.4): p = 1.875, leaf 1.7607639784. Of the second only one row is
+    // valid, and what stands in the others is not looked at.
+    const std::vector<float> td{0.1f, 1.0f, 0.5f, kNanF, 2.0f, -3.0f, 0.4f, 9.0f};
+    EXPECT_EQ(replay.update_priorities(std::vector<int64_t>{0, 1}, td, std::vector<int64_t>{4, 1}),
+              0U);
+    EXPECT_EQ(replay.set_priorities(std::vector<int64_t>{2, 3}, std::vector<float>{3.0f, 0.5f}),
+              0U);
+    std::vector<double> p{1.7607639784, 1.0, std::pow(3.0, 0.9), std::pow(0.5, 0.9)};
+    const double total = p[0] + p[1] + p[2] + p[3];
+    double rarest = 1.0;
+    for (double& x : p) {
+      x = (1.0 - mix) * x / total + mix / 4.0;
+      rarest = std::min(rarest, x);
+    }
+    constexpr size_t kSize = 500;
+    std::vector<double> counts(4, 0.0);
+    SequenceMemory batch(o, kSize);
+    for (int k = 0; k < 200; ++k) {
+      replay.sample(0.6, batch.view());
+      for (size_t i = 0; i < kSize; ++i) {
+        const auto id = static_cast<size_t>(batch.ids[i]);
+        counts[id] += 1.0;
+        ASSERT_NEAR(batch.weights[i], std::pow(rarest / p[id], 0.6), 1e-6);
+      }
+    }
+    double chi = 0.0;
+    for (size_t i = 0; i < 4; ++i) {
+      const double expected = p[i] * kSize * 200;
+      chi += (counts[i] - expected) * (counts[i] - expected) / expected;
+    }
+    EXPECT_LT(chi, 21.1);  // 3 degrees of freedom, p = 1e-4
+  }
+}
+
+TEST(SequenceReplay, WeightsOverTheBufferKnowTheRarestSequence) {
+  SequenceReplayOptions o = sequence_options(1, 60, kSmall);
+  o.weights_over_buffer = true;
+  o.priority_epsilon = 1e-300;
+  o.alpha = 1.0;
+  SequenceReplay replay(o);
+  fill(replay);
+  replay.set_priorities(std::vector<int64_t>{0, 1, 2, 3},
+                        std::vector<float>{1e-9f, 1.0f, 2.0f, 4.0f});
+  SequenceMemory batch(o, 3);
+  replay.sample(0.5, batch.view());
+  for (size_t i = 0; i < 3; ++i) {
+    const double p = std::pow(2.0, static_cast<double>(batch.ids[i] - 1));
+    EXPECT_NEAR(batch.weights[i] / std::sqrt(1e-9 / p), 1.0, 1e-6);
+  }
+}
+
+TEST(SequenceReplay, NewSequencesGetTheLargestPrioritySeen) {
+  SequenceReplayOptions o = sequence_options(1, 60, kSmall);
+  SequenceReplay replay(o);
+  fill(replay);
+  const std::vector<int64_t> all{0, 1, 2, 3};
+  replay.set_priorities(all, std::vector<float>(4, 10.0f));
+  replay.set_priorities(all, std::vector<float>(4, 0.0f));
+  const SequenceScript script({{1'000'000}}, 30, kTerminated);
+  for (size_t row = 18; row < 22; ++row) {
+    script.append(replay, row);
+  }
+  SequenceMemory batch(o, 100);
+  replay.sample(0.0, batch.view());
+  EXPECT_EQ(batch.ids, std::vector<int64_t>(100, 4));  // priority 10 beside 1e-6
+}
+
+TEST(SequenceReplay, SequencesWhoseFramesAreGoneAreDroppedAndCounted) {
+  const SequenceReplayOptions o = sequence_options(1, 12, kSmall);
+  SequenceReplay replay(o);
+  fill(replay);  // rows 6 to 17 are kept: start 12 needs row 9, start 8 row 5
+  EXPECT_EQ(replay.num_sequences(), 1U);
+  const auto set = [&](std::vector<int64_t> ids) {
+    return replay.set_priorities(ids, std::vector<float>(ids.size(), 5.0f));
+  };
+  EXPECT_EQ(set({}), 0U);
+  EXPECT_EQ(set({3}), 0U);
+  EXPECT_EQ(set({0, 3, 1, 2, 0}), 4U);
+  EXPECT_REFUSAL(set({3, 4}), "ids[1]");
+  EXPECT_REFUSAL(set({-1}), "ids[0]");
+}
+
+TEST(SequenceReplay, BadSequencePrioritiesChangeNothing) {
+  const SequenceReplayOptions o = sequence_options(1, 60, kSmall);
+  SequenceReplay replay(o);
+  SequenceReplay twin(o);
+  fill(replay);
+  fill(twin);
+  const std::vector<int64_t> ids{0, 1};
+  const std::vector<int64_t> learn{4, 4};
+  for (const float bad : {kNanF, kInfF, -kInfF, -1.0f, -1e-45f}) {
+    EXPECT_REFUSAL(replay.set_priorities(ids, std::vector<float>{9.0f, bad}), "priorities[1]");
+    std::vector<float> td(8, 9.0f);
+    td[7] = bad;
+    EXPECT_REFUSAL(replay.update_priorities(ids, td, learn), "td_abs[3, 1]");
+  }
+  const std::vector<float> td(8, 9.0f);
+  EXPECT_REFUSAL(replay.update_priorities(ids, td, std::vector<int64_t>{4, 5}), "learn[1]");
+  EXPECT_REFUSAL(replay.update_priorities(ids, td, std::vector<int64_t>{0, 4}), "learn[0]");
+  EXPECT_REFUSAL(replay.update_priorities(ids, td, std::vector<int64_t>{4}), "learn");
+  EXPECT_REFUSAL(replay.update_priorities(ids, std::vector<float>(7), learn), "td_abs");
+  EXPECT_REFUSAL(replay.update_priorities(std::vector<int64_t>{0, 4}, td, learn), "ids[1]");
+  EXPECT_REFUSAL(replay.set_priorities(ids, std::vector<float>{9.0f}), "priorities");
+  SequenceMemory a(o, 50);
+  SequenceMemory b(o, 50);
+  replay.sample(0.5, a.view());
+  twin.sample(0.5, b.view());
+  EXPECT_TRUE(a == b);
+}
+
+TEST(SequenceReplay, UniformSequencesHaveNoPriorities) {
+  SequenceReplayOptions o = sequence_options(1, 60, kSmall);
+  o.prioritized = false;
+  SequenceReplay replay(o);
+  fill(replay);
+  SequenceMemory batch(o, 8);
+  replay.sample(0.7, batch.view());
+  EXPECT_EQ(batch.ids, (std::vector<int64_t>{0, 0, 1, 1, 2, 2, 3, 3}));
+  EXPECT_EQ(batch.weights, std::vector<float>(8, 1.0f));
+  EXPECT_REFUSAL(replay.set_priorities(std::vector<int64_t>{0}, std::vector<float>{1.0f}),
+                 "uniform");
+  EXPECT_REFUSAL(replay.update_priorities(std::vector<int64_t>{0}, std::vector<float>(4),
+                                          std::vector<int64_t>{4}),
+                 "uniform");
+}
+
+TEST(SequenceReplay, RefusesBadOptions) {
+  const auto refused = [](const std::string& part, const auto& change) {
+    SequenceReplayOptions o = sequence_options(2, 50, kSmall);
+    change(o);
+    EXPECT_REFUSAL(SequenceReplay{o}, part);
+    EXPECT_REFUSAL(static_cast<void>(SequenceReplay::memory_bytes(o)), part);
+  };
+  using O = SequenceReplayOptions;
+  constexpr size_t kHuge = std::numeric_limits<size_t>::max();
+  refused("lanes", [](O& o) { o.lanes = 0; });
+  refused("lanes", [](O& o) { o.lanes = kHuge; });
+  refused("stack", [](O& o) { o.shape.stack = 0; });
+  refused("stack", [](O& o) { o.shape.stack = kHuge; });
+  refused("burn_in", [](O& o) { o.shape.burn_in = kHuge; });
+  refused("unroll", [](O& o) { o.shape.unroll = 0; });
+  refused("unroll", [](O& o) { o.shape.unroll = kHuge; });
+  refused("period", [](O& o) { o.shape.period = 0; });
+  refused("period", [](O& o) { o.shape.period = 5; });
+  refused("extra", [](O& o) { o.shape.extra = 0; });
+  refused("extra", [](O& o) { o.shape.extra = kHuge; });
+  refused("frame_bytes", [](O& o) { o.frame_bytes = 0; });
+  refused("frame_bytes", [](O& o) { o.frame_bytes = kHuge; });
+  refused("capacity", [](O& o) { o.capacity = 0; });
+  refused("capacity", [](O& o) { o.capacity = 2 * o.shape.frames() + 1; });
+  refused("capacity", [](O& o) { o.capacity = kHuge; });
+  refused("max_sequences", [](O& o) { o.max_sequences = 1; });
+  refused("max_sequences", [](O& o) { o.max_sequences = kHuge; });
+  refused("columns[1]", [](O& o) { o.columns[1].width = 0; });
+  refused("columns[1]", [](O& o) { o.columns[1].width = kHuge; });
+  refused("columns[1]", [](O& o) { o.columns[1].name = "tag"; });
+  refused("columns[0]", [](O& o) { o.columns[0].name = ""; });
+  refused("states[0]", [](O& o) { o.states[0].width = 0; });
+  refused("states (h)", [](O& o) { o.states[0].type = ElementType::kInt64; });
+  refused("threads", [](O& o) { o.threads = 0; });
+  refused("threads", [](O& o) { o.threads = 257; });
+  for (const double bad : {double{kNanF}, double{kInfF}, -0.1}) {
+    refused("alpha", [&](O& o) { o.alpha = bad; });
+    refused("eta", [&](O& o) { o.eta = bad; });
+    refused("priority_epsilon", [&](O& o) { o.priority_epsilon = bad; });
+    refused("uniform_mix", [&](O& o) { o.uniform_mix = bad; });
+  }
+  EXPECT_REFUSAL(static_cast<void>(element_type("float64")), "float64");
+}
+
+TEST(SequenceReplay, RefusesBadRowsAndBatches) {
+  const SequenceReplayOptions o = sequence_options(1, 60, kSmall);
+  SequenceReplay replay(o);
+  SequenceMemory batch(o, 4);
+  EXPECT_REFUSAL(replay.sample(0.4, batch.view()), "no sequence");
+  const std::vector<uint8_t> frame(kRowTagBytes);
+  const std::vector<std::byte> bytes(kRowTagBytes);
+  std::vector<int64_t> action{0};
+  std::vector<float> reward{0.0f};
+  const std::vector<uint8_t> flags{kFirst};
+  const auto append = [&](const auto& change) {
+    SequenceRows rows{frame, action, reward, flags, {bytes, std::span(bytes).first(1)}, {bytes}};
+    change(rows);
+    replay.append(rows);
+  };
+  using R = SequenceRows;
+  EXPECT_REFUSAL(append([](R& r) { r.frames = r.frames.first(3); }), "frames");
+  EXPECT_REFUSAL(append([](R& r) { r.actions = {}; }), "actions");
+  EXPECT_REFUSAL(append([](R& r) { r.columns.pop_back(); }), "columns");
+  EXPECT_REFUSAL(append([](R& r) { r.columns[1] = {}; }), "columns[1] (byte)");
+  EXPECT_REFUSAL(append([](R& r) { r.states[0] = r.states[0].first(3); }), "states[0] (h)");
+  for (const float bad : {kNanF, kInfF}) {
+    reward[0] = bad;
+    EXPECT_REFUSAL(append([](R&) {}), "rewards[0]");
+  }
+  reward[0] = 0.0f;
+  for (const int64_t bad : {-1, 256}) {
+    action[0] = bad;
+    EXPECT_REFUSAL(append([](R&) {}), "actions[0]");
+  }
+  EXPECT_EQ(replay.num_rows(), 0);
+  fill(replay);
+  for (const double beta : {-0.1, double{kNanF}, double{kInfF}}) {
+    EXPECT_REFUSAL(replay.sample(beta, batch.view()), "beta");
+  }
+  const auto sample = [&](const auto& change) {
+    SequenceBatch view = batch.view();
+    change(view);
+    replay.sample(0.4, view);
+  };
+  using B = SequenceBatch;
+  EXPECT_REFUSAL(sample([](B& b) { b.ids = {}; }), "batch");
+  EXPECT_REFUSAL(sample([](B& b) { b.frames = b.frames.first(9); }), "batch");
+  EXPECT_REFUSAL(sample([](B& b) { b.prev_actions = b.prev_actions.first(9); }), "batch");
+  EXPECT_REFUSAL(sample([](B& b) { b.after = b.after.first(3); }), "batch");
+  EXPECT_REFUSAL(sample([](B& b) { b.columns[1] = {}; }), "columns");
+  EXPECT_REFUSAL(sample([](B& b) { b.states.clear(); }), "states");
+}
+
+TEST(SequenceReplay, MemoryIsWhatItsPartsTake) {
+  SequenceReplayOptions o = sequence_options(2, 50, kSmall);
+  const size_t places = 50 / 4 + 50 / 16 + 2;
+  EXPECT_EQ(o.lane_sequences(), places);
+  const size_t frames = FrameStore::memory_bytes({2, 50, kRowTagBytes, o.row_bytes});
+  const size_t tree = SumTree::memory_bytes(2 * places, false);
+  EXPECT_EQ(SequenceReplay::memory_bytes(o), frames + 2 * 51 * (6U + 25U) +
+                                                 (2 * places + 2U * 8) * 24 +
+                                                 2 * places * sizeof(Sequence) + tree);
+  EXPECT_LE(SequenceReplay(o).bytes_used(), SequenceReplay::memory_bytes(o));
+}
+
+}  // namespace
+}  // namespace atari_fast

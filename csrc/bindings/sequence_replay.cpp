@@ -1,0 +1,257 @@
+#include "replay/sequence_replay.h"
+
+#include <pybind11/stl.h>
+
+#include <limits>
+#include <tuple>
+
+#include "bindings/register.h"
+#include "bindings/vectors.h"
+
+namespace atari_fast {
+namespace {
+
+// (name, dtype, width) of a column or state.
+using Spec = std::tuple<std::string, std::string, int64_t>;
+
+/// The core's options, and the frame's shape: the core sees bytes.
+struct PyOptions {
+  SequenceReplayOptions core;
+  py::ssize_t height = 0;
+  py::ssize_t width = 0;
+};
+
+class PySequenceReplay {
+ public:
+  explicit PySequenceReplay(const PyOptions& options)
+      : replay_(options.core),
+        height_(options.height),
+        width_(options.width),
+        column_names_(vector_names("columns", options.core.columns)),
+        state_names_(vector_names("states", options.core.states)) {}
+
+  py::array_t<int64_t> append(const py::object& frames, const py::object& actions,
+                              const py::object& rewards, const py::object& flags,
+                              const py::object& columns, const py::object& states) {
+    const SequenceReplayOptions& o = replay_.options();
+    const auto lanes = static_cast<py::ssize_t>(o.lanes);
+    SequenceRows rows;
+    rows.frames = checked_span<uint8_t>(frames, "frames", {lanes, height_, width_});
+    rows.actions = checked_span<int64_t>(actions, "actions", {lanes});
+    rows.rewards = checked_span<float>(rewards, "rewards", {lanes});
+    rows.flags = checked_span<uint8_t>(flags, "flags", {lanes});
+    rows.columns = checked_vectors<false>(columns, "columns", o.columns, column_names_, {lanes});
+    rows.states = checked_vectors<false>(states, "states", o.states, state_names_, {lanes});
+    std::vector<NewSequence> made;
+    {
+      const py::gil_scoped_release release;
+      made = replay_.append(rows);
+    }
+    py::array_t<int64_t> result({static_cast<py::ssize_t>(made.size()), py::ssize_t{4}});
+    int64_t* out = result.mutable_data();
+    for (const NewSequence& sequence : made) {
+      for (const int64_t value : {sequence.id, sequence.lane, sequence.start, sequence.learn}) {
+        *out++ = value;
+      }
+    }
+    return result;
+  }
+
+  void sample_into(double beta, const py::object& frames, const py::object& actions,
+                   const py::object& prev_actions, const py::object& rewards,
+                   const py::object& flags, const py::object& columns, const py::object& states,
+                   const py::object& burn_in, const py::object& learn, const py::object& after,
+                   const py::object& weights, const py::object& ids) {
+    const SequenceReplayOptions& o = replay_.options();
+    const auto rows = static_cast<py::ssize_t>(o.shape.rows());
+    const auto window = static_cast<py::ssize_t>(o.shape.frames());
+    SequenceBatch batch;
+    batch.ids = checked_span<int64_t, true>(ids, "ids", {kAny});
+    const auto size = static_cast<py::ssize_t>(batch.ids.size());
+    batch.frames = checked_span<uint8_t, true>(frames, "frames", {window, size, height_, width_});
+    batch.actions = checked_span<int64_t, true>(actions, "actions", {rows, size});
+    batch.prev_actions = checked_span<int64_t, true>(prev_actions, "prev_actions", {rows, size});
+    batch.rewards = checked_span<float, true>(rewards, "rewards", {rows, size});
+    batch.flags = checked_span<uint8_t, true>(flags, "flags", {rows, size});
+    batch.columns =
+        checked_vectors<true>(columns, "columns", o.columns, column_names_, {rows, size});
+    batch.states = checked_vectors<true>(states, "states", o.states, state_names_, {size});
+    batch.burn_in = checked_span<int64_t, true>(burn_in, "burn_in", {size});
+    batch.learn = checked_span<int64_t, true>(learn, "learn", {size});
+    batch.after = checked_span<int64_t, true>(after, "after", {size});
+    batch.weights = checked_span<float, true>(weights, "weights", {size});
+    check_batch_disjoint(batch);
+    const py::gil_scoped_release release;
+    replay_.sample(beta, batch);
+  }
+
+  size_t update_priorities(const py::object& ids, const py::object& td_abs,
+                           const py::object& learn) {
+    const auto i = checked_span<int64_t>(ids, "ids", {kAny});
+    const auto size = static_cast<py::ssize_t>(i.size());
+    const auto unroll = static_cast<py::ssize_t>(replay_.options().shape.unroll);
+    const auto t = checked_span<float>(td_abs, "td_abs", {unroll, size});
+    const auto l = checked_span<int64_t>(learn, "learn", {size});
+    const py::gil_scoped_release release;
+    return replay_.update_priorities(i, t, l);
+  }
+
+  size_t set_priorities(const py::object& ids, const py::object& priorities) {
+    const auto i = checked_span<int64_t>(ids, "ids", {kAny});
+    const auto p =
+        checked_span<float>(priorities, "priorities", {static_cast<py::ssize_t>(i.size())});
+    const py::gil_scoped_release release;
+    return replay_.set_priorities(i, p);
+  }
+
+  void save(const std::string& path) const {
+    const py::gil_scoped_release release;
+    replay_.save(path);
+  }
+
+  void load(const std::string& path) {
+    const py::gil_scoped_release release;
+    replay_.load(path);
+  }
+
+  size_t bytes_used() const { return replay_.bytes_used(); }
+  size_t num_sequences() const { return replay_.num_sequences(); }
+  int64_t num_rows() const { return replay_.num_rows(); }
+  int64_t num_dropped() const { return replay_.num_dropped(); }
+
+ private:
+  // Every output against all before it, in the order of the arguments.
+  void check_batch_disjoint(const SequenceBatch& batch) const {
+    std::vector<Extent> extents{{"frames", batch.frames},
+                                {"actions", batch.actions},
+                                {"prev_actions", batch.prev_actions},
+                                {"rewards", batch.rewards},
+                                {"flags", batch.flags}};
+    for (size_t i = 0; i < batch.columns.size(); ++i) {
+      extents.emplace_back(column_names_[i].c_str(), batch.columns[i]);
+    }
+    for (size_t i = 0; i < batch.states.size(); ++i) {
+      extents.emplace_back(state_names_[i].c_str(), batch.states[i]);
+    }
+    extents.emplace_back("burn_in", batch.burn_in);
+    extents.emplace_back("learn", batch.learn);
+    extents.emplace_back("after", batch.after);
+    extents.emplace_back("weights", batch.weights);
+    extents.emplace_back("ids", batch.ids);
+    for (size_t i = 0; i < extents.size(); ++i) {
+      for (size_t k = 0; k < i; ++k) {
+        check_disjoint(extents[i], {extents[k]});
+      }
+    }
+  }
+
+  SequenceReplay replay_;
+  py::ssize_t height_;
+  py::ssize_t width_;
+  std::vector<std::string> column_names_;
+  std::vector<std::string> state_names_;
+};
+
+std::vector<VectorSpec> checked_specs(const std::vector<Spec>& specs, const char* what) {
+  std::vector<VectorSpec> result;
+  for (const auto& [name, dtype, width] : specs) {
+    const std::string place = str_cat(what, "[", result.size(), "] (", name, ")");
+    try {
+      result.push_back({name, element_type(dtype), checked_size(width, "width")});
+    } catch (const std::invalid_argument& error) {
+      throw std::invalid_argument(str_cat(place, ": ", error.what()));
+    }
+  }
+  return result;
+}
+
+SequenceTail checked_tail(const std::string& tail) {
+  check_argument(tail == "shift" || tail == "mask", "tail: expected shift or mask, got ", tail);
+  return tail == "shift" ? SequenceTail::kShift : SequenceTail::kMask;
+}
+
+PyOptions make_options(int64_t lanes, int64_t capacity, std::pair<int64_t, int64_t> frame_shape,
+                       int64_t stack, int64_t burn_in, int64_t unroll, int64_t period,
+                       int64_t extra, const std::string& tail, const std::vector<Spec>& columns,
+                       const std::vector<Spec>& states, int64_t max_sequences, bool prioritized,
+                       double alpha, double eta, double priority_epsilon, double uniform_mix,
+                       bool weights_over_buffer, bool stratified, int64_t frame_memory,
+                       int64_t threads, uint64_t seed) {
+  SequenceReplayOptions o;
+  o.lanes = checked_size(lanes, "lanes");
+  o.capacity = checked_size(capacity, "capacity");
+  set_frames(o, frame_shape, frame_memory);
+  o.shape.stack = checked_size(stack, "stack");
+  o.shape.burn_in = checked_size(burn_in, "burn_in", 0);
+  o.shape.unroll = checked_size(unroll, "unroll");
+  o.shape.period = checked_size(period, "period");
+  o.shape.extra = checked_size(extra, "extra");
+  o.shape.tail = checked_tail(tail);
+  o.columns = checked_specs(columns, "columns");
+  o.states = checked_specs(states, "states");
+  o.max_sequences = checked_size(max_sequences, "max_sequences", 0);
+  o.prioritized = prioritized;
+  o.alpha = alpha;
+  o.eta = eta;
+  o.priority_epsilon = priority_epsilon;
+  o.uniform_mix = uniform_mix;
+  o.weights_over_buffer = weights_over_buffer;
+  o.stratified = stratified;
+  o.threads = checked_size(threads, "threads");
+  o.seed = seed;
+  return {checked_options(o), frame_shape.first, frame_shape.second};
+}
+
+void register_options(py::module_& module) {
+  py::class_<PyOptions>(module, "SequenceReplayOptions", "Checked settings of a SequenceReplay.")
+      .def(py::init(&make_options), py::kw_only(), py::arg("lanes"), py::arg("capacity"),
+           py::arg("frame_shape"), py::arg("stack"), py::arg("burn_in"), py::arg("unroll"),
+           py::arg("period"), py::arg("extra"), py::arg("tail"), py::arg("columns"),
+           py::arg("states"), py::arg("max_sequences"), py::arg("prioritized"), py::arg("alpha"),
+           py::arg("eta"), py::arg("priority_epsilon"), py::arg("uniform_mix"),
+           py::arg("weights_over_buffer"), py::arg("stratified"), py::arg("frame_memory"),
+           py::arg("threads"), py::arg("seed"))
+      .def_property_readonly(
+          "memory_bytes", [](const PyOptions& o) { return SequenceReplay::memory_bytes(o.core); },
+          "The most bytes of memory that such a replay ever takes.");
+}
+
+}  // namespace
+
+void register_sequence_replay(py::module_& module) {
+  register_options(module);
+  py::class_<PySequenceReplay>(module, "SequenceReplay",
+                               "Replay of overlapping sequences with stored recurrent states.")
+      .def(py::init<const PyOptions&>(), py::arg("options"))
+      .def("append", &PySequenceReplay::append, py::arg("frames"), py::arg("actions"),
+           py::arg("rewards"), py::arg("flags"), py::arg("columns"), py::arg("states"),
+           "Appends one row to every lane; returns id, lane, start and learn rows of each new "
+           "sequence, int64[n, 4].")
+      .def("sample_into", &PySequenceReplay::sample_into, py::arg("beta"), py::arg("frames"),
+           py::arg("actions"), py::arg("prev_actions"), py::arg("rewards"), py::arg("flags"),
+           py::arg("columns"), py::arg("states"), py::arg("burn_in"), py::arg("learn"),
+           py::arg("after"), py::arg("weights"), py::arg("ids"),
+           "Draws B sequences into the given arrays.")
+      .def("update_priorities", &PySequenceReplay::update_priorities, py::arg("ids"),
+           py::arg("td_abs"), py::arg("learn"),
+           "Sets mixed priorities from |delta| float32[L, n] and learn rows int64[n] of ids "
+           "int64[n]; returns how many ids were stale.")
+      .def("set_priorities", &PySequenceReplay::set_priorities, py::arg("ids"),
+           py::arg("priorities"),
+           "Sets priorities float32[n] of ids int64[n]; returns how many ids were stale.")
+      .def("save", &PySequenceReplay::save, py::arg("path"),
+           "Writes the whole state to a file; SnapshotError when it cannot be written.")
+      .def(
+          "load", &PySequenceReplay::load, py::arg("path"),
+          "Takes the state of a replay with the same settings out of a file; SnapshotError for one "
+          "that is damaged or of another replay, and this one is then as it was.")
+      .def_property_readonly("bytes_used", &PySequenceReplay::bytes_used, "Bytes taken now.")
+      .def_property_readonly("num_sequences", &PySequenceReplay::num_sequences,
+                             "Sequences that can be drawn.")
+      .def_property_readonly("num_rows", &PySequenceReplay::num_rows,
+                             "Rows appended so far over all lanes.")
+      .def_property_readonly("num_dropped", &PySequenceReplay::num_dropped,
+                             "Sequences dropped because max_sequences was reached.");
+}
+
+}  // namespace atari_fast

@@ -1,0 +1,127 @@
+// Settings of a SequenceReplay, and the memory that rows and batches are handed over in.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace atari_fast {
+
+/// Type of the elements of a column or a recurrent state.
+enum class ElementType : uint8_t { kFloat32, kFloat16, kUint8, kInt32, kInt64 };
+
+/// Name of the type as numpy spells it.
+const char* element_name(ElementType type);
+/// Bytes of one element.
+size_t element_bytes(ElementType type);
+/// The type with numpy's name `name`. Throws std::invalid_argument for any other name.
+ElementType element_type(const std::string& name);
+
+/// A named vector of `width` elements: an extra column of every row, or a recurrent state.
+struct VectorSpec {
+  std::string name;
+  ElementType type = ElementType::kFloat32;
+  size_t width = 1;
+
+  size_t bytes() const { return width * element_bytes(type); }
+};
+
+/// What is done with the starts whose learn window reaches beyond the end of the episode.
+enum class SequenceTail : uint8_t {
+  kShift,  ///< one start takes their place, so far back that its learn window is full
+  kMask,   ///< each of them makes a sequence with fewer learn rows
+};
+
+/// Which rows a sequence has. Rows are counted from the episode's first one; s is the start.
+struct SequenceShape {
+  size_t stack = 1;     ///< frames in an observation; the device cuts the stacks
+  size_t burn_in = 40;  ///< rows before s that only produce a recurrent state, where there are any
+  size_t unroll = 80;   ///< L, rows that are learned from
+  size_t period = 40;   ///< steps from one start to the next, at most L
+  size_t extra = 5;  ///< rows after the learn window, at least 1: n for n-step targets in all of L
+  SequenceTail tail = SequenceTail::kShift;
+
+  /// Rows of the time axis of a batch.
+  size_t rows() const { return burn_in + unroll + extra; }
+  /// Frames of the time axis of a batch.
+  size_t frames() const { return stack - 1 + rows(); }
+};
+
+/// Settings of a SequenceReplay; its constructor checks them.
+struct SequenceReplayOptions {
+  size_t lanes = 1;         ///< E
+  size_t capacity = 1;      ///< rows kept over all lanes; each lane has capacity / lanes of them
+  size_t frame_bytes = 1;   ///< bytes of one frame
+  size_t row_bytes = 1;     ///< bytes of one row of its pixels
+  size_t frame_memory = 0;  ///< bytes that frames may take, 0: as many as the worst ones need; a
+                            ///< lane whose share is full loses its oldest rows early
+  SequenceShape shape;
+  std::vector<VectorSpec> columns;  ///< of every row, beside frame, action, reward and flags
+  std::vector<VectorSpec> states;   ///< kept once for each sequence
+  size_t max_sequences =
+      0;  ///< over all lanes; 0: 1.25 capacity / period + 2 a lane, which suffices where episodes
+          ///< have 4 periods or more. A lane that has no place left drops its oldest sequence.
+  bool prioritized = true;           ///< proportional priorities; otherwise all have equal weight
+  double alpha = 0.9;                ///< exponent of priorities
+  double eta = 0.9;                  ///< share of the maximum in a priority, beside the mean
+  double priority_epsilon = 1e-6;    ///< added to a priority before the exponent
+  double uniform_mix = 0.0;          ///< share of draws that are uniform, in [0, 1]
+  bool weights_over_buffer = false;  ///< the largest weight of all sequences is 1, and not that of
+                                     ///< the batch
+  bool stratified = true;            ///< one draw from each of B equal segments of the total weight
+  size_t threads = 1;                ///< threads that gather a batch, the calling one included
+  uint64_t seed = 0;                 ///< seed of the draws
+
+  size_t lane_rows() const { return capacity / lanes; }
+  /// Places for sequences in each lane.
+  size_t lane_sequences() const;
+};
+
+/// Throws std::invalid_argument, naming the setting, unless all are in range; returns them.
+const SequenceReplayOptions& checked_options(const SequenceReplayOptions& options);
+
+/// One row of every lane. Row e of a column or state belongs to lane e.
+struct SequenceRows {
+  std::span<const uint8_t> frames;                  ///< [E, frame_bytes], the frame that arrived
+  std::span<const int64_t> actions;                 ///< [E], the action then chosen, from 0 to 255
+  std::span<const float> rewards;                   ///< [E], raw, what arrived with the frame
+  std::span<const uint8_t> flags;                   ///< [E], what arrived with the frame
+  std::vector<std::span<const std::byte>> columns;  ///< [E, width] each
+  std::vector<std::span<const std::byte>>
+      states;  ///< [E, width] each: the recurrent state before this row is fed to the network
+};
+
+/// A sequence that an append made.
+struct NewSequence {
+  int64_t id = 0;     ///< for set_priorities
+  int64_t lane = 0;   ///< where it is
+  int64_t start = 0;  ///< number of its first learn row; a lane's rows count from 0
+  int64_t learn = 0;  ///< valid learn rows
+};
+
+/// A batch of B sequences, time-major, written into the caller's memory. T = burn_in + L + extra.
+///
+/// Row s stands at t = burn_in in every sequence. The rows of sequence b that exist are t in
+/// [burn_in - burn_in[b], burn_in + learn[b] + after[b]); everything else is zeros (-1 in
+/// prev_actions) and must not influence anything.
+struct SequenceBatch {
+  std::span<uint8_t> frames;   ///< [stack - 1 + T, B, frame_bytes]: frames[t : t + stack] is the
+                               ///< observation of row t; zeros before the episode
+  std::span<int64_t> actions;  ///< [T, B] action taken in row t
+  std::span<int64_t> prev_actions;  ///< [T, B] action taken in row t - 1; -1 where row t begins the
+                                    ///< episode or does not exist
+  std::span<float> rewards;         ///< [T, B] raw reward that arrived with row t
+  std::span<uint8_t> flags;         ///< [T, B] flags that arrived with row t
+  std::vector<std::span<std::byte>> columns;  ///< [T, B, width] each
+  std::vector<std::span<std::byte>> states;   ///< [B, width] each: before the first row that exists
+  std::span<int64_t> burn_in;                 ///< [B] rows before s that exist: min(burn_in, s)
+  std::span<int64_t> learn;                   ///< [B] valid learn rows, 1 to L
+  std::span<int64_t> after;  ///< [B] rows that exist after those, 1 to extra: the last of them has
+                             ///< an observation only, what follows its action is not there
+  std::span<float> weights;  ///< [B] importance weights
+  std::span<int64_t> ids;    ///< [B] unique numbers, for update_priorities
+};
+
+}  // namespace atari_fast

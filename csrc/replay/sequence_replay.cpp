@@ -1,0 +1,250 @@
+#include "replay/sequence_replay.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/error.h"
+
+namespace atari_fast {
+
+namespace {
+
+FrameStoreOptions frame_options(const SequenceReplayOptions& o) {
+  return {o.lanes, o.lane_rows(), o.frame_bytes, o.row_bytes, o.frame_memory};
+}
+
+}  // namespace
+
+SequenceReplay::SequenceReplay(const SequenceReplayOptions& options)
+    : options_(checked_options(options)),
+      ring_(options.lane_rows() + 1),
+      waiting_(options.shape.rows()),
+      frames_(frame_options(options)),
+      actions_(options.lanes * ring_),
+      rewards_(options.lanes * ring_),
+      flags_(options.lanes * ring_),
+      table_(options.shape, options.lanes, options.lane_sequences()),
+      max_weight_(weight_of(1.0)),
+      rng_(options.seed),
+      pool_(options.threads) {
+  const auto make = [](const std::vector<VectorSpec>& specs, size_t places) {
+    std::vector<Values> values;
+    for (const VectorSpec& spec : specs) {
+      values.push_back({spec.bytes(), std::vector<std::byte>(places * spec.bytes())});
+    }
+    return values;
+  };
+  columns_ = make(options.columns, options.lanes * ring_);
+  waiting_states_ = make(options.states, options.lanes * waiting_);
+  states_ = make(options.states, options.lanes * options.lane_sequences());
+}
+
+size_t SequenceReplay::memory_bytes(const SequenceReplayOptions& options) {
+  return fixed_bytes(checked_options(options)) + FrameStore::memory_bytes(frame_options(options));
+}
+
+size_t SequenceReplay::bytes_used() const {
+  const std::lock_guard lock(mutex_);
+  return fixed_bytes(options_) + frames_.bytes_used();
+}
+
+// Everything but the frames.
+size_t SequenceReplay::fixed_bytes(const SequenceReplayOptions& o) {
+  size_t row = sizeof(uint8_t) + sizeof(float) + sizeof(uint8_t);
+  for (const VectorSpec& spec : o.columns) {
+    row += spec.bytes();
+  }
+  size_t state = 0;
+  for (const VectorSpec& spec : o.states) {
+    state += spec.bytes();
+  }
+  const size_t sequences = o.lanes * o.lane_sequences();
+  return o.lanes * (o.lane_rows() + 1) * row + (sequences + o.lanes * o.shape.rows()) * state +
+         sequences * sizeof(Sequence) + SumTree::memory_bytes(sequences, false);
+}
+
+size_t SequenceReplay::slot(size_t lane, int64_t row) const {
+  return lane * ring_ + static_cast<size_t>(row) % ring_;
+}
+
+size_t SequenceReplay::waiting_slot(size_t lane, int64_t row) const {
+  return lane * waiting_ + static_cast<size_t>(row) % waiting_;
+}
+
+double SequenceReplay::weight_of(double priority) const {
+  // Positive even where the power underflows: a sequence never loses its place in the draw.
+  return std::max(std::pow(priority + options_.priority_epsilon, options_.alpha),
+                  std::numeric_limits<double>::min());
+}
+
+void SequenceReplay::check_rows(const SequenceRows& rows) const {
+  const size_t lanes = options_.lanes;
+  check_argument(rows.frames.size() == lanes * options_.frame_bytes, "frames: expected ",
+                 lanes * options_.frame_bytes, " bytes, got ", rows.frames.size());
+  check_argument(
+      rows.actions.size() == lanes && rows.rewards.size() == lanes && rows.flags.size() == lanes,
+      "actions, rewards and flags: expected ", lanes, " of each, got ", rows.actions.size(), ", ",
+      rows.rewards.size(), " and ", rows.flags.size());
+  const auto check = [&](const char* what, const auto& values, const auto& specs) {
+    check_argument(values.size() == specs.size(), what, ": expected ", specs.size(), ", got ",
+                   values.size());
+    for (size_t i = 0; i < specs.size(); ++i) {
+      check_argument(values[i].size() == lanes * specs[i].bytes(), what, "[", i, "] (",
+                     specs[i].name, "): expected ", lanes * specs[i].bytes(), " bytes, got ",
+                     values[i].size());
+    }
+  };
+  check("columns", rows.columns, options_.columns);
+  check("states", rows.states, options_.states);
+  for (size_t lane = 0; lane < lanes; ++lane) {
+    check_argument(rows.actions[lane] >= 0 && rows.actions[lane] <= 255, "actions[", lane,
+                   "]: expected 0 <= action <= 255, got ", rows.actions[lane]);
+    check_argument(std::isfinite(rows.rewards[lane]), "rewards[", lane,
+                   "]: expected a finite reward, got ", rows.rewards[lane]);
+  }
+}
+
+std::vector<NewSequence> SequenceReplay::append(const SequenceRows& rows) {
+  check_rows(rows);
+  const std::lock_guard lock(mutex_);
+  const double weight = options_.prioritized ? max_weight_ : 1.0;
+  std::vector<int64_t> ids;
+  std::vector<NewSequence> made;
+  for (size_t lane = 0; lane < options_.lanes; ++lane) {
+    store_row(rows, lane);
+    const int64_t readable = frames_.first_row(lane);
+    table_.expire(lane, readable);
+    ids.clear();
+    table_.arrive({lane, head_, rows.flags[lane], readable, weight}, ids);
+    for (const int64_t id : ids) {
+      if (table_.alive(id)) {  // not one whose place a later one of this row took
+        made.push_back(keep_states(id));
+      }
+    }
+    store_waiting_states(rows, lane);
+  }
+  ++head_;
+  return made;
+}
+
+void SequenceReplay::store_row(const SequenceRows& rows, size_t lane) {
+  const size_t at = slot(lane, head_);
+  frames_.append(lane, rows.frames.data() + lane * options_.frame_bytes);
+  actions_[at] = static_cast<uint8_t>(rows.actions[lane]);
+  rewards_[at] = rows.rewards[lane];
+  flags_[at] = rows.flags[lane];
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    const size_t bytes = columns_[i].bytes;
+    std::memcpy(columns_[i].at(at), rows.columns[i].data() + lane * bytes, bytes);
+  }
+}
+
+void SequenceReplay::store_waiting_states(const SequenceRows& rows, size_t lane) {
+  const size_t at = waiting_slot(lane, head_);
+  const bool begins = table_.episode_begin(lane) == head_;
+  for (size_t i = 0; i < states_.size(); ++i) {
+    const size_t bytes = states_[i].bytes;
+    if (begins) {
+      std::memset(waiting_states_[i].at(at), 0, bytes);
+    } else {
+      std::memcpy(waiting_states_[i].at(at), rows.states[i].data() + lane * bytes, bytes);
+    }
+  }
+}
+
+// The new sequence's state stops to wait.
+NewSequence SequenceReplay::keep_states(int64_t id) {
+  const size_t lane = table_.lane(id);
+  const Sequence& sequence = table_.at(id);
+  const size_t from = waiting_slot(lane, sequence.first_row(options_.shape));
+  for (size_t i = 0; i < states_.size(); ++i) {
+    std::memcpy(states_[i].at(table_.slot(id)), waiting_states_[i].at(from), states_[i].bytes);
+  }
+  return {id, static_cast<int64_t>(lane), sequence.start, sequence.learn};
+}
+
+void SequenceReplay::check_ids(std::span<const int64_t> ids) const {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    check_argument(table_.was_made(ids[i]), "ids[", i,
+                   "]: expected an id that append() or sample() gave, got ", ids[i]);
+  }
+}
+
+size_t SequenceReplay::update_priorities(std::span<const int64_t> ids,
+                                         std::span<const float> td_abs,
+                                         std::span<const int64_t> learn) {
+  check_argument(options_.prioritized,
+                 "update_priorities: this replay is uniform; build it with prioritized=True");
+  const size_t size = ids.size();
+  const size_t unroll = options_.shape.unroll;
+  check_argument(learn.size() == size, "learn: expected one for each of the ", size, " ids, got ",
+                 learn.size());
+  check_argument(td_abs.size() == unroll * size, "td_abs: expected ", unroll, " for each of the ",
+                 size, " ids, got ", td_abs.size());
+  std::vector<double> weights(size);
+  for (size_t b = 0; b < size; ++b) {
+    check_argument(learn[b] >= 1 && learn[b] <= static_cast<int64_t>(unroll), "learn[", b,
+                   "]: expected 1 <= rows <= ", unroll, ", got ", learn[b]);
+    double largest = 0.0;
+    double sum = 0.0;
+    for (size_t t = 0; t < static_cast<size_t>(learn[b]); ++t) {
+      const float td = td_abs[t * size + b];
+      check_argument(std::isfinite(td) && td >= 0.0f, "td_abs[", t, ", ", b,
+                     "]: expected a finite |delta| >= 0, got ", td);
+      largest = std::max(largest, static_cast<double>(td));
+      sum += static_cast<double>(td);
+    }
+    const double mean = sum / static_cast<double>(learn[b]);
+    weights[b] = weight_of(options_.eta * largest + (1.0 - options_.eta) * mean);
+  }
+  return set_weights(ids, weights);
+}
+
+size_t SequenceReplay::set_priorities(std::span<const int64_t> ids,
+                                      std::span<const float> priorities) {
+  check_argument(options_.prioritized,
+                 "set_priorities: this replay is uniform; build it with prioritized=True");
+  check_argument(ids.size() == priorities.size(), "priorities: expected one for each of the ",
+                 ids.size(), " ids, got ", priorities.size());
+  std::vector<double> weights(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    check_argument(std::isfinite(priorities[i]) && priorities[i] >= 0.0f, "priorities[", i,
+                   "]: expected a finite priority >= 0, got ", priorities[i]);
+    weights[i] = weight_of(static_cast<double>(priorities[i]));
+  }
+  return set_weights(ids, weights);
+}
+
+size_t SequenceReplay::set_weights(std::span<const int64_t> ids, std::span<const double> weights) {
+  const std::lock_guard lock(mutex_);
+  check_ids(ids);
+  size_t dropped = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (!table_.alive(ids[i])) {
+      ++dropped;
+      continue;
+    }
+    table_.set_weight(ids[i], weights[i]);
+    max_weight_ = std::max(max_weight_, weights[i]);
+  }
+  return dropped;
+}
+
+size_t SequenceReplay::num_sequences() const {
+  const std::lock_guard lock(mutex_);
+  return table_.size();
+}
+
+int64_t SequenceReplay::num_rows() const {
+  const std::lock_guard lock(mutex_);
+  return head_ * static_cast<int64_t>(options_.lanes);
+}
+
+int64_t SequenceReplay::num_dropped() const {
+  const std::lock_guard lock(mutex_);
+  return table_.dropped();
+}
+
+}  // namespace atari_fast

@@ -1,0 +1,143 @@
+// SequenceReplay: drawing and gathering batches.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/error.h"
+#include "replay/sequence_replay.h"
+
+namespace atari_fast {
+
+void SequenceReplay::check_batch(const SequenceBatch& batch) const {
+  const size_t size = batch.ids.size();
+  const size_t rows = options_.shape.rows() * size;
+  const size_t frames = options_.shape.frames() * size * options_.frame_bytes;
+  check_argument(size >= 1, "batch: expected at least 1 sequence, got 0");
+  check_argument(
+      batch.frames.size() == frames && batch.actions.size() == rows &&
+          batch.prev_actions.size() == rows && batch.rewards.size() == rows &&
+          batch.flags.size() == rows && batch.burn_in.size() == size &&
+          batch.learn.size() == size && batch.after.size() == size && batch.weights.size() == size,
+      "batch: expected arrays for ", size, " sequences of ", options_.shape.rows(), " rows and ",
+      options_.shape.frames(), " frames of ", options_.frame_bytes, " bytes");
+  const auto check = [](const char* what, const auto& values, const auto& specs, size_t places) {
+    bool ok = values.size() == specs.size();
+    for (size_t i = 0; ok && i < specs.size(); ++i) {
+      ok = values[i].size() == places * specs[i].bytes();
+    }
+    check_argument(ok, "batch: expected ", specs.size(), " ", what, " of ", places,
+                   " places, in the order of their specs");
+  };
+  check("columns", batch.columns, options_.columns, rows);
+  check("states", batch.states, options_.states, size);
+}
+
+// The probability of a draw times the total weight, which unlike the probability cannot underflow
+// to 0.
+double SequenceReplay::density(double weight) const {
+  const double mix = options_.uniform_mix;
+  return (1.0 - mix) * weight + mix * (table_.tree().total() / static_cast<double>(table_.size()));
+}
+
+int64_t SequenceReplay::draw(double lower, double upper) {
+  if (options_.uniform_mix > 0.0 && rng_.uniform() < options_.uniform_mix) {
+    return table_.nth(rng_.below(table_.size()));
+  }
+  return table_.find((lower + rng_.uniform() * (upper - lower)) * table_.tree().total());
+}
+
+void SequenceReplay::sample(double beta, const SequenceBatch& batch) {
+  check_batch(batch);
+  check_argument(std::isfinite(beta) && beta >= 0.0, "beta: expected a finite number >= 0, got ",
+                 beta);
+  const size_t size = batch.ids.size();
+  const std::lock_guard lock(mutex_);
+  check_argument(table_.size() > 0, "sample: no sequence is complete yet; append more rows first");
+  std::vector<double> densities(size);
+  for (size_t i = 0; i < size; ++i) {
+    const double lower =
+        options_.stratified ? static_cast<double>(i) / static_cast<double>(size) : 0.0;
+    const double upper =
+        options_.stratified ? static_cast<double>(i + 1) / static_cast<double>(size) : 1.0;
+    const int64_t id = draw(lower, upper);
+    batch.ids[i] = id;
+    densities[i] = density(table_.tree().get(table_.slot(id)));
+  }
+  const double rarest = options_.weights_over_buffer
+                            ? density(table_.smallest_weight())
+                            : *std::min_element(densities.begin(), densities.end());
+  // (N P(i))^-beta over the largest, as a ratio that no beta can overflow.
+  for (size_t i = 0; i < size; ++i) {
+    batch.weights[i] = static_cast<float>(std::pow(rarest / densities[i], beta));
+  }
+  pool_.run(size, [&](size_t, size_t begin, size_t end) {
+    for (size_t item = begin; item < end; ++item) {
+      write_head(batch.ids[item], item, batch);
+      write_frames(batch.ids[item], item, batch);
+      write_rows(batch.ids[item], item, batch);
+    }
+  });
+}
+
+void SequenceReplay::write_head(int64_t id, size_t item, const SequenceBatch& batch) const {
+  const Sequence& sequence = table_.at(id);
+  batch.burn_in[item] = sequence.start - sequence.first_row(options_.shape);
+  batch.learn[item] = sequence.learn;
+  batch.after[item] = sequence.after;
+  for (size_t i = 0; i < states_.size(); ++i) {
+    const size_t bytes = states_[i].bytes;
+    std::memcpy(batch.states[i].data() + item * bytes, states_[i].at(table_.slot(id)), bytes);
+  }
+}
+
+void SequenceReplay::write_frames(int64_t id, size_t item, const SequenceBatch& batch) const {
+  const Sequence& sequence = table_.at(id);
+  const SequenceShape& shape = options_.shape;
+  const size_t bytes = options_.frame_bytes;
+  const size_t stride = batch.ids.size() * bytes;
+  uint8_t* const out = batch.frames.data() + item * bytes;
+  const int64_t oldest = sequence.oldest_frame(shape);
+  const int64_t origin =
+      sequence.start - static_cast<int64_t>(shape.burn_in) - static_cast<int64_t>(shape.stack - 1);
+  const auto before = static_cast<size_t>(oldest - origin);
+  const auto count = static_cast<size_t>(sequence.end_row() - oldest);
+  for (size_t t = 0; t < before; ++t) {
+    std::memset(out + t * stride, 0, bytes);
+  }
+  frames_.read(table_.lane(id), oldest, count, out + before * stride, stride);
+  for (size_t t = before + count; t < shape.frames(); ++t) {
+    std::memset(out + t * stride, 0, bytes);
+  }
+}
+
+void SequenceReplay::write_rows(int64_t id, size_t item, const SequenceBatch& batch) const {
+  const Sequence& sequence = table_.at(id);
+  const SequenceShape& shape = options_.shape;
+  const size_t lane = table_.lane(id);
+  const int64_t origin = sequence.start - static_cast<int64_t>(shape.burn_in);
+  const int64_t first = sequence.first_row(shape);
+  const int64_t end = sequence.end_row();
+  for (size_t t = 0; t < shape.rows(); ++t) {
+    const int64_t row = origin + static_cast<int64_t>(t);
+    const size_t to = t * batch.ids.size() + item;
+    const bool exists = row >= first && row < end;
+    const size_t at = exists ? slot(lane, row) : 0;
+    batch.actions[to] = exists ? actions_[at] : 0;
+    batch.prev_actions[to] =
+        exists && row > sequence.begin ? int64_t{actions_[slot(lane, row - 1)]} : -1;
+    batch.rewards[to] = exists ? rewards_[at] : 0.0f;
+    batch.flags[to] = exists ? flags_[at] : uint8_t{0};
+    for (size_t i = 0; i < columns_.size(); ++i) {
+      const size_t bytes = columns_[i].bytes;
+      std::byte* const out = batch.columns[i].data() + to * bytes;
+      if (exists) {
+        std::memcpy(out, columns_[i].at(at), bytes);
+      } else {
+        std::memset(out, 0, bytes);
+      }
+    }
+  }
+}
+
+}  // namespace atari_fast

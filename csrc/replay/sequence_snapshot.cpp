@@ -1,0 +1,154 @@
+// Saving and loading of the sequence replay.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "base/snapshot.h"
+#include "replay/sequence_replay.h"
+
+namespace atari_fast {
+namespace {
+
+constexpr std::string_view kKind = "sequence replay";
+constexpr uint32_t kVersion = 1;
+
+/// The settings that rows and sequences depend on; frames check their own.
+std::vector<uint64_t> settings(const SequenceReplayOptions& o) {
+  std::vector<uint64_t> all{o.lanes,          o.lane_rows(),   o.lane_sequences(),
+                            o.shape.stack,    o.shape.burn_in, o.shape.unroll,
+                            o.shape.period,   o.shape.extra,   static_cast<uint64_t>(o.shape.tail),
+                            o.columns.size(), o.states.size(), o.prioritized};
+  for (const auto* specs : {&o.columns, &o.states}) {
+    for (const VectorSpec& spec : *specs) {
+      all.push_back(static_cast<uint64_t>(spec.type));
+      all.push_back(spec.width);
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+void SequenceTable::save(SnapshotWriter& writer) const {
+  writer.array<Lane>(lanes_);
+  writer.array<Sequence>(sequences_);
+  writer.array<double>(tree_.leaves());
+  writer.value(dropped_);
+}
+
+void SequenceTable::load(SnapshotReader& reader, int64_t head,
+                         const std::vector<int64_t>& readable) {
+  reader.array<Lane>(lanes_);
+  reader.array<Sequence>(sequences_);
+  std::vector<double> weights(tree_.size());
+  reader.array<double>(weights);
+  dropped_ = reader.value<int64_t>();
+  const auto check = [&](bool ok) { reader.check(ok, "its sequences do not fit together"); };
+  check(dropped_ >= 0);
+  const double largest = std::numeric_limits<double>::max() / static_cast<double>(2 * tree_.size());
+  check(std::all_of(weights.begin(), weights.end(),
+                    [&](double w) { return w >= 0.0 && w <= largest; }));
+  std::vector<double> alive(weights.size(), 0.0);
+  for (size_t lane = 0; lane < lanes_.size(); ++lane) {
+    const Lane& at = lanes_[lane];
+    const auto period = static_cast<int64_t>(shape_.period);
+    check(at.begin >= 0 && at.begin <= head && at.next_start >= at.begin &&
+          at.next_start <= head + period && (at.next_start - at.begin) % period == 0);
+    check(at.oldest >= 0 && at.next >= at.oldest && at.next < (int64_t{1} << 40) &&
+          at.next - at.oldest <= static_cast<int64_t>(places_));
+    int64_t oldest_frame = readable[lane];
+    for (int64_t number = at.oldest; number < at.next; ++number) {
+      const size_t place = slot(id_of(lane, number));
+      const Sequence& s = sequences_[place];
+      check(s.begin >= 0 && s.start >= s.begin && s.start <= head && s.learn >= 1 &&
+            s.learn <= static_cast<int64_t>(shape_.unroll) && s.after >= 1 &&
+            s.after <= static_cast<int64_t>(shape_.extra) && s.end_row() <= head &&
+            s.oldest_frame(shape_) >= oldest_frame && weights[place] > 0.0);
+      oldest_frame = s.oldest_frame(shape_);
+      alive[place] = weights[place];
+      ++size_;
+    }
+  }
+  check(alive == weights);  // nothing else can be drawn
+  std::vector<int64_t> all(weights.size());
+  std::iota(all.begin(), all.end(), 0);
+  tree_.set(all, weights);
+}
+
+void SequenceReplay::save(const std::string& path) const {
+  const std::lock_guard lock(mutex_);
+  SnapshotWriter writer(path, kKind, kVersion);
+  writer.array<uint64_t>(settings(options_));
+  writer.value(head_);
+  writer.value(max_weight_);
+  writer.value(rng_.key());
+  writer.value(rng_.counter());
+  frames_.save(writer);
+  writer.array<uint8_t>(actions_);
+  writer.array<float>(rewards_);
+  writer.array<uint8_t>(flags_);
+  for (const auto* group : {&columns_, &waiting_states_, &states_}) {
+    for (const Values& values : *group) {
+      writer.array<std::byte>(values.data);
+    }
+  }
+  table_.save(writer);
+  writer.finish();
+}
+
+void SequenceReplay::load(const std::string& path) {
+  SnapshotReader reader(path, kKind, kVersion);
+  SequenceReplayOptions options = options_;
+  options.threads = 1;
+  SequenceReplay loaded(options);
+  loaded.read_state(reader);
+  reader.finish();
+
+  const std::lock_guard lock(mutex_);
+  frames_ = std::move(loaded.frames_);
+  actions_ = std::move(loaded.actions_);
+  rewards_ = std::move(loaded.rewards_);
+  flags_ = std::move(loaded.flags_);
+  columns_ = std::move(loaded.columns_);
+  waiting_states_ = std::move(loaded.waiting_states_);
+  states_ = std::move(loaded.states_);
+  table_ = std::move(loaded.table_);
+  max_weight_ = loaded.max_weight_;
+  head_ = loaded.head_;
+  rng_ = loaded.rng_;
+}
+
+void SequenceReplay::read_state(SnapshotReader& reader) {
+  const std::vector<uint64_t> expected = settings(options_);
+  std::vector<uint64_t> saved(expected.size());
+  reader.array<uint64_t>(saved);
+  reader.check(saved == expected, "it is of a replay with other settings");
+  head_ = reader.value<int64_t>();
+  max_weight_ = reader.value<double>();
+  const auto key = reader.value<uint64_t>();
+  rng_.set_state(key, reader.value<uint64_t>());
+  const double largest =
+      std::numeric_limits<double>::max() / static_cast<double>(2 * table_.tree().size());
+  reader.check(max_weight_ > 0.0 && max_weight_ <= largest, "its largest weight is none");
+  frames_.load(reader);
+  std::vector<int64_t> readable;
+  for (size_t lane = 0; lane < options_.lanes; ++lane) {
+    reader.check(frames_.next_row(lane) == head_, "its lanes have different numbers of rows");
+    readable.push_back(frames_.first_row(lane));
+  }
+  reader.array<uint8_t>(actions_);
+  reader.array<float>(rewards_);
+  reader.array<uint8_t>(flags_);
+  for (auto* group : {&columns_, &waiting_states_, &states_}) {
+    for (Values& values : *group) {
+      reader.array<std::byte>(values.data);
+    }
+  }
+  reader.check(
+      std::all_of(rewards_.begin(), rewards_.end(), [](float r) { return std::isfinite(r); }),
+      "a reward is not finite");
+  table_.load(reader, head_, readable);
+}
+
+}  // namespace atari_fast

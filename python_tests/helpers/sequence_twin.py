@@ -1,0 +1,348 @@
+"""The sequence replay by brute force over rows that are kept for ever, for the tests beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atari_fast.replay.sequence import RowSpec, SequenceConfig, SequenceReplay, StateSpec
+from atari_fast.types import Flag
+
+FRAME = (2, 3)
+END = Flag.TERMINATED | Flag.TRUNCATED
+EVENTS = (Flag.TERMINATED, Flag.TRUNCATED, Flag.TERMINATED | Flag.LIFE_LOST)
+BITS = (1 << 64) - 1
+COLUMNS = (RowSpec("mu", "float32"), RowSpec("policy", "uint8"), RowSpec("bonus", "float16", 2))
+STATES = (StateSpec("h", "float32", 3), StateSpec("c", "float16", 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """One configuration of the replay."""
+
+    lanes: int = 2
+    spare_rows: int = 9
+    """Rows of a lane beyond the frames of a sequence, which are the most that is too few."""
+    odd_capacity: int = 0
+    """Capacity that divides into no row of all lanes."""
+    stack: int = 2
+    burn_in: int = 3
+    unroll: int = 5
+    period: int = 2
+    extra: int = 2
+    tail: Literal["shift", "mask"] = "shift"
+    places: int = 0
+    """Sequences of a lane, or 0 for the default."""
+    prioritized: bool = True
+    alpha: float = 0.9
+    eta: float = 0.9
+    mix: float = 0.0
+    over_buffer: bool = False
+    stratified: bool = True
+    threads: int = 1
+    seed: int = 1
+
+    @property
+    def rows(self) -> int:
+        return self.stack - 1 + self.burn_in + self.unroll + self.extra + self.spare_rows
+
+    @property
+    def lane_sequences(self) -> int:
+        return self.places or self.rows // self.period + self.rows // (4 * self.period) + 2
+
+    def build(self) -> SequenceReplay:
+        config = SequenceConfig(
+            capacity=self.lanes * self.rows + min(self.odd_capacity, self.lanes - 1),
+            stack=self.stack,
+            burn_in=self.burn_in,
+            unroll=self.unroll,
+            period=self.period,
+            extra=self.extra,
+            tail=self.tail,
+            max_sequences=self.lanes * self.places,
+            prioritized=self.prioritized,
+            alpha=self.alpha,
+            eta=self.eta,
+            uniform_mix=self.mix,
+            weights_over_buffer=self.over_buffer,
+            stratified=self.stratified,
+            threads=self.threads,
+        )
+        return SequenceReplay(config, self.lanes, FRAME, COLUMNS, STATES, self.seed)
+
+
+class SplitMix:
+    """The counter-based generator of csrc/base/rng.h in Python integers."""
+
+    def __init__(self, seed: int) -> None:
+        self.key = self.mix(seed)
+        self.counter = 0
+
+    @staticmethod
+    def mix(z: int) -> int:
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & BITS
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & BITS
+        return z ^ (z >> 31)
+
+    def uniform(self) -> float:
+        self.counter += 1
+        bits = self.mix((self.key + self.counter * 0x9E3779B97F4A7C15) & BITS)
+        return (bits >> 11) * 2.0**-53
+
+
+class Row(NamedTuple):
+    """A row, never overwritten."""
+
+    frame: NDArray[np.uint8]
+    action: int
+    reward: np.float32
+    flags: int
+    columns: list[NDArray[np.generic]]
+    states: list[NDArray[np.generic]]
+
+
+def values(rng: np.random.Generator, spec: RowSpec | StateSpec) -> NDArray[np.generic]:
+    return rng.integers(1, 200, spec.width).astype(spec.dtype)
+
+
+class Streams:
+    """Lanes that play episodes of all lengths; a few are cut off, and a few begin unflagged."""
+
+    def __init__(self, lanes: int, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.end_rate = float(self.rng.choice([0.02, 0.1, 0.3]))
+        self.first = [True] * lanes
+
+    def row(self, lane: int) -> Row:
+        rng = self.rng
+        flags = 0
+        if rng.random() < (0.97 if self.first[lane] else 0.01):
+            flags = int(Flag.FIRST)
+        if rng.random() < (self.end_rate if not flags else 0.02):
+            flags |= int(rng.choice(EVENTS))
+        elif rng.random() < 0.1:
+            flags |= int(Flag.LIFE_LOST)
+        self.first[lane] = bool(flags & END)
+        return Row(
+            rng.integers(1, 256, FRAME, dtype=np.uint8),  # no zero: padding is told apart
+            int(rng.integers(256)),
+            np.float32(rng.choice([-1, 0, 1, 7, rng.normal(), 1e3 * rng.normal()])),
+            flags,
+            [values(rng, spec) for spec in COLUMNS],
+            [values(rng, spec) for spec in STATES],
+        )
+
+    def step(self) -> list[Row]:
+        return [self.row(lane) for lane in range(len(self.first))]
+
+
+class Span(NamedTuple):
+    """A sequence: the episode's first row, the first learn row, learn rows, rows after them."""
+
+    begin: int
+    start: int
+    learn: int
+    after: int
+
+
+class Lane:
+    """All rows of one lane, and all sequences there have ever been in it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.s = settings
+        self.rows: list[Row] = []
+        self.begin = 0
+        self.ended = True
+        self.closed: list[Span] = []
+        """Sequences of the episodes before the one that begins with row `begin`."""
+        self.spans: list[Span] = []
+        self.weights: dict[int, float] = {}
+        """Of the sequences alive, by number."""
+        self.dropped = 0
+
+    def episode(self, end: int, over: bool) -> list[Span]:
+        """Sequences of the episode with the rows begin to end - 1: docs of sequence_table.h."""
+        s, rows = self.s, end - self.begin
+        steps = rows - 1
+        found = []
+        for start in range(0, steps, s.period):
+            complete = start + s.unroll + s.extra <= rows
+            if complete or (over and start + s.unroll <= steps):
+                found.append((start, s.unroll, min(s.extra, rows - start - s.unroll)))
+            elif over and s.tail == "mask":
+                found.append((start, steps - start, 1))
+        last = max(0, steps - s.unroll)
+        if over and s.tail == "shift" and steps > 0 and last not in [f[0] for f in found]:
+            found.append((last, min(s.unroll, steps), 1))
+        return [Span(self.begin, self.begin + a, learn, after) for a, learn, after in found]
+
+    def append(self, row: Row, weight: float) -> list[int]:
+        """Returns the numbers of the sequences that this makes."""
+        s = self.s
+        self.rows.append(row)
+        head = len(self.rows)
+        if self.ended or row.flags & Flag.FIRST:
+            if head > 1 and not self.ended:
+                self.closed += self.episode(head - 1, over=True)
+            self.begin = head - 1
+        self.ended = bool(row.flags & END)
+        before, self.spans = len(self.spans), self.closed + self.episode(head, over=self.ended)
+        if self.ended:
+            self.closed = self.spans
+        for number in list(self.weights):
+            if self.oldest_frame(number) < head - s.rows:
+                del self.weights[number]
+        made = list(range(before, len(self.spans)))
+        self.weights.update(dict.fromkeys(made, weight))
+        for number in sorted(self.weights)[: -s.lane_sequences]:
+            del self.weights[number]
+            self.dropped += 1
+        return [number for number in made if number in self.weights]
+
+    def oldest_frame(self, number: int) -> int:
+        span = self.spans[number]
+        return max(span.begin, span.start - self.s.burn_in - self.s.stack + 1)
+
+
+class Twin:
+    """What csrc/replay/sequence_replay.h promises, by brute force over all rows ever stored."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.s = settings
+        self.lanes = [Lane(settings) for _ in range(settings.lanes)]
+        self.max_weight = self.weight_of(1.0)
+        self.rng = SplitMix(settings.seed)
+
+    def weight_of(self, priority: float) -> float:
+        return max(math.pow(priority + 1e-6, self.s.alpha), sys.float_info.min)
+
+    @property
+    def size(self) -> int:
+        return sum(len(lane.weights) for lane in self.lanes)
+
+    def append(self, rows: list[Row]) -> list[tuple[int, int, int, int]]:
+        weight = self.max_weight if self.s.prioritized else 1.0
+        made = []
+        for lane, row in enumerate(rows):
+            for number in self.lanes[lane].append(row, weight):
+                span = self.lanes[lane].spans[number]
+                made.append((number * self.s.lanes + lane, lane, span.start, span.learn))
+        return made
+
+    def levels(self) -> list[NDArray[np.float64]]:
+        """Sums of the tree, leaves first, added as pairs."""
+        places = self.s.lane_sequences
+        leaves = np.zeros(1 << (self.s.lanes * places - 1).bit_length())
+        for lane, state in enumerate(self.lanes):
+            for number, weight in state.weights.items():
+                leaves[lane * places + number % places] = weight
+        levels = [leaves]
+        while len(levels[-1]) > 1:
+            levels.append(levels[-1][0::2] + levels[-1][1::2])
+        return levels
+
+    def draw(self, levels: list[NDArray[np.float64]], lower: float, upper: float) -> int:
+        alive = [(lane, n) for lane, state in enumerate(self.lanes) for n in sorted(state.weights)]
+        if self.s.mix > 0 and self.rng.uniform() < self.s.mix:
+            lane, number = alive[int(self.rng.uniform() * len(alive))]
+            return number * self.s.lanes + lane
+        u = (lower + self.rng.uniform() * (upper - lower)) * float(levels[-1][0])
+        node = 0
+        for level in reversed(levels[:-1]):
+            left, right = level[2 * node], level[2 * node + 1]
+            go_left = left > 0 and (u < left or right == 0)
+            u -= 0.0 if go_left else left
+            node = 2 * node + (0 if go_left else 1)
+        places = self.s.lane_sequences
+        [(lane, number)] = [(e, n) for e, n in alive if e * places + n % places == node]
+        return number * self.s.lanes + lane
+
+    def item(self, row_id: int) -> dict[str, object]:
+        """One sequence, without the axis of the batch."""
+        s, lane = self.s, self.lanes[row_id % self.s.lanes]
+        span = lane.spans[row_id // s.lanes]
+        end = span.start + span.learn + span.after
+        first = max(span.begin, span.start - s.burn_in)
+        t_rows = range(span.start - s.burn_in, span.start + s.unroll + s.extra)
+        rows = [lane.rows[r] if first <= r < end else None for r in t_rows]
+        frames = [
+            lane.rows[r].frame if span.begin <= r < end else np.zeros(FRAME, np.uint8)
+            for r in range(t_rows.start - s.stack + 1, t_rows.stop)
+        ]
+        previous = [
+            lane.rows[r - 1].action if row and r > span.begin else -1
+            for r, row in zip(t_rows, rows, strict=True)
+        ]
+        return {
+            "frames": np.stack(frames),
+            "actions": np.array([row.action if row else 0 for row in rows], np.int64),
+            "prev_actions": np.array(previous, np.int64),
+            "rewards": np.array([row.reward if row else 0 for row in rows], np.float32),
+            "flags": np.array([row.flags if row else 0 for row in rows], np.uint8),
+            "columns": [
+                np.stack([row.columns[i] if row else np.zeros(c.width, c.dtype) for row in rows])
+                for i, c in enumerate(COLUMNS)
+            ],
+            "states": [
+                state if first > span.begin else np.zeros_like(state)
+                for state in lane.rows[first].states
+            ],
+            "burn_in": np.int64(span.start - first),
+            "learn": np.int64(span.learn),
+            "after": np.int64(span.after),
+            "ids": np.int64(row_id),
+        }
+
+    def sample(self, size: int, beta: float) -> dict[str, object]:
+        levels = self.levels()
+        uniform = self.s.mix * (float(levels[-1][0]) / self.size)
+        segments = [(i / size, (i + 1) / size) for i in range(size)]
+        ids = [self.draw(levels, *(p if self.s.stratified else (0.0, 1.0))) for p in segments]
+        all_weights = [w for lane in self.lanes for w in lane.weights.values()]
+        drawn = [self.lanes[i % self.s.lanes].weights[i // self.s.lanes] for i in ids]
+        densities = [(1.0 - self.s.mix) * weight + uniform for weight in drawn]
+        rarest = min(densities)
+        if self.s.over_buffer:
+            rarest = (1.0 - self.s.mix) * min(all_weights) + uniform
+        items = [self.item(row_id) for row_id in ids]
+        batch: dict[str, object] = {
+            "weights": np.array([math.pow(rarest / d, beta) for d in densities], np.float32)
+        }
+        for name, value in items[0].items():
+            if isinstance(value, list):
+                axis = 1 if name == "columns" else 0
+                parts = zip(*(item[name] for item in items), strict=True)  # type: ignore[misc]
+                batch[name] = [np.stack(part, axis) for part in parts]
+            else:
+                axis = 1 if np.ndim(value) else 0
+                batch[name] = np.stack([item[name] for item in items], axis)  # type: ignore[misc]
+        return batch
+
+    def set(self, ids: NDArray[np.int64], priorities: list[float]) -> int:
+        dropped = 0
+        for row_id, priority in zip(ids.tolist(), priorities, strict=True):
+            weights = self.lanes[row_id % self.s.lanes].weights
+            number = row_id // self.s.lanes
+            if number in weights:
+                weights[number] = self.weight_of(priority)
+                self.max_weight = max(self.max_weight, weights[number])
+            else:
+                dropped += 1
+        return dropped
+
+    def update(
+        self, ids: NDArray[np.int64], td: NDArray[np.float32], learn: NDArray[np.int64]
+    ) -> int:
+        priorities = []
+        for b, rows in enumerate(learn.tolist()):
+            total = 0.0
+            for value in td[:rows, b].tolist():
+                total += value
+            largest = float(td[:rows, b].max())
+            priorities.append(self.s.eta * largest + (1.0 - self.s.eta) * (total / rows))
+        return self.set(ids, priorities)

@@ -1,0 +1,163 @@
+"""Lists, overlaps and settings that the bindings of the sequence replay refuse, and threads."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from atari_fast import _core
+from atari_fast.ops.stacks import cut_sequence_stacks
+from sequence_arrays import (
+    LANES,
+    filled_sequence_replay,
+    listed,
+    sequence_batch_arrays,
+    sequence_options,
+    sequence_row_arrays,
+)
+
+HUGE = 2**62
+SEQUENCES = filled_sequence_replay()
+SEQUENCE_PAIRS = [
+    (a, b) for i, a in enumerate(sequence_batch_arrays()) for b in list(sequence_batch_arrays())[:i]
+]
+
+
+@pytest.mark.parametrize(("later", "earlier"), SEQUENCE_PAIRS)
+def test_overlapping_sequence_arrays_are_refused(later: str, earlier: str) -> None:
+    arrays = sequence_batch_arrays()
+    first, second = arrays[earlier], arrays[later]
+    memory = np.zeros(first.nbytes + second.nbytes + 8, np.uint8)
+    after = -(-first.nbytes // 8) * 8  # the first aligned byte behind
+    for shift, fits in ((after, True), (after - 8, False)):
+        arrays[earlier] = memory[: first.nbytes].view(first.dtype).reshape(first.shape)
+        end = shift + second.nbytes
+        arrays[later] = memory[shift:end].view(second.dtype).reshape(second.shape)
+        names = rf"^{re.escape(later)}: .*overlaps {re.escape(earlier)}"
+        if fits:
+            SEQUENCES.sample_into(0.4, **listed(arrays))  # type: ignore[arg-type]
+        else:
+            with pytest.raises(ValueError, match=names):
+                SEQUENCES.sample_into(0.4, **listed(arrays))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("columns", None, TypeError),
+        ("columns", np.zeros((2, LANES, 1), np.float32), TypeError),
+        ("columns", {}, TypeError),
+        ("columns", [], ValueError),
+        ("columns", [np.zeros((LANES, 1), np.float32)], ValueError),
+        ("columns", [np.zeros((LANES, 1), np.float32)] * 3, ValueError),
+        ("states", 3, TypeError),
+        ("states", (), ValueError),
+    ],
+)
+def test_lists_of_another_length_or_type_are_refused(
+    name: str, value: object, error: type[Exception]
+) -> None:
+    arguments = listed(dict(sequence_row_arrays()))
+    rows = SEQUENCES.num_rows
+    with pytest.raises(error, match=rf"^{name}: expected"):
+        SEQUENCES.append(**{**arguments, name: value})  # type: ignore[arg-type]
+    assert SEQUENCES.num_rows == rows
+    SEQUENCES.append(**{**arguments, "columns": tuple(arguments["columns"])})  # type: ignore[arg-type]
+
+
+BAD_OPTIONS: list[tuple[str, list[object]]] = [
+    ("lanes", [0, -1, HUGE]),
+    ("capacity", [0, -1, 2, HUGE, 2**63 - 1]),
+    ("frame_shape", [(0, 5), (5, -1), (HUGE, 4), (2**32, 2**32), (2**31, 2**31)]),
+    ("stack", [0, -1, 40, HUGE]),
+    ("burn_in", [-1, 40, HUGE]),
+    ("unroll", [0, -1, 40, HUGE]),
+    ("period", [0, -1, 5, HUGE]),
+    ("extra", [0, -1, 40, HUGE]),
+    ("tail", ["", "drop"]),
+    ("columns", [[("a", "float64", 1)], [("a", "uint8", 0)], [("a", "uint8", -1)]]),
+    ("columns", [[("a", "uint8", HUGE)], [("", "uint8", 1)], [("a", "uint8", 1)] * 2]),
+    ("states", [[("h", "int64", 1)], [("h", "float32", 0)], [("h", "half", 1)]]),
+    ("max_sequences", [-1, 1, HUGE]),
+    ("alpha", [-0.1, 1.1, np.nan]),
+    ("eta", [-0.1, 1.1, np.nan]),
+    ("priority_epsilon", [0.0, -1.0, np.nan, np.inf]),
+    ("uniform_mix", [-0.1, 1.1, np.nan]),
+    ("threads", [0, -1, 257, HUGE]),
+]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [(name, value) for name, values in BAD_OPTIONS for value in values],
+)
+def test_bad_sequence_options_are_refused(option: str, value: object) -> None:
+    sizes = ("lanes", "stack", "burn_in", "unroll", "extra")
+    named = f"{option}|capacity" if option in sizes else option
+    with pytest.raises(ValueError, match=f"^({named}|frame_bytes)"):
+        _core.SequenceReplayOptions(**sequence_options(**{option: value}))  # type: ignore[arg-type]
+
+
+def test_batches_outlive_their_replay_and_threads_share_it() -> None:
+    for _ in range(20):
+        replay = filled_sequence_replay()
+        batches = [sequence_batch_arrays() for _ in range(3)]
+        threads = [
+            threading.Thread(target=replay.sample_into, args=(0.4,), kwargs=listed(batch))
+            for batch in batches
+        ]
+        row = listed(sequence_row_arrays())
+        threads.append(threading.Thread(target=replay.append, kwargs=row))
+        for thread in threads:
+            thread.start()
+        del replay
+        for thread in threads:
+            thread.join()
+        assert all((batch["learn"] == 4).all() for batch in batches)
+
+
+RESIDENT = """
+import sys
+from pathlib import Path
+from atari_fast.replay.sequence import (
+    RowSpec, SequenceConfig, SequenceReplay, StateSpec, sequence_options
+)
+
+capacity, side, width = (int(word) for word in sys.argv[1:])
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+config = SequenceConfig(capacity=capacity)
+specs = ([RowSpec("mu", "float32"), RowSpec("policy", "uint8")], [StateSpec("h", "float32", width)])
+estimate = sequence_options(config, 2, (side, side), *specs).memory_bytes
+before = resident()
+replay = SequenceReplay(config, 2, (side, side), *specs, seed=0)
+print(estimate, resident() - before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("capacity", "side", "width"), [(20_000, 84, 1024), (1_000_000, 5, 64), (1 << 21, 1, 1)]
+)
+def test_sequence_memory_estimate(capacity: int, side: int, width: int) -> None:
+    """All memory is taken, and touched, when the replay is built: as much as was estimated."""
+    command = [sys.executable, "-c", RESIDENT, str(capacity), str(side), str(width)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    estimate, taken = (int(word) for word in done.stdout.split())
+    assert 0.9 * estimate <= taken <= 1.005 * estimate
+
+
+@pytest.mark.parametrize("stack", [1, 2, 4])
+def test_cut_sequence_stacks_ends_each_stack_with_its_row(stack: int) -> None:
+    frames = torch.randint(0, 256, (stack + 6, 3, 4, 5), dtype=torch.uint8)
+    cut = cut_sequence_stacks(frames, stack)
+    assert cut.shape == (7, 3, stack, 4, 5)
+    assert cut.data_ptr() == frames.data_ptr()
+    for t in range(7):
+        for b in range(3):
+            assert torch.equal(cut[t, b], frames[t : t + stack, b])
