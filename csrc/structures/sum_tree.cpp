@@ -7,6 +7,10 @@
 
 #include "base/error.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 namespace atari_fast {
 namespace {
 
@@ -48,24 +52,51 @@ double min_of(const double* c) {
                   std::min(std::min(c[4], c[5]), std::min(c[6], c[7])));
 }
 
+/// The largest number below `sum`, which is above 0.
+double below(double sum) { return std::bit_cast<double>(std::bit_cast<uint64_t>(sum) - 1); }
+
 /// The child of the block of eight in which `u` falls, with `u` reduced by what lies left of it.
-/// Rounding may leave u at or above the block's sum: partial sums equal to it are never passed, so
-/// that the last child above 0 takes such a u. No branches: they would be mispredicted half the
-/// time.
+/// Rounding may leave u at or above the block's sum; it is then the largest number below, so that a
+/// partial sum equal to it is never passed, and the last child above 0 takes such a u. No branches:
+/// they would be mispredicted half the time.
+#if defined(__SSE2__)
 size_t descend(double& u, const double* c) {
-  double partial[kFan + 1];
-  partial[0] = 0.0;
-  for (size_t k = 0; k < kFan; ++k) {
-    partial[k + 1] = partial[k] + c[k];
-  }
-  int64_t child = 0;
-  for (size_t k = 1; k < kFan; ++k) {
-    child +=
-        static_cast<int64_t>(u >= partial[k]) & static_cast<int64_t>(partial[k] < partial[kFan]);
-  }
-  u -= partial[child];
-  return static_cast<size_t>(child);
+  const double p0 = c[0];
+  const double p1 = p0 + c[1];
+  const double p2 = p1 + c[2];
+  const double p3 = p2 + c[3];
+  const double p4 = p3 + c[4];
+  const double p5 = p4 + c[5];
+  const double p6 = p5 + c[6];
+  const double p7 = p6 + c[7];
+  const __m128d left[4] = {_mm_set_pd(p0, 0.0), _mm_set_pd(p2, p1), _mm_set_pd(p4, p3),
+                           _mm_set_pd(p6, p5)};  // what lies left of each child
+  u = std::min(u, below(p7));
+  const __m128d all = _mm_set1_pd(u);
+  // u has reached what lies left of its child and of all before: -1 for each, in two halves.
+  const auto reached = [&](size_t k) { return _mm_castpd_si128(_mm_cmpge_pd(all, left[k])); };
+  const __m128i counts =
+      _mm_add_epi64(_mm_add_epi64(reached(0), reached(1)), _mm_add_epi64(reached(2), reached(3)));
+  const __m128i count = _mm_add_epi64(counts, _mm_unpackhi_epi64(counts, counts));
+  const auto child = static_cast<size_t>(-_mm_cvtsi128_si64(count) - 1);
+  u -= reinterpret_cast<const double*>(left)[child];
+  return child;
 }
+#else
+size_t descend(double& u, const double* c) {
+  double left[kFan + 1] = {0.0};
+  for (size_t k = 0; k < kFan; ++k) {
+    left[k + 1] = left[k] + c[k];
+  }
+  u = std::min(u, below(left[kFan]));
+  size_t child = 0;
+  for (size_t k = 1; k < kFan; ++k) {
+    child += u >= left[k] ? 1 : 0;
+  }
+  u -= left[child];
+  return child;
+}
+#endif
 
 }  // namespace
 
