@@ -47,10 +47,16 @@ quietly cmake --preset asan
 cmake --build --preset asan --target atari_fast_tests
 build/asan/atari_fast_tests --gtest_brief=1 | tee "$logs/asan"
 
+step "C++ tests under TSan"
+quietly cmake --preset tsan
+cmake --build --preset tsan --target atari_fast_tests
+build/tsan/atari_fast_tests --gtest_brief=1 | tee "$logs/tsan"
+
 step "Python tests against the installed package"
 "$venv/bin/pytest" -m 'not slow' | tee "$logs/pytest"
 
 step "result"
 grep 'tests passed' "$logs/ctest"
 tail -n 1 "$logs/asan"
+tail -n 1 "$logs/tsan"
 tail -n 1 "$logs/pytest"

@@ -12,7 +12,7 @@
 namespace atari_fast {
 namespace {
 
-constexpr std::string_view kKind = "episodic_memory";
+constexpr std::string_view kKind = "episodic memory";
 constexpr uint32_t kVersion = 1;
 
 void write_options(SnapshotWriter& file, const EpisodicMemoryOptions& o) {

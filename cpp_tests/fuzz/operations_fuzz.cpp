@@ -1,0 +1,106 @@
+// libFuzzer target: any sequence of calls leaves a transition replay that gives back what went in.
+#include <cstdlib>
+#include <vector>
+
+#include "replay/transition_replay.h"
+#include "transition_replay_fixture.h"
+
+namespace atari_fast {
+namespace {
+
+constexpr size_t kLanes = 2;
+
+/// Bytes of the input, zeros behind its end.
+class Input {
+ public:
+  Input(const uint8_t* data, size_t size) : data_(data), size_(size) {}
+  bool empty() const { return at_ >= size_; }
+  uint8_t next() { return at_ < size_ ? data_[at_++] : 0; }
+
+ private:
+  const uint8_t* data_;
+  size_t size_;
+  size_t at_ = 0;
+};
+
+struct Run {
+  explicit Run(const TransitionReplayOptions& o) : replay(o), batch(o, 5) {}
+
+  void append(Input& input) {
+    std::vector<uint8_t> frames(kLanes * kTagBytes);
+    std::vector<uint8_t> flags;
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      for (size_t i = 0; i < kTagBytes; ++i) {
+        const bool kept = i % 3 != 0 && !history[lane].empty();
+        frames[lane * kTagBytes + i] = kept ? history[lane].back()[i] : input.next();
+      }
+      const auto begin = frames.begin() + static_cast<ptrdiff_t>(lane * kTagBytes);
+      history[lane].emplace_back(begin, begin + kTagBytes);
+      flags.push_back(input.next() % 16);
+    }
+    replay.append(frames, std::vector<int64_t>(kLanes, input.next()),
+                  std::vector<float>(kLanes, static_cast<float>(input.next()) - 128.0f), flags);
+  }
+
+  void sample(Input& input) {
+    if (replay.num_starts() == 0) {
+      return;
+    }
+    replay.sample(input.next() / 128.0, batch.view());
+    const size_t window = replay.options().stack + replay.options().n_step;
+    for (size_t i = 0; i < batch.ids.size(); ++i) {
+      const auto lane = static_cast<size_t>(batch.ids[i]) % kLanes;
+      const auto row = static_cast<size_t>(batch.ids[i]) / kLanes;
+      const auto steps = static_cast<size_t>(batch.steps[i]);
+      for (size_t r = row; r <= row + steps; ++r) {  // frames from the start on are never padding
+        const size_t at = (i * window + replay.options().stack - 1 + r - row) * kTagBytes;
+        if (!std::equal(history[lane][r].begin(), history[lane][r].end(),
+                        batch.frames.begin() + static_cast<ptrdiff_t>(at))) {
+          std::abort();
+        }
+      }
+    }
+  }
+
+  void update(Input& input) {
+    std::vector<float> priorities(batch.ids.size());
+    for (float& priority : priorities) {
+      priority = static_cast<float>(input.next());
+    }
+    if (replay.num_rows() > 0) {
+      replay.update_priorities(batch.ids, priorities);
+    }
+  }
+
+  TransitionReplay replay;
+  ReplayBatch batch;
+  std::vector<std::vector<uint8_t>> history[kLanes];
+};
+
+}  // namespace
+}  // namespace atari_fast
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace atari_fast;
+  Input input(data, size);
+  const uint8_t shape = input.next();
+  TransitionReplayOptions o = replay_options(kLanes, 12 + shape % 40, 1 + shape % 4, 1 + shape % 3);
+  o.prioritized = true;
+  o.buffer_max_weights = (shape & 8) != 0;
+  o.zero_discount_on_life_loss = (shape & 16) != 0;
+  o.uniform_mix = (shape & 32) != 0 ? 0.25 : 0.0;
+  o.frame_memory = (shape & 64) != 0 ? 1 : 0;
+  Run run(o);
+  while (!input.empty()) {
+    const uint8_t call = input.next() % 8;
+    if (call < 6) {
+      run.append(input);
+    } else if (call == 6) {
+      run.sample(input);
+    } else {
+      run.update(input);
+    }
+  }
+  run.sample(input);
+  return 0;
+}

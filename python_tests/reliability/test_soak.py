@@ -1,0 +1,113 @@
+"""Five minutes of every native part at full speed: memory, threads and open files stay."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atari_fast import _core
+from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.replay.episodic import EpisodicOptions
+from atari_fast.replay.sequence import RowSpec, SequenceConfig, SequenceReplay, StateSpec
+from atari_fast.replay.transition import TransitionReplay
+from atari_fast.types import Flag, StepBatch
+
+LANES = 4
+SIDE = 84
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def steps(seed: int) -> Iterator[StepBatch]:
+    """Frames that change a little, now and then all at once, in episodes of random lengths."""
+    rng = np.random.default_rng(seed)
+    frames = rng.integers(0, 256, (LANES, SIDE, SIDE), dtype=np.uint8)
+    rewards = np.ones(LANES, np.float32)
+    first = np.ones(LANES, bool)
+    while True:
+        for lane in range(LANES):
+            if rng.random() < 0.01:
+                frames[lane] = rng.integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
+            rows, columns = rng.integers(0, SIDE, (2, 60))
+            frames[lane, rows, columns] = rng.integers(0, 256, 60, dtype=np.uint8)
+        flags = np.where(first, int(Flag.FIRST), 0)
+        first = ~first & (rng.random(LANES) < 0.005)
+        flags |= np.where(first, int(Flag.TERMINATED), 0)
+        yield StepBatch(frames, rewards, flags.astype(np.uint8))
+
+
+def soak(stop: threading.Event, path: Path) -> Iterator[None]:
+    """Yields after each round of calls of all parts."""
+    config = ReplayConfig(capacity=8_000, prioritized=True, threads=2)
+    replay = TransitionReplay(
+        EnvConfig(lanes=LANES), NetConfig(), AgentConfig(n_step=3), config, (SIDE, SIDE), seed=1
+    )
+    sequences = SequenceReplay(
+        SequenceConfig(capacity=8_000, threads=2),
+        LANES,
+        (SIDE, SIDE),
+        [RowSpec("mu", "float32")],
+        [StateSpec("h", "float32", 32)],
+        seed=1,
+    )
+    memory = _core.EpisodicMemory(**EpisodicOptions(lanes=LANES, capacity=2_000)._asdict())
+    rng = np.random.default_rng(0)
+    actions = np.ones(LANES, np.int64)
+    columns, states = [np.ones((LANES, 1), np.float32)], [np.ones((LANES, 32), np.float32)]
+    batch, unrolls = replay.new_batch(32, pinned=False), sequences.new_batch(4, pinned=False)
+    lanes, rewards = np.arange(LANES), np.zeros(LANES, np.float32)
+    for turn, step in enumerate(steps(2)):
+        if stop.is_set():
+            return
+        replay.append(step, actions)
+        sequences.append(step, actions, columns, states)
+        memory.novelty_into(rng.random((LANES, 32), np.float32), lanes, rewards)
+        if turn > 400:
+            replay.sample_into(batch, 0.4)
+            replay.update_priorities(batch.ids, batch.weights)
+            if turn % 8 == 0:
+                sequences.sample_into(unrolls, 0.6)
+                sequences.set_priorities(unrolls.ids.numpy(), unrolls.weights.numpy())
+        if turn % 2_000 == 1_999:
+            memory.reset(lanes)
+            for part in (replay, sequences):
+                part.save(path)
+                part.load(path)
+        yield
+
+
+@pytest.mark.slow
+def test_memory_is_flat_after_the_first_minute(tmp_path: Path) -> None:
+    stop = threading.Event()
+    start = time.monotonic()
+    after_warm_up: tuple[int, int, int] | None = None
+    peak = 0
+    for turn, _ in enumerate(soak(stop, tmp_path / "snapshot")):
+        if turn % 500:
+            continue
+        elapsed = time.monotonic() - start
+        if elapsed > 60:
+            gc.collect()
+            now = (resident(), open_files(), threading.active_count())
+            after_warm_up = after_warm_up or now
+            peak = max(peak, now[0])
+        if elapsed > 300:
+            stop.set()
+    assert after_warm_up is not None
+    memory, files, threads = after_warm_up
+    assert peak - memory < 8_000_000, "resident memory grew"
+    assert open_files() == files
+    assert threading.active_count() == threads
