@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from atari_fast.replay.sequence import RowSpec, SequenceConfig, SequenceReplay, StateSpec
 from atari_fast.types import Flag
+from draws_twin import SplitMix, find_leaf, tree_levels
 
 FRAME = (2, 3)
 END = Flag.TERMINATED | Flag.TRUNCATED
 EVENTS = (Flag.TERMINATED, Flag.TRUNCATED, Flag.TERMINATED | Flag.LIFE_LOST)
-BITS = (1 << 64) - 1
 COLUMNS = (RowSpec("mu", "float32"), RowSpec("policy", "uint8"), RowSpec("bonus", "float16", 2))
 STATES = (StateSpec("h", "float32", 3), StateSpec("c", "float16", 1))
 
@@ -74,25 +74,6 @@ class Settings:
             threads=self.threads,
         )
         return SequenceReplay(config, self.lanes, FRAME, COLUMNS, STATES, self.seed)
-
-
-class SplitMix:
-    """The counter-based generator of csrc/base/rng.h in Python integers."""
-
-    def __init__(self, seed: int) -> None:
-        self.key = self.mix(seed)
-        self.counter = 0
-
-    @staticmethod
-    def mix(z: int) -> int:
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & BITS
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & BITS
-        return z ^ (z >> 31)
-
-    def uniform(self) -> float:
-        self.counter += 1
-        bits = self.mix((self.key + self.counter * 0x9E3779B97F4A7C15) & BITS)
-        return (bits >> 11) * 2.0**-53
 
 
 class Row(NamedTuple):
@@ -235,16 +216,12 @@ class Twin:
         return made
 
     def levels(self) -> list[NDArray[np.float64]]:
-        """Sums of the tree, leaves first, added as pairs."""
         places = self.s.lane_sequences
-        leaves = np.zeros(1 << (self.s.lanes * places - 1).bit_length())
+        weights = np.zeros(self.s.lanes * places)
         for lane, state in enumerate(self.lanes):
             for number, weight in state.weights.items():
-                leaves[lane * places + number % places] = weight
-        levels = [leaves]
-        while len(levels[-1]) > 1:
-            levels.append(levels[-1][0::2] + levels[-1][1::2])
-        return levels
+                weights[lane * places + number % places] = weight
+        return tree_levels(weights)
 
     def draw(self, levels: list[NDArray[np.float64]], lower: float, upper: float) -> int:
         alive = [(lane, n) for lane, state in enumerate(self.lanes) for n in sorted(state.weights)]
@@ -252,12 +229,7 @@ class Twin:
             lane, number = alive[int(self.rng.uniform() * len(alive))]
             return number * self.s.lanes + lane
         u = (lower + self.rng.uniform() * (upper - lower)) * float(levels[-1][0])
-        node = 0
-        for level in reversed(levels[:-1]):
-            left, right = level[2 * node], level[2 * node + 1]
-            go_left = left > 0 and (u < left or right == 0)
-            u -= 0.0 if go_left else left
-            node = 2 * node + (0 if go_left else 1)
+        node = find_leaf(levels, u)
         places = self.s.lane_sequences
         [(lane, number)] = [(e, n) for e, n in alive if e * places + n % places == node]
         return number * self.s.lanes + lane

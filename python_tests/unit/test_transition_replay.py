@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.types import Flag, StepBatch
+from draws_twin import SplitMix, find_leaf, tree_levels
 
 FRAME = (2, 3)
 END = Flag.TERMINATED | Flag.TRUNCATED
 EVENTS = (Flag.TERMINATED, Flag.TRUNCATED, Flag.LIFE_LOST, Flag.TERMINATED | Flag.LIFE_LOST)
-BITS = (1 << 64) - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,25 +68,6 @@ class Settings:
             FRAME,
             self.seed,
         )
-
-
-class SplitMix:
-    """The counter-based generator of csrc/base/rng.h in Python integers."""
-
-    def __init__(self, seed: int) -> None:
-        self.key = self.mix(seed)
-        self.counter = 0
-
-    @staticmethod
-    def mix(z: int) -> int:
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & BITS
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & BITS
-        return z ^ (z >> 31)
-
-    def uniform(self) -> float:
-        self.counter += 1
-        bits = self.mix((self.key + self.counter * 0x9E3779B97F4A7C15) & BITS)
-        return (bits >> 11) * 2.0**-53
 
 
 class Row(NamedTuple):
@@ -172,16 +153,10 @@ class Twin:
         }
 
     def levels(self) -> list[NDArray[np.float64]]:
-        """Sums of the tree, leaves first: eight children a node, added from left to right."""
-        size = self.s.lanes * self.s.rows
-        depth = next(d for d in range(1, 20) if 8**d >= size)
-        leaves = np.zeros(8**depth)
+        weights = np.zeros(self.s.lanes * self.s.rows)
         for (lane, row), weight in self.weights.items():
-            leaves[lane * self.s.rows + row % self.s.rows] = weight
-        levels = [leaves]
-        while len(levels[-1]) > 1:
-            levels.append(np.cumsum(levels[-1].reshape(-1, 8), axis=1)[:, -1])
-        return levels
+            weights[lane * self.s.rows + row % self.s.rows] = weight
+        return tree_levels(weights)
 
     def draw(self, levels: list[NDArray[np.float64]], lower: float, upper: float) -> int:
         size = self.s.lanes * self.s.rows
@@ -191,13 +166,7 @@ class Twin:
                 if levels[0][slot] > 0:
                     return slot
         u = (lower + self.rng.uniform() * (upper - lower)) * float(levels[-1][0])
-        node = 0
-        for level in reversed(levels[:-1]):
-            ends = np.cumsum(level[8 * node : 8 * node + 8])
-            child = int(np.count_nonzero((u >= ends) & (ends < ends[-1])))
-            u -= float(ends[child - 1]) if child else 0.0
-            node = 8 * node + child
-        return node
+        return find_leaf(levels, u)
 
     def item(self, lane: int, start: int) -> tuple[NDArray[np.uint8], int, float, float, int]:
         stream = self.streams[lane]
