@@ -233,7 +233,7 @@ struct Written {
 };
 
 void write(const std::string& path, const EpisodicMemoryOptions& o, const Written& w) {
-  SnapshotWriter file(path, "episodic_memory", 1);
+  SnapshotWriter file(path, "episodic memory", 1);
   for (const uint64_t number : {o.lanes, o.capacity, o.dim, o.neighbours}) {
     file.value(number);
   }

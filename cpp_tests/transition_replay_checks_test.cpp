@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/rng.h"
 #include "replay/transition_replay.h"
 #include "transition_replay_fixture.h"
 
@@ -153,6 +154,29 @@ TEST(TransitionReplay, RefusesBadRowsAndBatches) {
                  "uniform");
   replay.sample(0.4, batch.view());
   EXPECT_EQ(batch.actions[0], 255);
+}
+
+// Frames that do not compress in a memory that holds few of them, under a stack nearly as long as
+// the ring: rows go in leaps, and none is counted twice.
+TEST(TransitionReplay, RowsThatGoInLeapsAreCountedOnce) {
+  TransitionReplayOptions o = replay_options(1, 70, 60, 1);
+  o.frame_bytes = 7056;
+  o.frame_memory = 1;
+  TransitionReplay replay(o);
+  Rng rng(1);
+  std::vector<uint8_t> noise(o.frame_bytes);
+  ReplayBatch batch(o, 2);
+  for (size_t row = 0; row < 400; ++row) {
+    for (uint8_t& byte : noise) {
+      byte = static_cast<uint8_t>(rng.next());
+    }
+    replay.append(noise, std::vector<int64_t>{0}, std::vector<float>{0.0f},
+                  std::vector<uint8_t>{static_cast<uint8_t>(row == 0 ? kFirst : 0)});
+    ASSERT_LE(replay.num_starts(), 70U) << row;
+    if (replay.num_starts() > 0) {
+      replay.sample(0.5, batch.view());
+    }
+  }
 }
 
 TEST(TransitionReplay, MemoryIsWhatItsPartsTake) {

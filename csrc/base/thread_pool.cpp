@@ -4,16 +4,24 @@
 
 namespace atari_fast {
 
-ThreadPool::ThreadPool(size_t threads) : errors_(threads) {
+ThreadPool::ThreadPool(size_t threads) {
   check_argument(threads >= 1 && threads <= 256, "threads: expected a number from 1 to 256, got ",
                  threads);
+  errors_.resize(threads);
   workers_.reserve(threads - 1);
-  for (size_t part = 1; part < threads; ++part) {
-    workers_.emplace_back([this, part] { serve(part); });
+  try {
+    for (size_t part = 1; part < threads; ++part) {
+      workers_.emplace_back([this, threads, part] { serve(part, threads); });
+    }
+  } catch (...) {  // the system gave no more threads
+    stop();
+    throw;
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
@@ -40,7 +48,7 @@ void ThreadPool::run(size_t count, const std::function<void(size_t, size_t, size
     ++loop_;
   }
   start_.notify_all();
-  do_part(0);
+  do_part(0, threads());
   std::unique_lock lock(mutex_);
   done_.wait(lock, [this] { return running_ == 0; });
   std::exception_ptr first;
@@ -55,7 +63,7 @@ void ThreadPool::run(size_t count, const std::function<void(size_t, size_t, size
   }
 }
 
-void ThreadPool::serve(size_t part) {
+void ThreadPool::serve(size_t part, size_t threads) {
   uint64_t seen = 0;
   for (;;) {
     {
@@ -66,7 +74,7 @@ void ThreadPool::serve(size_t part) {
       }
       seen = loop_;
     }
-    do_part(part);
+    do_part(part, threads);
     bool last = false;
     {
       const std::lock_guard lock(mutex_);
@@ -78,9 +86,9 @@ void ThreadPool::serve(size_t part) {
   }
 }
 
-void ThreadPool::do_part(size_t part) {
-  const size_t begin = count_ * part / threads();
-  const size_t end = count_ * (part + 1) / threads();
+void ThreadPool::do_part(size_t part, size_t threads) {
+  const size_t begin = count_ * part / threads;
+  const size_t end = count_ * (part + 1) / threads;
   if (begin == end) {
     return;
   }

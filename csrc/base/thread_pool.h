@@ -32,8 +32,9 @@ class ThreadPool {
   void run(size_t count, const std::function<void(size_t, size_t, size_t)>& work);
 
  private:
-  void serve(size_t part);
-  void do_part(size_t part);
+  void stop();
+  void serve(size_t part, size_t threads);
+  void do_part(size_t part, size_t threads);
 
   std::vector<std::thread> workers_;
   std::mutex turn_;  // held by the caller whose loop is running

@@ -7,9 +7,6 @@
 
 namespace atari_fast::sparse_impl {
 
-using EncodeKernel = size_t (*)(const uint8_t*, const uint8_t*, size_t, uint8_t*);
-using ApplyKernel = const uint8_t* (*)(const uint8_t*, uint8_t*, size_t);
-
 size_t encode_scalar(const uint8_t* frame, const uint8_t* reference, size_t padded, uint8_t* out);
 const uint8_t* apply_scalar(const uint8_t* code, uint8_t* frame, size_t padded);
 #if defined(__x86_64__)

@@ -31,7 +31,10 @@ std::vector<uint64_t> settings(const SequenceReplayOptions& o) {
 }  // namespace
 
 void SequenceTable::save(SnapshotWriter& writer) const {
-  writer.array<Lane>(lanes_);
+  for (const Lane& lane : lanes_) {
+    writer.array<int64_t>(
+        std::vector<int64_t>{lane.begin, lane.next_start, lane.ended, lane.oldest, lane.next});
+  }
   writer.array<Sequence>(sequences_);
   writer.array<double>(tree_.leaves());
   writer.value(dropped_);
@@ -39,7 +42,12 @@ void SequenceTable::save(SnapshotWriter& writer) const {
 
 void SequenceTable::load(SnapshotReader& reader, int64_t head,
                          const std::vector<int64_t>& readable) {
-  reader.array<Lane>(lanes_);
+  for (Lane& lane : lanes_) {
+    std::vector<int64_t> fields(5);
+    reader.array<int64_t>(fields);
+    reader.check(fields[2] == 0 || fields[2] == 1, "its sequences do not fit together");
+    lane = {fields[0], fields[1], fields[2] != 0, fields[3], fields[4]};
+  }
   reader.array<Sequence>(sequences_);
   std::vector<double> weights(tree_.size());
   reader.array<double>(weights);
@@ -55,7 +63,10 @@ void SequenceTable::load(SnapshotReader& reader, int64_t head,
     const auto period = static_cast<int64_t>(shape_.period);
     check(at.begin >= 0 && at.begin <= head && at.next_start >= at.begin &&
           at.next_start <= head + period && (at.next_start - at.begin) % period == 0);
-    check(at.oldest >= 0 && at.next >= at.oldest && at.next < (int64_t{1} << 40) &&
+    check(at.ended || (at.begin < head &&
+                       at.next_start + static_cast<int64_t>(shape_.unroll + shape_.extra) > head));
+    check(at.oldest >= 0 && at.next >= at.oldest &&
+          at.next < (int64_t{1} << 56) / static_cast<int64_t>(lanes_.size()) &&
           at.next - at.oldest <= static_cast<int64_t>(places_));
     int64_t oldest_frame = readable[lane];
     for (int64_t number = at.oldest; number < at.next; ++number) {

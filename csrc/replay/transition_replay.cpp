@@ -12,6 +12,7 @@ namespace {
 
 // Keeps every product of sizes far from wrapping around.
 void check_sizes(const TransitionReplayOptions& o) {
+  check_argument(o.lanes >= 1, "lanes: expected at least 1, got ", o.lanes);
   constexpr size_t kMaxBytes = size_t{1} << 48;
   check_argument(o.frame_bytes >= 1 && o.frame_bytes <= kMaxBytes,
                  "frame_bytes: expected a number from 1 to ", kMaxBytes, ", got ", o.frame_bytes);
@@ -21,7 +22,6 @@ void check_sizes(const TransitionReplayOptions& o) {
 }
 
 const TransitionReplayOptions& checked(const TransitionReplayOptions& o) {
-  check_argument(o.lanes >= 1, "lanes: expected at least 1, got ", o.lanes);
   check_argument(o.stack >= 1, "stack: expected at least 1, got ", o.stack);
   check_argument(o.n_step >= 1, "n_step: expected at least 1, got ", o.n_step);
   check_sizes(o);
@@ -38,6 +38,11 @@ const TransitionReplayOptions& checked(const TransitionReplayOptions& o) {
                  "priority_epsilon: expected a finite number > 0, got ", o.priority_epsilon);
   check_argument(o.uniform_mix >= 0.0 && o.uniform_mix <= 1.0,
                  "uniform_mix: expected a number in [0, 1], got ", o.uniform_mix);
+  check_argument(o.threads >= 1 && o.threads <= 256,
+                 "threads: expected a number from 1 to 256, got ", o.threads);
+  // So that no weight, nor the sum of all, is ever refused by the tree.
+  check_argument(o.priority_epsilon <= 1e250, "priority_epsilon: expected at most 1e250, got ",
+                 o.priority_epsilon);
   return o;
 }
 
@@ -113,6 +118,8 @@ void TransitionReplay::append(std::span<const uint8_t> frames, std::span<const i
                    "]: expected a finite reward, got ", rewards[lane]);
   }
   const std::lock_guard lock(mutex_);
+  changed_.clear();
+  changes_.clear();
   for (size_t lane = 0; lane < lanes; ++lane) {
     const int64_t first = frames_.first_row(lane);
     frames_.append(lane, frames.data() + lane * options_.frame_bytes);
@@ -134,7 +141,8 @@ void TransitionReplay::expire(size_t lane, int64_t begin, int64_t end) {
     return;
   }
   const int64_t reach = static_cast<int64_t>(options_.stack) - 1;
-  for (int64_t start = begin == 0 ? 0 : begin + reach; start < end + reach; ++start) {
+  const int64_t last = std::min(end + reach, head_);  // no row from here on is a start yet
+  for (int64_t start = begin == 0 ? 0 : begin + reach; start < last; ++start) {
     set_start(slot(lane, start), 0.0);
   }
 }
@@ -313,6 +321,8 @@ size_t TransitionReplay::update_priorities(std::span<const int64_t> ids,
     check_argument(ids[i] >= 0 && ids[i] < head_ * lanes, "ids[", i,
                    "]: expected an id that sample() gave, got ", ids[i]);
   }
+  changed_.clear();
+  changes_.clear();
   size_t dropped = 0;
   for (size_t i = 0; i < ids.size(); ++i) {
     const size_t lane = static_cast<size_t>(ids[i] % lanes);

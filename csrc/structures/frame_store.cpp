@@ -22,10 +22,10 @@ size_t chunk_bytes(const FrameStoreOptions& o) {
 /// newest run or its key frame lies in.
 size_t chunk_slots(const FrameStoreOptions& o) {
   const size_t chunk = chunk_bytes(o);
-  if (o.memory_limit > 0) {
-    return std::max<size_t>(4, o.memory_limit / o.lanes / chunk);
-  }
-  return o.rows * (o.frame_bytes + 1) / (chunk - run_bytes(o)) + 6;
+  const size_t worst = o.rows * (o.frame_bytes + 1) / (chunk - run_bytes(o)) + 6;
+  return o.memory_limit == 0
+             ? worst
+             : std::min(worst, std::max<size_t>(4, o.memory_limit / o.lanes / chunk));
 }
 
 size_t run_slots(const FrameStoreOptions& o) { return o.rows / 8 + 20; }
@@ -100,10 +100,10 @@ size_t FrameStore::bytes_used() const {
 FrameStore::Scratch& FrameStore::scratch(size_t padded) {
   thread_local Scratch memory;
   if (memory.frame.size() < padded) {
-    memory.frame.resize(padded);
     memory.key.resize(padded);
     memory.code.resize(sparse_bound(padded) + 1);
     memory.other_code.resize(sparse_bound(padded) + 1);
+    memory.frame.resize(padded);  // the last: it says that all have this size
   }
   return memory;
 }

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <vector>
 
 #include "base/aligned.h"
@@ -20,7 +19,8 @@ struct FrameStoreOptions {
   size_t frame_bytes = 1;   ///< bytes of one frame
   size_t row_bytes = 1;     ///< bytes of one row of pixels, the frame's width
   size_t memory_limit = 0;  ///< bytes of codes over all lanes; 0: as many as the worst frames take.
-                            ///< A lane whose share is full drops its oldest frames early
+                            ///< A lane whose share is full drops its oldest frames early; its
+                            ///< share is four chunks at least (450 KB for frames of 84x84)
 };
 
 /// Frames by lane and row number; a lane's rows are numbered from 0 as they are appended.
@@ -28,7 +28,8 @@ struct FrameStoreOptions {
 /// Most of a frame is what the frame before it was. Rows are coded in runs of 8: a run's first
 /// frame (its anchor) by its difference to a key frame, the others by their difference to the frame
 /// before. A key frame is coded by the difference of each row of pixels to the row above; there is
-/// one every 16 runs, and wherever that is shorter. A frame that no code makes shorter is kept as
+/// one every 16 runs, wherever that is shorter, and where the last one is not in the same or the
+/// preceding chunk of memory. A frame that no code makes shorter is kept as
 /// it is. So reading one costs a key, an anchor and at most 7 differences.
 ///
 /// Codes lie in chunks of memory that a lane takes as it fills and gives back as its rows expire.
@@ -68,7 +69,7 @@ class FrameStore {
   /// Appends the state to a snapshot.
   void save(SnapshotWriter& writer) const;
   /// Takes the state of a store with the same options out of a snapshot. Throws SnapshotError for
-  /// anything that no store could have written; the store is then empty.
+  /// anything that no store could have written; the store is then as it was.
   void load(SnapshotReader& reader);
 
  private:
@@ -127,7 +128,7 @@ class FrameStore {
   const uint8_t* decode(const uint8_t* code, uint8_t* frame, const uint8_t* key) const;
   const uint8_t* start_run(const Lane& lane, int64_t run, int64_t& key_run, Scratch& memory) const;
   void load_lane(Lane& lane, SnapshotReader& reader);
-  void check_run(const Lane& lane, int64_t run, const SnapshotReader& reader) const;
+  uint64_t check_run(const Lane& lane, int64_t run, const SnapshotReader& reader) const;
   int64_t oldest_key(const Lane& lane) const;
 
   FrameStoreOptions options_;

@@ -55,7 +55,8 @@ void FrameStore::load_lane(Lane& lane, SnapshotReader& reader) {
   const auto check = [&](bool ok) { reader.check(ok, "the frames of a lane do not fit together"); };
   lane.next_row = reader.value<int64_t>();
   lane.first_row = reader.value<int64_t>();
-  check(lane.next_row >= 0 && lane.next_row < (int64_t{1} << 56));
+  check(lane.next_row >= 0 &&
+        lane.next_row < (int64_t{1} << 56) / static_cast<int64_t>(options_.lanes));
   if (lane.next_row == 0) {
     check(lane.first_row == 0);
     return;
@@ -65,7 +66,8 @@ void FrameStore::load_lane(Lane& lane, SnapshotReader& reader) {
   lane.first_chunk = reader.value<uint64_t>();
   lane.next_chunk = reader.value<uint64_t>();
   lane.used = reader.value<uint64_t>();
-  check(lane.first_chunk < lane.next_chunk && lane.next_chunk < (uint64_t{1} << 48) &&
+  check(lane.first_chunk < lane.next_chunk &&
+        lane.next_chunk < (uint64_t{1} << 60) / chunk_bytes_ &&
         lane.next_chunk - lane.first_chunk <= chunk_slots_ && lane.used <= chunk_bytes_);
   lane.key_run = reader.value<int64_t>();
   const auto first_run = reader.value<int64_t>();
@@ -87,9 +89,20 @@ void FrameStore::load_lane(Lane& lane, SnapshotReader& reader) {
     bytes = std::make_unique<uint8_t[]>(chunk_bytes_ + kSparseSlack);
     reader.read({bytes.get(), chunk + 1 == lane.next_chunk ? lane.used : chunk_bytes_});
   }
+  // Runs lie one behind the other, keys never go back and are near, and the newest run is the end.
+  uint64_t end = 0;
+  int64_t newest_key = first_run;
   for (int64_t run = first_run; run <= last_run; ++run) {
-    check_run(lane, run, reader);
+    const Run& at = run_at(lane, run);
+    const int64_t key = run - static_cast<int64_t>(at.key);
+    check(at.address >= end && (key == run || key == newest_key) &&
+          run_at(lane, key).address / chunk_bytes_ + 2 >= at.address / chunk_bytes_);
+    newest_key = key;
+    end = check_run(lane, run, reader);
   }
+  check(newest_key == lane.key_run &&
+        run_at(lane, last_run).address / chunk_bytes_ + 1 == lane.next_chunk &&
+        end == (lane.next_chunk - 1) * chunk_bytes_ + lane.used);
   Scratch& memory = scratch(padded_);
   int64_t key_run = -1;
   start_run(lane, lane.key_run, key_run, memory);
@@ -99,9 +112,9 @@ void FrameStore::load_lane(Lane& lane, SnapshotReader& reader) {
   read(index, lane.next_row - 1, 1, lane.newest.data(), padded_);
 }
 
-// Goes through the codes of a run: each must be of a kind that may stand there and end in its
-// chunk.
-void FrameStore::check_run(const Lane& lane, int64_t run, const SnapshotReader& reader) const {
+// Goes through the codes of a run, each of which must be of a kind that may stand there and end in
+// its chunk; returns the address of the end.
+uint64_t FrameStore::check_run(const Lane& lane, int64_t run, const SnapshotReader& reader) const {
   const Run& at = run_at(lane, run);
   const bool last_chunk = at.address / chunk_bytes_ + 1 == lane.next_chunk;
   const size_t place = at.address % chunk_bytes_;
@@ -129,6 +142,7 @@ void FrameStore::check_run(const Lane& lane, int64_t run, const SnapshotReader& 
     code += 1 + bytes;
     left -= 1 + bytes;
   }
+  return at.address + (end - place - left);
 }
 
 }  // namespace atari_fast
