@@ -67,9 +67,9 @@ struct TransitionBatch {
 ///
 /// A row is the frame that arrived, the reward and flags that arrived with it, and the action then
 /// chosen. A row becomes a start that can be drawn when its n-step window closes, and stops to be
-/// one when the oldest frame of its stack is overwritten: from then on its weight in the tree is 0.
-/// No window crosses an episode's end or the write head. Rows and frames share one ring, and ids
-/// are never reused, so a stale id cannot hit a newer row.
+/// one when the oldest frame of its stack is gone, overwritten or dropped because frames took all
+/// of `frame_memory`: from then on its weight in the tree is 0. No window crosses an episode's end
+/// or the write head. Ids are never reused, so a stale id cannot hit a newer row.
 ///
 /// Owns its memory. All methods are thread-safe (one mutex). Randomness is its own and depends on
 /// the seed only.
@@ -87,7 +87,8 @@ class TransitionReplay {
 
   /// Draws B transitions with importance exponent `beta` into `batch`. The weight of start i is (N
   /// P(i))^-beta over the largest of the batch (or of all starts), N the number of starts and P(i)
-  /// the probability that it is drawn with. O(B (log capacity + (stack + n) frame_bytes)). Throws
+  /// the probability that it is drawn with. O(B (log capacity + (stack + n) frame_bytes)); a
+  /// uniform draw (`uniform_mix`) tries capacity / N places on average. Throws
   /// std::invalid_argument for wrong sizes or when no start can be drawn yet.
   void sample(double beta, const TransitionBatch& batch);
 
