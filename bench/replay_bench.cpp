@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "replay/importance.h"
 #include "replay/transition_replay.h"
 #include "structures/sum_tree.h"
 
@@ -47,6 +48,28 @@ void sum_tree_find(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * state.range(1));
 }
 BENCHMARK(sum_tree_find)->ArgsProduct({{100'000, 1 << 20, 10'000'000}, {1, 32, 512}});
+
+/// One item is one draw with its importance weight, in batches of 512 of 2^20 leaves.
+void sum_tree_find_and_weigh(benchmark::State& state) {
+  Rng rng(1);
+  const SumTree tree = full_tree(rng, size_t{1} << 20);
+  std::vector<double> us(512);
+  std::vector<int64_t> leaves(us.size());
+  std::vector<double> weights(us.size());
+  std::vector<float> importance(us.size());
+  for (auto _ : state) {
+    for (double& u : us) {
+      u = rng.uniform() * tree.total();
+    }
+    tree.find(us, leaves);
+    std::transform(leaves.begin(), leaves.end(), weights.begin(),
+                   [&](int64_t leaf) { return tree.get(static_cast<size_t>(leaf)); });
+    importance_weights(weights, *std::min_element(weights.begin(), weights.end()), 0.4, importance);
+    benchmark::DoNotOptimize(importance.data());
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(us.size()));
+}
+BENCHMARK(sum_tree_find_and_weigh);
 
 /// One item is one leaf that is set, in batches.
 void sum_tree_set(benchmark::State& state) {

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "replay/importance.h"
 #include "replay/sequence_replay.h"
 
 namespace atari_fast {
@@ -67,10 +68,7 @@ void SequenceReplay::sample(double beta, const SequenceBatch& batch) {
   const double rarest = options_.weights_over_buffer
                             ? density(table_.smallest_weight())
                             : *std::min_element(densities.begin(), densities.end());
-  // (N P(i))^-beta over the largest, as a ratio that no beta can overflow.
-  for (size_t i = 0; i < size; ++i) {
-    batch.weights[i] = static_cast<float>(std::pow(rarest / densities[i], beta));
-  }
+  importance_weights(densities, rarest, beta, batch.weights);
   pool_.run(size, [&](size_t, size_t begin, size_t end) {
     for (size_t item = begin; item < end; ++item) {
       write_head(batch.ids[item], item, batch);

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "replay/importance.h"
 
 namespace atari_fast {
 namespace {
@@ -235,7 +236,6 @@ void TransitionReplay::sample(double beta, const TransitionBatch& batch) {
   write_items(slots, batch);
 }
 
-// (N P(i))^-beta over the largest, as a ratio that no beta can overflow.
 void TransitionReplay::write_weights(double beta, std::span<const int64_t> slots,
                                      std::span<float> weights) const {
   std::vector<double> densities(slots.size());
@@ -245,9 +245,7 @@ void TransitionReplay::write_weights(double beta, std::span<const int64_t> slots
   const double rarest = options_.buffer_max_weights
                             ? density(tree_.min_positive())
                             : *std::min_element(densities.begin(), densities.end());
-  for (size_t i = 0; i < slots.size(); ++i) {
-    weights[i] = static_cast<float>(std::pow(rarest / densities[i], beta));
-  }
+  importance_weights(densities, rarest, beta, weights);
 }
 
 void TransitionReplay::write_items(std::span<const int64_t> slots, const TransitionBatch& batch) {

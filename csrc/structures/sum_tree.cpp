@@ -56,9 +56,9 @@ double min_of(const double* c) {
 double below(double sum) { return std::bit_cast<double>(std::bit_cast<uint64_t>(sum) - 1); }
 
 /// The child of the block of eight in which `u` falls, with `u` reduced by what lies left of it.
-/// Rounding may leave u at or above the block's sum; it is then the largest number below, so that a
-/// partial sum equal to it is never passed, and the last child above 0 takes such a u. No branches:
-/// they would be mispredicted half the time.
+/// A child ends where the next begins, so one of weight 0 is passed. Rounding may leave `u` at or
+/// above the child's weight, which is its own children's sum: it is then the largest number below,
+/// and so below their last partial sum too. No branches: they would be mispredicted half the time.
 #if defined(__SSE2__)
 size_t descend(double& u, const double* c) {
   const double p0 = c[0];
@@ -68,10 +68,8 @@ size_t descend(double& u, const double* c) {
   const double p4 = p3 + c[4];
   const double p5 = p4 + c[5];
   const double p6 = p5 + c[6];
-  const double p7 = p6 + c[7];
   const __m128d left[4] = {_mm_set_pd(p0, 0.0), _mm_set_pd(p2, p1), _mm_set_pd(p4, p3),
                            _mm_set_pd(p6, p5)};  // what lies left of each child
-  u = std::min(u, below(p7));
   const __m128d all = _mm_set1_pd(u);
   // u has reached what lies left of its child and of all before: -1 for each, in two halves.
   const auto reached = [&](size_t k) { return _mm_castpd_si128(_mm_cmpge_pd(all, left[k])); };
@@ -79,21 +77,20 @@ size_t descend(double& u, const double* c) {
       _mm_add_epi64(_mm_add_epi64(reached(0), reached(1)), _mm_add_epi64(reached(2), reached(3)));
   const __m128i count = _mm_add_epi64(counts, _mm_unpackhi_epi64(counts, counts));
   const auto child = static_cast<size_t>(-_mm_cvtsi128_si64(count) - 1);
-  u -= reinterpret_cast<const double*>(left)[child];
+  u = std::min(u - reinterpret_cast<const double*>(left)[child], below(c[child]));
   return child;
 }
 #else
 size_t descend(double& u, const double* c) {
-  double left[kFan + 1] = {0.0};
-  for (size_t k = 0; k < kFan; ++k) {
-    left[k + 1] = left[k] + c[k];
+  double left[kFan] = {0.0};
+  for (size_t k = 1; k < kFan; ++k) {
+    left[k] = left[k - 1] + c[k - 1];
   }
-  u = std::min(u, below(left[kFan]));
   size_t child = 0;
   for (size_t k = 1; k < kFan; ++k) {
     child += u >= left[k] ? 1 : 0;
   }
-  u -= left[child];
+  u = std::min(u - left[child], below(c[child]));
   return child;
 }
 #endif
@@ -174,7 +171,9 @@ void SumTree::find(std::span<const double> us, std::span<int64_t> leaves) const 
 
 void SumTree::find_block(const double* us, int64_t* leaves, size_t count) const {
   double rest[64];
-  std::transform(us, us + count, rest, [](double u) { return std::max(u, 0.0); });
+  const double largest = below(total_);
+  std::transform(us, us + count, rest,
+                 [&](double u) { return std::min(std::max(u, 0.0), largest); });
   std::fill_n(leaves, count, 0);
   for (size_t level = levels_.size() - 1; level-- > 0;) {
     const double* const nodes = &sums_[levels_[level]];
