@@ -45,8 +45,8 @@ def pong() -> Config:
     """The default: learns Pong on two CPU cores; a narrow DQN, tuned for wall time.
 
     What makes it fast: half as many filters, standardised pixels (without them nothing is learned
-    in the first 300,000 frames), 5-step returns, small batches, little exploration, and a
-    learning rate that begins high and falls.
+    in the first 300,000 frames), 5-step returns, little exploration, and a learning rate that
+    begins high and falls.
     """
     return Config(
         preset="pong",
@@ -56,7 +56,7 @@ def pong() -> Config:
         net=NetConfig(pixels="standardize", channels=(16, 32, 32), hidden=256),
         agent=AgentConfig(n_step=5, target_period=4_000, epsilon_end=0.01, epsilon_frames=60_000),
         replay=ReplayConfig(capacity=100_000, min_frames=16_000),
-        optim=OptimConfig(lr=5e-4, lr_end_share=0.05, eps=1e-5, batch_size=16, update_period=16),
+        optim=OptimConfig(lr=5e-4, lr_end_share=0.05, eps=1e-5),
         run=RunConfig(eval_period=160_000, checkpoint_period=160_000),
     )
 
