@@ -142,6 +142,9 @@ class RunConfig:
     """Frames between lines of metrics."""
     checkpoint_period: int = 400_000
     """Frames between checkpoints."""
+    replay_period: int = 400_000
+    """Frames between checkpoints that also hold the replay and the games in flight, from which
+    --resume goes on bit for bit; 0 switches them off."""
     eval_period: int = 400_000
     """Frames between evaluations; 0 switches them off."""
     eval_episodes: int = 10

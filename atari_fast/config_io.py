@@ -88,6 +88,7 @@ RANGES: Mapping[str, Range] = {
     "optim.update_period": _PERIOD,
     "run.log_period": _PERIOD,
     "run.checkpoint_period": _PERIOD,
+    "run.replay_period": _NOT_NEGATIVE,
     "run.eval_period": Range(0, multiple=FRAMES_PER_STEP),
     "run.eval_episodes": Range(1, 1_000_000),
     "run.eval_epsilon": _SHARE,

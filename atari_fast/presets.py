@@ -25,7 +25,12 @@ def dqn_nature() -> Config:
         preset="dqn-nature",
         env=EnvConfig(lanes=1, life_loss="zero_discount"),
         optim=OptimConfig(name="rmsprop", lr=2.5e-4, eps=0.01 / 32**2, decay=0.95),
-        run=RunConfig(eval_period=4_000_000, checkpoint_period=4_000_000, eval_epsilon=0.05),
+        run=RunConfig(
+            eval_period=4_000_000,
+            checkpoint_period=4_000_000,
+            replay_period=4_000_000,
+            eval_epsilon=0.05,
+        ),
     )
 
 
@@ -37,7 +42,12 @@ def dqn_adam() -> Config:
         agent=AgentConfig(target_period=32_000, epsilon_end=0.01, epsilon_frames=1_000_000),
         replay=ReplayConfig(min_frames=80_000, stratified=False),
         optim=OptimConfig(lr=6.25e-5, eps=1.5e-4),
-        run=RunConfig(eval_period=4_000_000, checkpoint_period=4_000_000, eval_epsilon=0.001),
+        run=RunConfig(
+            eval_period=4_000_000,
+            checkpoint_period=4_000_000,
+            replay_period=4_000_000,
+            eval_epsilon=0.001,
+        ),
     )
 
 
@@ -57,7 +67,7 @@ def pong() -> Config:
         agent=AgentConfig(n_step=5, target_period=4_000, epsilon_end=0.01, epsilon_frames=60_000),
         replay=ReplayConfig(capacity=100_000, min_frames=16_000),
         optim=OptimConfig(lr=5e-4, lr_end_share=0.05, eps=1e-5),
-        run=RunConfig(eval_period=160_000, checkpoint_period=160_000),
+        run=RunConfig(eval_period=160_000, checkpoint_period=160_000, replay_period=160_000),
     )
 
 

@@ -1,26 +1,37 @@
-"""`python -m atari_fast.train [PRESET] [--field value ...]`: trains an agent."""
+"""`python -m atari_fast.train [PRESET | --resume RUN] [--field value ...]`: trains an agent."""
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from atari_fast.config_io import validate
-from atari_fast.errors import AtariFastError
-from atari_fast.infra.cli import INTERRUPTED, parse_config, run_cli
+from atari_fast.config_io import from_record, validate
+from atari_fast.errors import AtariFastError, ConfigError
+from atari_fast.infra.cli import INTERRUPTED, parse_config, parse_options, run_cli, take_option
 from atari_fast.presets import DEFAULT_PRESET, PRESETS
+
+if TYPE_CHECKING:
+    from atari_fast.runtime.session import Session
+
+_PROG = "python -m atari_fast.train"
+_CHANGEABLE = (
+    "total_frames", "device", "threads", "overlap", "env.workers", "env.worker_timeout",
+    "replay.threads", "run.log_period", "run.checkpoint_period", "run.replay_period",
+    "run.eval_period", "run.eval_episodes", "run.eval_epsilon", "run.tensorboard", "run.finish",
+)  # fmt: skip
+"""Settings that a resumed run may change: how it is run and watched, and how long."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Trains; returns the exit code, 130 after an interrupt that was saved."""
-    config = parse_config(argv, PRESETS, DEFAULT_PRESET, "python -m atari_fast.train")
-    validate(config)
-    from atari_fast.runtime.session import Session  # late: torch takes a second to import
-
-    session = Session(config)
+    runs, rest = take_option(argv, "--resume", "a run directory")
+    session = _resume(runs, rest) if runs else _begin(rest)
     if not session.run():
         return INTERRUPTED
-    if config.run.finish:
+    if session.config.run.finish:
         from atari_fast.runtime.finish import finish
 
         try:
@@ -28,6 +39,57 @@ def main(argv: Sequence[str]) -> int:
         except AtariFastError as error:
             warnings.warn(f"the run is saved, but not all of its pictures: {error}", stacklevel=1)
     return 0
+
+
+def _begin(argv: Sequence[str]) -> Session:
+    """A new run."""
+    config = parse_config(argv, PRESETS, DEFAULT_PRESET, _PROG)
+    validate(config)
+    from atari_fast.runtime.session import Session  # late: torch takes a second to import
+
+    return Session(config)
+
+
+def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:
+    """A run that goes on from its newest whole checkpoint with a replay."""
+    if len(runs) > 1:
+        raise ConfigError(f"--resume: expected one run directory, got {' and '.join(runs)}")
+    from atari_fast.infra.checkpoint import latest_checkpoint, open_checkpoints, read_checkpoint
+    from atari_fast.runtime.session import REPLAY, Session
+
+    root = Path(runs[0]) / "checkpoints"
+    path = latest_checkpoint(root, holding=f"{REPLAY}.bin")
+    open_checkpoints(root)
+    checkpoint = read_checkpoint(path)
+    saved = from_record(checkpoint.records.get("config"), str(path))
+    saved = dataclasses.replace(saved, run=dataclasses.replace(saved.run, dir=runs[0]))
+    config = parse_options(
+        argv, saved, prog=f"{_PROG} --resume RUN", description="Settings of the run."
+    )
+    validate(config)
+    before, after = _leaves(dataclasses.asdict(saved)), _leaves(dataclasses.asdict(config))
+    fixed = [name for name in after if after[name] != before[name] and name not in _CHANGEABLE]
+    if fixed:
+        raise ConfigError(
+            f"{fixed[0]}: a resumed run keeps {before[fixed[0]]}, got {after[fixed[0]]}; begin a "
+            f"new run for that, or change only {', '.join(_CHANGEABLE)}"
+        )
+    if checkpoint.frames >= config.total_frames:
+        raise ConfigError(
+            f"--resume: {runs[0]} has played its {config.total_frames} frames; raise --total-frames"
+        )
+    return Session(config, checkpoint)
+
+
+def _leaves(record: object, prefix: str = "") -> dict[str, object]:
+    """Values of nested records by their dotted paths."""
+    if not isinstance(record, dict):
+        return {prefix.rstrip("."): record}
+    return {
+        name: value
+        for key, item in record.items()
+        for name, value in _leaves(item, f"{prefix}{key}.").items()
+    }
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from atari_fast.replay.transition import TransitionReplay
 from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.device import Autocast, set_threads
 from atari_fast.runtime.learner import Learner
-from atari_fast.runtime.loop import run_loop
+from atari_fast.runtime.loop import Loop
 from atari_fast.seeding import stream
 
 WARM_STEPS = 1_200
@@ -69,7 +69,7 @@ def ours(config: Config) -> Callable[[int], int]:
     actor = Actor(
         parts.q_values, pool.spec, pool.num_lanes, config.net.stack, device, autocast, rng
     )
-    loop = run_loop(config, parts, pool, replay, actor, learner)
+    loop = Loop(config, parts, pool, replay, actor, learner)
     frames = 0
 
     def train(steps: int) -> int:

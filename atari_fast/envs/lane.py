@@ -6,7 +6,8 @@ flags, the step after it ignores its action and delivers the first frame of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import ale_py
@@ -71,6 +72,14 @@ class Lane(Protocol):
         Returns:
             Raw reward of the step and the bit set of `Flag` that arrived with the frame.
         """
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the coming steps depend on, as JSON has it."""
+        ...
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on where the lane whose `state` it is stood, to the same frames and rewards."""
         ...
 
 
@@ -167,6 +176,43 @@ class AtariLane:
             )
         preprocess_palette(self._screens, palette.LUMA, out[None])
         return reward, flags
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the coming steps depend on, as JSON has it; see `Lane.state`.
+
+        This lane itself goes on from the saved state as the other will: in qbert and yars_revenge
+        a restored game does not go on quite as one that was not interrupted.
+        """
+        emulator = self._ale.cloneState(include_rng=True)
+        self._go_to(emulator)
+        return {
+            "emulator": base64.b64encode(emulator.serialize()).decode(),
+            "rng": self._rng.bit_generator.state,
+            "executed": self._executed,
+            "frames_left": self._frames_left,
+            "lives": self._lives,
+            "resume": None if self._resume is None else self._resume.__name__,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on where another lane stood; see `Lane.load_state`."""
+        emulator = ale_py.ALEState.__new__(ale_py.ALEState)
+        emulator.__setstate__(base64.b64decode(state["emulator"]))  # type: ignore[arg-type]
+        self._go_to(emulator)
+        self._rng.bit_generator.state = state["rng"]
+        self._executed = state["executed"]
+        self._frames_left, self._lives = state["frames_left"], state["lives"]
+        begins = {
+            None: None,
+            "_begin_game": self._begin_game,
+            "_continue_game": self._continue_game,
+        }
+        self._resume = begins[state["resume"]]
+
+    def _go_to(self, emulator: ale_py.ALEState) -> None:
+        """Restores a state after a reset, which clears what the emulator does not save."""
+        self._ale.reset_game()
+        self._ale.restoreState(emulator)
 
     def _play(self, action: int) -> tuple[float, int]:
         """Plays up to 4 frames and reads the screens that count; returns reward and flags."""

@@ -17,7 +17,7 @@ import signal
 import time
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -35,9 +35,13 @@ from atari_fast.types import StepBatch
 MakeLane = Callable[[str, EnvConfig, np.random.SeedSequence], Lane]
 
 _GO = b"g"
+_SAVE = b"s"
+_FETCH = b"t"
+_LOAD = b"l"
 _DONE = b"d"
 _FAILED = b"f"
-"""What goes through a pipe: single bytes, and a message after the last one."""
+"""What goes through a pipe: single bytes, and messages: the states of lanes behind `_LOAD` and as
+the answer to `_FETCH`, and after `_FAILED` what failed. All but `_FETCH` are answered `_DONE`."""
 _START_SECONDS = 60.0
 """Seconds that a worker has for its imports, and one more for each lane's ROM."""
 _STOP_SECONDS = 0.5
@@ -62,6 +66,7 @@ class _Worker(NamedTuple):
     process: Any
     pipe: Connection
     name: str
+    lanes: range
 
 
 class _Buffers(NamedTuple):
@@ -96,8 +101,23 @@ class _Runner:
         frames, self._rewards, self._flags, self._actions = (
             array[task.lanes.start : task.lanes.stop] for array in arrays
         )
+        self._lanes = lanes
         self._steps = [lane.step for lane in lanes]
         self._frames = list(frames)
+
+    def states(self) -> list[dict[str, Any]]:
+        """The states of the lanes."""
+        return [lane.state() for lane in self._lanes]
+
+    def load_states(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Sets the states of the lanes; raises EnvError where one is none of such a lane."""
+        for index, (lane, state) in enumerate(zip(self._lanes, states, strict=True)):
+            try:
+                lane.load_state(state)
+            except (LookupError, TypeError, ValueError, RuntimeError) as error:
+                raise EnvError(
+                    f"states[{index}]: not the state of a lane of this game ({error!r})"
+                ) from error
 
     def step(self) -> None:
         """Plays one agent step of every lane."""
@@ -118,8 +138,17 @@ def _serve(task: _Task, buffers: _Buffers, pipe: Connection) -> None:
         try:
             runner = _Runner(task, buffers)
             os.write(channel, _DONE)
-            while os.read(channel, 1):
-                runner.step()
+            saved = b""
+            while command := os.read(channel, 1):
+                if command == _FETCH:
+                    pipe.send_bytes(saved)
+                    continue
+                if command == _GO:
+                    runner.step()
+                elif command == _SAVE:
+                    saved = json.dumps(runner.states()).encode()
+                else:
+                    runner.load_states(json.loads(pipe.recv_bytes()))
                 os.write(channel, _DONE)
         except ConnectionError:
             raise
@@ -245,7 +274,7 @@ class LanePool:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         far_end.close()  # the worker's copy is the last one now: its death closes the pipe
-        worker = _Worker(process, pipe, name)
+        worker = _Worker(process, pipe, name, task.lanes)
         self._workers.append(worker)
         self._by_channel[pipe.fileno()] = worker
         self._answers.register(pipe.fileno(), select.POLLIN)
@@ -265,11 +294,8 @@ class LanePool:
             raise EnvError("send: the step before was not received; call recv() between two sends")
         self._actions[...] = actions
         self._sent = True
-        for channel, worker in self._by_channel.items():
-            try:
-                os.write(channel, _GO)
-            except ConnectionError:
-                self._fail(WorkerError(_died(worker, starting=False)))
+        for worker in self._workers:
+            self._tell(worker, _GO)
 
     def recv(self) -> StepBatch:
         """Waits for the step that `send` started.
@@ -302,6 +328,45 @@ class LanePool:
         self.send(actions)
         return self.recv()
 
+    def states(self) -> list[dict[str, Any]]:
+        """The states of all lanes, games in flight included, as JSON has them.
+
+        Raises:
+            EnvError: A step is under way, or the pool is closed.
+            WorkerError: As `recv`.
+        """
+        self._check_idle("states")
+        if self._runner is not None:
+            return self._runner.states()
+        for worker in self._workers:
+            self._tell(worker, _SAVE)
+        self._collect(self._timeout, starting=False)
+        states: list[dict[str, Any]] = []
+        for worker in self._workers:
+            self._tell(worker, _FETCH)
+            try:
+                states += json.loads(worker.pipe.recv_bytes())
+            except (EOFError, ConnectionError):
+                self._fail(WorkerError(_died(worker, starting=False)))
+        return states
+
+    def load_states(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Goes on with the games that another pool's `states` hold, whatever its workers were.
+
+        Raises:
+            EnvError: The states are not those of as many lanes of this game, or as `states`.
+            WorkerError: As `recv`.
+        """
+        self._check_idle("load_states")
+        if len(states) != self.num_lanes:
+            raise EnvError(f"states: got {len(states)}, expected those of {self.num_lanes} lanes")
+        if self._runner is not None:
+            self._runner.load_states(states)
+            return
+        for worker in self._workers:
+            self._tell(worker, _LOAD, json.dumps(states[worker.lanes.start : worker.lanes.stop]))
+        self._collect(self._timeout, starting=False)
+
     def close(self) -> None:
         """Ends the workers; may be called again, and is when the pool or the program ends."""
         self._close()
@@ -320,6 +385,20 @@ class LanePool:
     def _check_open(self) -> None:
         if not self._close.alive:
             raise EnvError("the pool is closed; make a new LanePool")
+
+    def _check_idle(self, call: str) -> None:
+        self._check_open()
+        if self._sent:
+            raise EnvError(f"{call}: a step is under way; call recv() first")
+
+    def _tell(self, worker: _Worker, command: bytes, message: str | None = None) -> None:
+        """Sends a worker one byte, and a message if there is one."""
+        try:
+            os.write(worker.pipe.fileno(), command)
+            if message is not None:
+                worker.pipe.send_bytes(message.encode())
+        except ConnectionError:
+            self._fail(WorkerError(_died(worker, starting=False)))
 
     def _check_actions(self, actions: NDArray[np.int64]) -> None:
         expected = f"int64[{self.num_lanes}] of indices from 0 to {self.spec.num_actions - 1}"

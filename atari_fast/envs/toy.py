@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,6 +57,17 @@ class Catch:
         out.fill(0)
         out[self._row, self._column] = out[self.ROWS - 1, self._paddle] = 255
         return reward, flags
+
+    def state(self) -> dict[str, Any]:
+        """See `Lane.state`."""
+        where = [self._row, self._column, self._paddle]
+        return {"where": where, "over": self._over, "rng": self._rng.bit_generator.state}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """See `Lane.load_state`."""
+        self._row, self._column, self._paddle = state["where"]
+        self._over = state["over"]
+        self._rng.bit_generator.state = state["rng"]
 
 
 class Chain:
@@ -108,6 +122,14 @@ class Chain:
         out.fill(0)
         out[0, self._state] = 255
         return reward, flags
+
+    def state(self) -> dict[str, Any]:
+        """See `Lane.state`."""
+        return {"state": self._state, "steps": self._steps, "over": self._over}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """See `Lane.load_state`."""
+        self._state, self._steps, self._over = state["state"], state["steps"], state["over"]
 
 
 def make_toy(name: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch | Chain:

@@ -1,9 +1,9 @@
 """Checkpoints: directories that are either whole or not there, and pickle nowhere.
 
-A checkpoint `ckpt-<frames>/` holds safetensors and JSON files and a `manifest.json` with the size
-and CRC-32 (`zlib.crc32`) of each. It is written under a temporary name, synced to the disk, and
-renamed to a name that no directory had before, so a crash at any moment leaves every older
-checkpoint as it was.
+A checkpoint `ckpt-<frames>/` holds safetensors, JSON and .bin files (snapshots, which other parts
+write and read themselves) and a `manifest.json` with the size and CRC-32 (`zlib.crc32`) of each.
+It is written under a temporary name, synced to the disk, and renamed to a name that no directory
+had before, so a crash at any moment leaves every older checkpoint as it was.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import platform
 import re
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atari_fast.errors import CheckpointError
+from atari_fast.infra.failpoint import fail_point
 from atari_fast.infra.files import (
     TEMPORARY,
     crc32,
+    crc32_of_file,
     dump_json,
     dump_tensors,
     free_text,
@@ -44,7 +46,7 @@ MANIFEST = "manifest.json"
 BEST = "best.json"
 _DIRECTORY = re.compile(r"ckpt-(\d{12})(?:\.(\d{1,6}))?")
 _STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-_FILE = re.compile(_STEM.pattern + r"\.(safetensors|json)")
+_FILE = re.compile(_STEM.pattern + r"\.(safetensors|json|bin)")
 _MAX_FRAMES = 10**12 - 1
 _MAX_MANIFEST_BYTES = 1 << 24
 
@@ -93,6 +95,7 @@ def write_checkpoint(
     tensors: Mapping[str, Mapping[str, Tensor]],
     records: Mapping[str, Any],
     keep: int,
+    snapshots: Mapping[str, Callable[[Path], None]] | None = None,
 ) -> Path:
     """Write a checkpoint, then prune old ones.
 
@@ -101,7 +104,10 @@ def write_checkpoint(
         frames: emulator frames of play so far, 0 to 10^12 - 1.
         tensors: groups of named tensors; each group becomes NAME.safetensors.
         records: JSON-able values; each becomes NAME.json.
-        keep: number of checkpoints that stay, at least 1; the best one stays besides.
+        keep: number of checkpoints that stay, at least 1; the best one stays besides, and the last
+            one with snapshots.
+        snapshots: functions that write a file, synced, without holding it in memory; each becomes
+            NAME.bin.
 
     Returns:
         The new directory: `ckpt-<frames>`, or `ckpt-<frames>.<n>` where that name is taken.
@@ -114,18 +120,32 @@ def write_checkpoint(
     if keep < 1:
         raise CheckpointError(f"keep: expected at least 1 checkpoint, got {keep}")
     blobs = _serialise(tensors, records)
-    blobs[MANIFEST] = _manifest(frames, blobs)
+    writers = {_file_name(name, "bin"): write for name, write in (snapshots or {}).items()}
     needed = sum(map(len, blobs.values()))
     temporary = root / temporary_name()
+    fail_point("checkpoint.before")
     try:
         root.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(root).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         temporary.mkdir()
+        fail_point("checkpoint.after_mkdir")
+        entries: dict[str, dict[str, Any]] = {}
         for name, blob in blobs.items():
             write_synced(temporary / name, blob)
+            entries[name] = {"bytes": len(blob), "crc32": crc32(blob)}
+            fail_point(f"checkpoint.after_{name}")
+        for name, write in writers.items():
+            path = temporary / name
+            write(path)
+            entries[name] = {"bytes": path.stat().st_size, "crc32": crc32_of_file(path)}
+            fail_point(f"checkpoint.after_{name}")
+        write_synced(temporary / MANIFEST, _manifest(frames, entries))
+        fail_point("checkpoint.after_manifest")
         sync_directory(temporary)
+        fail_point("checkpoint.before_rename")
         final = _rename_to_new(temporary, root, frames)
+        fail_point("checkpoint.after_rename")
         sync_directory(root)
     except OSError as error:
         raise CheckpointError(
@@ -134,7 +154,9 @@ def write_checkpoint(
         ) from error
     finally:
         remove(temporary)
+    fail_point("checkpoint.before_prune")
     _prune(root, final, keep)
+    fail_point("checkpoint.after_prune")
     return final
 
 
@@ -148,8 +170,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     tensors: dict[str, dict[str, Tensor]] = {}
     records: dict[str, Any] = {}
     for name, entry in manifest["files"].items():
-        blob = _read_checked(path / name, entry)
         stem, _, kind = name.rpartition(".")
+        if kind == "bin":
+            _check_file(path / name, entry)
+            continue
+        blob = _read_checked(path / name, entry)
         if kind == "json":
             records[stem] = parse_json(path / name, blob)
         else:
@@ -164,7 +189,7 @@ def verify_checkpoint(path: Path) -> None:
         CheckpointError: names the file that is missing or damaged.
     """
     for name, entry in _read_manifest(path)["files"].items():
-        _read_checked(path / name, entry)
+        _check_file(path / name, entry)
 
 
 def list_checkpoints(root: Path) -> list[Path]:
@@ -176,15 +201,21 @@ def list_checkpoints(root: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def latest_checkpoint(root: Path) -> Path:
+def latest_checkpoint(root: Path, holding: str | None = None) -> Path:
     """The newest checkpoint that is whole; warns when a newer one is damaged.
 
+    Args:
+        root: directory of the checkpoints.
+        holding: pass over checkpoints without this file.
+
     Raises:
-        CheckpointError: there is no checkpoint, or none is whole.
+        CheckpointError: there is no such checkpoint, or none is whole.
     """
     problems: list[str] = []
     for path in reversed(list_checkpoints(root)):
         try:
+            if holding is not None and holding not in _read_manifest(path)["files"]:
+                continue
             verify_checkpoint(path)
         except CheckpointError as error:
             problems.append(str(error))
@@ -199,7 +230,8 @@ def latest_checkpoint(root: Path) -> Path:
         return path
     if problems:
         raise CheckpointError(f"{root}: no checkpoint is whole: {'; '.join(problems)}")
-    raise CheckpointError(f"{root}: expected at least one checkpoint ckpt-<frames>, found none")
+    wanted = "ckpt-<frames>" if holding is None else f"ckpt-<frames> with {holding}"
+    raise CheckpointError(f"{root}: expected at least one checkpoint {wanted}, found none")
 
 
 def mark_best(root: Path, path: Path, score: float) -> None:
@@ -252,7 +284,7 @@ def _file_name(stem: str, kind: str) -> str:
     return name
 
 
-def _manifest(frames: int, blobs: Mapping[str, bytes]) -> bytes:
+def _manifest(frames: int, entries: Mapping[str, Mapping[str, Any]]) -> bytes:
     import safetensors
     import torch
 
@@ -265,7 +297,7 @@ def _manifest(frames: int, blobs: Mapping[str, bytes]) -> bytes:
             "safetensors": safetensors.__version__,
             "torch": torch.__version__,
         },
-        "files": {name: {"bytes": len(blob), "crc32": crc32(blob)} for name, blob in blobs.items()},
+        "files": entries,
     }
     return dump_json({**body, "manifest_crc32": crc32(dump_json(body))})
 
@@ -312,6 +344,17 @@ def _read_checked(path: Path, entry: Mapping[str, Any]) -> bytes:
     return blob
 
 
+def _check_file(path: Path, entry: Mapping[str, Any]) -> None:
+    try:
+        found = path.stat().st_size
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {reason(error)}") from error
+    if found != entry["bytes"]:
+        raise CheckpointError(f"{path}: damaged: expected {entry['bytes']} bytes, found {found}")
+    if crc32_of_file(path) != entry.get("crc32"):
+        raise CheckpointError(f"{path}: damaged: its checksum does not match the manifest's")
+
+
 def _rename_to_new(temporary: Path, root: Path, frames: int) -> Path:
     """Give the directory a name that none has; an existing directory is never replaced."""
     final = root / f"ckpt-{frames:012d}"
@@ -323,9 +366,11 @@ def _rename_to_new(temporary: Path, root: Path, frames: int) -> Path:
 
 
 def _prune(root: Path, newest: Path, keep: int) -> None:
-    """Remove all but `newest`, the best and the last `keep - 1` others."""
+    """Remove all but `newest`, the best, the last with snapshots and the last `keep - 1` others."""
     spared = {newest.name, _best_name(root, quiet=True)}
-    others = [path for path in list_checkpoints(root) if path.name not in spared]
+    found = list_checkpoints(root)
+    spared.update(path.name for path in [p for p in found if any(p.glob("*.bin"))][-1:])
+    others = [path for path in found if path.name not in spared]
     for path in others[: max(0, len(others) - (keep - 1))]:
         remove(path)
 

@@ -44,7 +44,7 @@ def parse_config(
     Raises:
         ConfigError: one sentence on the first thing that is wrong.
     """
-    name, rest = _preset_name(list(argv), default_preset)
+    name, rest = _take_preset(list(argv), default_preset)
     if name not in presets:
         raise ConfigError(f"preset: unknown name {name!r}; {_nearest(name, presets)}")
     config = presets[name]()
@@ -123,22 +123,32 @@ def _format_warning(
     return f"warning: {' '.join(str(message).split())}\n"
 
 
-def _preset_name(argv: list[str], default: str) -> tuple[str, list[str]]:
-    """Split the preset's name off: the first argument, or what follows --preset."""
-    named: list[str] = []
-    if argv and not argv[0].startswith("-"):
-        named.append(argv.pop(0))
+def take_option(argv: Sequence[str], flag: str, what: str) -> tuple[list[str], list[str]]:
+    """Split `FLAG VALUE` and `FLAG=VALUE` off: (the values, the other arguments).
+
+    Raises:
+        ConfigError: a value is missing; the sentence says that `what` was expected.
+    """
+    values: list[str] = []
     rest: list[str] = []
     arguments = iter(argv)
     for argument in arguments:
-        flag, equals, value = argument.partition("=")
-        if flag == "--preset":
-            value = value if equals else next(arguments, "")
-            if not value:
-                raise ConfigError("--preset: expected the name of a preset, got nothing")
-            named.append(value)
-        else:
+        name, equals, value = argument.partition("=")
+        if name != flag:
             rest.append(argument)
+            continue
+        value = value if equals else next(arguments, "")
+        if not value:
+            raise ConfigError(f"{flag}: expected {what}, got nothing")
+        values.append(value)
+    return values, rest
+
+
+def _take_preset(argv: list[str], default: str) -> tuple[str, list[str]]:
+    """Split the preset's name off: the first argument, or what follows --preset."""
+    named = [argv.pop(0)] if argv and not argv[0].startswith("-") else []
+    others, rest = take_option(argv, "--preset", "the name of a preset")
+    named += others
     if len(set(named)) > 1:
         raise ConfigError(f"preset: expected one name, got {' and '.join(named)}")
     return (named[0] if named else default), rest

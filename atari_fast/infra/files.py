@@ -32,6 +32,18 @@ def crc32(blob: bytes) -> str:
     return f"{zlib.crc32(blob):08x}"
 
 
+def crc32_of_file(path: Path) -> str:
+    """CRC-32 of a file's content, read in pieces."""
+    crc = 0
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                crc = zlib.crc32(piece, crc)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {reason(error)}") from error
+    return f"{crc:08x}"
+
+
 def dump_json(value: Any) -> bytes:
     """The one JSON text of a value: sorted keys, two spaces, a newline at the end."""
     return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()

@@ -26,12 +26,16 @@ class RunLogger:
     (since this logger was made) and the values, with null for what is not finite. Not thread-safe.
     """
 
-    def __init__(self, directory: Path, tensorboard: bool) -> None:
+    def __init__(
+        self, directory: Path, tensorboard: bool, *, size: int | None = None, frames: int = 0
+    ) -> None:
         """Open the files of a run.
 
         Args:
             directory: the run directory; made where it is missing.
             tensorboard: also write TensorBoard events, with frames on the x-axis.
+            size: bytes of the metrics to keep, those of a checkpoint that the run is resumed from.
+            frames: TensorBoard hides what it has beyond these frames.
 
         Raises:
             CheckpointError: the directory cannot be made or written.
@@ -42,10 +46,19 @@ class RunLogger:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            if size is not None and os.fstat(self._file).st_size > size:
+                os.ftruncate(self._file, size)
             _drop_torn_line(self._file)
         except OSError as error:
             raise CheckpointError(f"{self._path}: cannot be written: {reason(error)}") from error
         self._events = _EventWriter(directory) if tensorboard else None
+        if self._events is not None and size is not None:
+            self._events.purge(frames)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the metrics so far."""
+        return os.fstat(self._file).st_size
 
     def scalars(self, frames: int, values: Mapping[str, float]) -> None:
         """Write one line of metrics.
@@ -129,11 +142,11 @@ class _EventWriter:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                from tensorboard.compat.proto.event_pb2 import Event
+                from tensorboard.compat.proto.event_pb2 import Event, SessionLog
                 from tensorboard.compat.proto.summary_pb2 import Summary
                 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-                self._event, self._summary = Event, Summary
+                self._event, self._summary, self._session_log = Event, Summary, SessionLog
                 self._writer = EventFileWriter(str(directory), flush_secs=10)
         except Exception as error:  # whatever a foreign package raises must not stop a training
             self._give_up(error)
@@ -147,6 +160,18 @@ class _EventWriter:
         )
         try:
             self._writer.add_event(event)
+        except Exception as error:  # as above
+            self._give_up(error)
+
+    def purge(self, frames: int) -> None:
+        """Tell TensorBoard that what other files have from `frames` on is void."""
+        if self._writer is None:
+            return
+        try:
+            start = self._session_log(status=self._session_log.START)
+            self._writer.add_event(
+                self._event(wall_time=time.time(), step=frames, session_log=start)
+            )
         except Exception as error:  # as above
             self._give_up(error)
 

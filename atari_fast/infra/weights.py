@@ -1,4 +1,4 @@
-"""Weights and optimizer state as safetensors and JSON: files of the zoo, state without pickle."""
+"""Weights and state as safetensors and JSON, without pickle."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, metadata
 
 
-def pack_optimizer(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], Any]:
-    """Split an optimizer's `state_dict()` into (tensors, JSON-able record), exactly.
+def pack_state(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], Any]:
+    """Split a state, such as a `state_dict()`, into (tensors, JSON-able record), exactly.
 
     Works on any nesting of dicts (keys str or int), lists, tuples, tensors and plain values.
     """
@@ -73,11 +73,11 @@ def pack_optimizer(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], Any]:
             return {"dict": [[key, pack(item, f"{path}/{key}")] for key, item in value.items()]}
         raise CheckpointError(f"{path}: a {type(value).__name__} cannot be stored without pickle")
 
-    return tensors, pack(dict(state), "optimizer")
+    return tensors, pack(dict(state), "state")
 
 
-def unpack_optimizer(tensors: Mapping[str, Tensor], record: Any) -> dict[str, Any]:
-    """Put together what `pack_optimizer` split: the argument of `load_state_dict()`.
+def unpack_state(tensors: Mapping[str, Tensor], record: Any) -> dict[str, Any]:
+    """Put together what `pack_state` split.
 
     Raises:
         CheckpointError: tensors and record do not belong together.
@@ -96,9 +96,9 @@ def unpack_optimizer(tensors: Mapping[str, Tensor], record: Any) -> dict[str, An
     try:
         state = unpack(record)
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"optimizer state: damaged: {error!r}") from error
+        raise CheckpointError(f"state: damaged: {error!r}") from error
     if not isinstance(state, dict):
-        raise CheckpointError("optimizer state: damaged: expected a dict")
+        raise CheckpointError("state: damaged: expected a dict")
     return state
 
 

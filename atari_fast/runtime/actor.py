@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,6 +45,15 @@ class Actor:
                 greedy = self._q_values(observations).argmax(dim=1)
             actions = np.where(explore, actions, greedy.cpu().numpy())
         return actions
+
+    def state(self) -> dict[str, Any]:
+        """The stacks of frames and the random numbers."""
+        return {"observations": self._observations, "rng": self._rng.bit_generator.state}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on with the stacks and random numbers of `state`."""
+        self._observations = state["observations"].to(self._observations.device)
+        self._rng.bit_generator.state = state["rng"]
 
     def _push(self, step: StepBatch) -> torch.Tensor:
         """Appends the frames; an episode's first stack is zero but for its newest frame."""

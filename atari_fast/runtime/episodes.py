@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,3 +45,11 @@ class EpisodeTracker:
         self._scores[ended] = 0.0
         self._steps[ended] = 0
         return episodes
+
+    def state(self) -> dict[str, Any]:
+        """The sums of the games in flight."""
+        return {"scores": self._scores.tolist(), "steps": self._steps.tolist()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on with the sums of `state`."""
+        self._scores[:], self._steps[:] = state["scores"], state["steps"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay
@@ -25,7 +28,7 @@ class Feeder:
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._copied = [torch.cuda.Event() for _ in self._buffers]  # type: ignore[no-untyped-call]
             self._turn = 0
-            self._ahead: TransitionBatch | None = None
+        self._ahead: TransitionBatch | None = None
 
     def next(self, beta: float) -> TransitionBatch:
         """The next batch on the device, valid until the next call; `beta`: importance exponent."""
@@ -54,3 +57,16 @@ class Feeder:
             fields = [field.to(self._device, non_blocking=True) for field in buffer[:-1]]
             copied.record(self._stream)
         self._ahead = TransitionBatch._make([*fields, buffer.ids.clone()])
+
+    def state(self) -> dict[str, Any]:
+        """The batch that was drawn ahead, if there is one."""
+        if self._ahead is not None:
+            self._copied[self._turn].synchronize()
+        return {"ahead": None if self._ahead is None else list(self._ahead)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Hands out the batch of `state` next, where one was drawn ahead."""
+        if state["ahead"] is None:
+            return
+        *fields, ids = state["ahead"]
+        self._ahead = TransitionBatch._make([*(field.to(self._device) for field in fields), ids])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -31,6 +33,7 @@ class Learner:
         self._parts = parts
         self._replay = replay
         self._config = config
+        self._device = device
         self._autocast = autocast
         self._feeder = Feeder(replay, config.batch_size, device)
         self.optimizer = make_optimizer(parts.trained, config)
@@ -74,6 +77,32 @@ class Learner:
         if not all(bool(torch.isfinite(weight).all()) for weight in weights):
             raise self._not_finite("network: its weights")
 
+    def state(self) -> dict[str, Any]:
+        """Optimizer, counter, metrics since the last `take_metrics`, and a batch drawn ahead.
+
+        Priorities that are still on their way are set first, so that the replay has them all.
+        """
+        self._set_late_priorities(0)
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "updates": self.updates,
+            "sums": self._sums,
+            "summed": self._summed,
+            "feeder": self._feeder.state(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on after the update at which `state` was taken."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        for weight, moments in self.optimizer.state.items():
+            for name, moment in moments.items():
+                if moment.shape == weight.shape:  # fused steps read both in the order of memory
+                    moments[name] = torch.empty_like(weight).copy_(moment)
+        self.updates = state["updates"]
+        self._sums = {name: value.to(self._device) for name, value in state["sums"].items()}
+        self._summed = state["summed"]
+        self._feeder.load_state(state["feeder"])
+
     def _return_priorities(self, ids: torch.Tensor, td_abs: torch.Tensor) -> None:
         """Sends priorities back: at once on the CPU; on CUDA one update late, without waiting."""
         if not td_abs.is_cuda:
@@ -84,7 +113,11 @@ class Learner:
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record(torch.cuda.current_stream(td_abs.device))
         self._late.append((ids, host, done))
-        if len(self._late) > 1:
+        self._set_late_priorities(1)
+
+    def _set_late_priorities(self, keep: int) -> None:
+        """Waits for all but the last `keep` priorities that are on their way, and sets them."""
+        while len(self._late) > keep:
             ids, host, done = self._late.popleft()
             done.synchronize()
             self._set_priorities(ids, host)

@@ -1,11 +1,12 @@
-"""Acting, storing and learning as a generator; logging and checkpoints are its consumers."""
+"""Acting, storing and learning as an iterator; logging and checkpoints are its consumers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from atari_fast.agents.parts import AgentParts
 from atari_fast.config import FRAMES_PER_STEP, Config
@@ -16,7 +17,7 @@ from atari_fast.runtime.episodes import Episode, EpisodeTracker
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.rate_limiter import RateLimiter
 from atari_fast.schedules import linear
-from atari_fast.types import Flag
+from atari_fast.types import Flag, StepBatch
 
 
 class Tick(NamedTuple):
@@ -30,45 +31,79 @@ class Tick(NamedTuple):
     """Games that ended with this step."""
 
 
-def run_loop(
-    config: Config,
-    parts: AgentParts,
-    pool: LanePool,
-    replay: TransitionReplay,
-    actor: Actor,
-    learner: Learner,
-) -> Iterator[Tick]:
+class Loop:
     """Plays and learns until `config.total_frames`, yielding after every step of all lanes.
 
     With `config.overlap` the lanes' next step runs while the learner computes. The order of
     appends, draws and weights is the same either way, so that a seed gives the same run, for any
-    number of workers.
+    number of workers. Between two ticks no step is under way, and `state` is all that the loop
+    itself keeps.
     """
-    limiter = RateLimiter(config.replay.min_frames, config.optim.update_period)
-    learning_span = config.total_frames - config.replay.min_frames
-    beta = linear(config.replay.beta_start, config.replay.beta_end, learning_span)
-    lr_share = linear(1.0, config.optim.lr_end_share, learning_span)
-    hooks_done = [0] * len(parts.hooks)
-    tracker = EpisodeTracker(pool.num_lanes)
-    frames = 0
-    step = pool.step(np.zeros(pool.num_lanes, np.int64))
-    while True:
-        learning_frames = limiter.learning_frames(frames)
-        epsilon = parts.epsilon(learning_frames)
-        actions = actor.act(step, epsilon)
-        replay.append(step, actions)
-        if config.overlap:
-            pool.send(actions)
-        for _ in range(limiter.due(frames, learner.updates)):
-            learner.update(beta(learning_frames), lr_share(learning_frames))
-        for i, hook in enumerate(parts.hooks):
-            if learning_frames // hook.period > hooks_done[i]:
-                hooks_done[i] = learning_frames // hook.period
-                hook.call()
-        if not config.overlap:
-            pool.send(actions)
-        step = pool.recv()
-        frames += FRAMES_PER_STEP * int(np.count_nonzero((step.flags & Flag.FIRST) == 0))
-        yield Tick(frames, epsilon, tracker.add(step))
-        if frames >= config.total_frames:
+
+    def __init__(
+        self,
+        config: Config,
+        parts: AgentParts,
+        pool: LanePool,
+        replay: TransitionReplay,
+        actor: Actor,
+        learner: Learner,
+    ) -> None:
+        self._config = config
+        self._parts = parts
+        self._pool = pool
+        self._replay = replay
+        self._actor = actor
+        self._learner = learner
+        self._tracker = EpisodeTracker(pool.num_lanes)
+        self._hooks_done = [0] * len(parts.hooks)
+        self._frames = 0
+        self._step: StepBatch | None = None
+
+    def __iter__(self) -> Iterator[Tick]:
+        config, parts, pool, learner = self._config, self._parts, self._pool, self._learner
+        limiter = RateLimiter(config.replay.min_frames, config.optim.update_period)
+        learning_span = config.total_frames - config.replay.min_frames
+        beta = linear(config.replay.beta_start, config.replay.beta_end, learning_span)
+        lr_share = linear(1.0, config.optim.lr_end_share, learning_span)
+        if self._frames >= config.total_frames:
             return
+        step = self._step or pool.step(np.zeros(pool.num_lanes, np.int64))
+        while True:
+            learning_frames = limiter.learning_frames(self._frames)
+            epsilon = parts.epsilon(learning_frames)
+            actions = self._actor.act(step, epsilon)
+            self._replay.append(step, actions)
+            if config.overlap:
+                pool.send(actions)
+            for _ in range(limiter.due(self._frames, learner.updates)):
+                learner.update(beta(learning_frames), lr_share(learning_frames))
+            for i, hook in enumerate(parts.hooks):
+                if learning_frames // hook.period > self._hooks_done[i]:
+                    self._hooks_done[i] = learning_frames // hook.period
+                    hook.call()
+            if not config.overlap:
+                pool.send(actions)
+            self._step = step = pool.recv()
+            self._frames += FRAMES_PER_STEP * int(np.count_nonzero((step.flags & Flag.FIRST) == 0))
+            yield Tick(self._frames, epsilon, self._tracker.add(step))
+            if self._frames >= config.total_frames:
+                return
+
+    def state(self) -> dict[str, Any]:
+        """Counters, running scores and the step that arrived last; empty before the first tick."""
+        if self._step is None:
+            return {}
+        return {
+            "frames": self._frames,
+            "hooks_done": self._hooks_done,
+            "tracker": self._tracker.state(),
+            "step": [torch.from_numpy(field.copy()) for field in self._step],
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on after the tick at which `state` was taken."""
+        self._frames = state["frames"]
+        self._hooks_done = list(state["hooks_done"])
+        self._tracker.load_state(state["tracker"])
+        self._step = StepBatch(*(field.numpy() for field in state["step"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import signal
 import time
 from collections import deque
@@ -19,20 +20,27 @@ from atari_fast.config_io import to_json, to_record
 from atari_fast.envs.pool import LanePool
 from atari_fast.errors import CheckpointError, ConfigError, WorkerError
 from atari_fast.games import canonical_name
-from atari_fast.infra.checkpoint import mark_best, open_checkpoints, write_checkpoint
+from atari_fast.infra.checkpoint import (
+    Checkpoint,
+    mark_best,
+    open_checkpoints,
+    write_checkpoint,
+)
 from atari_fast.infra.files import reason
 from atari_fast.infra.logging import RunLogger
 from atari_fast.infra.memory import require_memory
 from atari_fast.infra.progress import Progress
-from atari_fast.infra.weights import pack_optimizer
+from atari_fast.infra.weights import pack_state, unpack_state
 from atari_fast.replay.transition import TransitionReplay, replay_bytes
 from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.device import Autocast, select_device, set_threads
 from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.learner import Learner
-from atari_fast.runtime.loop import Tick, run_loop
+from atari_fast.runtime.loop import Loop, Tick
 from atari_fast.seeding import stream, to_int
 
+REPLAY = "replay"
+"""Name of the replay's file in a checkpoint; one that has it can be resumed."""
 _KEPT_CHECKPOINTS = 2
 
 
@@ -79,9 +87,13 @@ def create_run_directory(config: Config) -> Path:
 
 
 class Session:
-    """Everything that one training run needs, built from its configuration alone."""
+    """Everything that one training run needs, built from its configuration alone.
 
-    def __init__(self, config: Config) -> None:
+    With a checkpoint that holds a replay it goes on where that was written, as if it had never
+    stopped.
+    """
+
+    def __init__(self, config: Config, resumed: Checkpoint | None = None) -> None:
         self.config = config = dataclasses.replace(config, game=canonical_name(config.game))
         self.device = select_device(config.device)
         set_threads(config.threads)
@@ -90,18 +102,23 @@ class Session:
         self.pool = LanePool(config.game, config.env, stream(config.seed, "lanes"))
         try:
             self._build()
-            self.directory = create_run_directory(config)
+            self.episodes = 0
+            self.frames = 0
+            self.best = -math.inf
+            self.interrupt = Interrupt()
+            self._loss = math.nan
+            self._logged_at = self._saved_at = 0
+            self._metrics_size: int | None = None
+            self._returns: deque[float] = deque(maxlen=100)
+            self._lengths: deque[int] = deque(maxlen=100)
+            if resumed is None:
+                self.directory = create_run_directory(config)
+            else:
+                self.directory = Path(config.run.dir)
+                self._load(resumed)
         except BaseException:
             self.pool.close()
             raise
-        self.episodes = 0
-        self.frames = 0
-        self.best = -float("inf")
-        self.interrupt = Interrupt()
-        self._loss = float("nan")
-        self._logged_at = self._saved_at = 0
-        self._returns: deque[float] = deque(maxlen=100)
-        self._lengths: deque[int] = deque(maxlen=100)
 
     def _build(self) -> None:
         config, spec = self.config, self.pool.spec
@@ -127,6 +144,7 @@ class Session:
             self.autocast,
             np.random.default_rng(stream(config.seed, "actor")),
         )
+        self.loop = Loop(config, self.parts, self.pool, self.replay, self.actor, self.learner)
 
     def run(self) -> bool:
         """Trains to the end; returns False when a signal ended it before, after saving.
@@ -137,27 +155,33 @@ class Session:
             CheckpointError: the last checkpoint could not be written.
         """
         config = self.config
-        loop = run_loop(config, self.parts, self.pool, self.replay, self.actor, self.learner)
         with (
             self.interrupt,
             self.pool,
-            RunLogger(self.directory, config.run.tensorboard) as self.logger,
-            Progress(config.total_frames, title=str(self.directory)) as self.progress,
+            RunLogger(
+                self.directory,
+                config.run.tensorboard,
+                size=self._metrics_size,
+                frames=self.frames,
+            ) as self.logger,
+            Progress(
+                config.total_frames, first_frame=self.frames, title=str(self.directory)
+            ) as self.progress,
         ):
             try:
-                for tick in loop:
+                for tick in self.loop:
                     self._take(tick)
                     if self.interrupt.requested:
                         break
             except WorkerError:
-                self._try_save()
+                self._try_save(with_replay=False)  # the games in flight are lost
                 if not self.interrupt.requested:  # a signal to all processes ends workers too
                     raise
                 return False
-            if self._logged_at != self.frames:
+            if self._logged_at != self.frames and not self.interrupt.requested:
                 self._log(tick)
             if self._saved_at != self.frames:
-                self.save()
+                self.save(with_replay=config.run.replay_period > 0)
             self.progress.note(f"saved {self.directory}")
         return not self.interrupt.requested
 
@@ -175,10 +199,11 @@ class Session:
 
         if passed(run.log_period):
             self._log(tick)
+        with_replay = passed(run.replay_period)
         if passed(run.eval_period):
-            self._evaluate()
-        elif passed(run.checkpoint_period):
-            self._try_save()
+            self._evaluate(with_replay)
+        elif passed(run.checkpoint_period) or with_replay:
+            self._try_save(with_replay)
 
     def _log(self, tick: Tick) -> None:
         learned = self.learner.take_metrics()
@@ -196,12 +221,12 @@ class Session:
         self._logged_at = tick.frames
 
     def _show(self, tick: Tick) -> None:
-        mean = sum(self._returns) / len(self._returns) if self._returns else float("nan")
+        mean = sum(self._returns) / len(self._returns) if self._returns else math.nan
         self.progress.update(
             tick.frames, self.episodes, mean, tick.epsilon, self._loss, self.learner.updates
         )
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, with_replay: bool) -> None:
         run = self.config.run
         result = evaluate(
             self.parts.q_values,
@@ -223,45 +248,86 @@ class Session:
             f"evaluation at {self.frames:,} frames: mean {summary['mean']:.1f} over "
             f"{run.eval_episodes} games (min {summary['min']:.0f}, max {summary['max']:.0f})"
         )
-        path = self._try_save()
-        if path is not None and result.mean > self.best:
-            mark_best(path.parent, path, result.mean)
-            self.best = result.mean
+        self._try_save(with_replay, result.mean)
 
-    def _try_save(self) -> Path | None:
-        """Saves; where that fails the run goes on, and the next checkpoint may succeed."""
+    def _try_save(self, with_replay: bool, score: float = -math.inf) -> None:
+        """Saves; where that fails the run goes on, and the next checkpoint may succeed.
+
+        `score` is the mean of the evaluation at these frames, if there was one.
+        """
+        best, self.best = self.best, max(self.best, score)
         try:
-            return self.save()
+            path = self.save(with_replay)
+            if score > best:
+                mark_best(path.parent, path, score)
         except CheckpointError as error:
+            self.best = best
             self.progress.note(f"warning: {error}; training goes on")
-            return None
 
-    def save(self) -> Path:
-        """Writes a checkpoint: networks, optimizer, configuration, counters.
+    def save(self, with_replay: bool) -> Path:
+        """Writes a checkpoint: networks, configuration, counters, the state of all other parts.
+
+        `with_replay`: also the replay and the games in flight, without which it cannot be resumed.
 
         Raises:
             NumericError: the weights are not finite; nothing is written.
             CheckpointError: it cannot be written.
+            WorkerError: a worker died or hung.
         """
         self.learner.check_finite()
-        optimizer, optimizer_record = pack_optimizer(self.learner.optimizer.state_dict())
-        counters = {
-            "frames": self.frames,
-            "updates": self.learner.updates,
-            "episodes": self.episodes,
-            "best": None if self.best == -float("inf") else self.best,
-        }
         nets = {name: net.state_dict() for name, net in self.parts.nets.items()}
+        state, record = pack_state(self._state(with_replay))
         path = write_checkpoint(
             self.directory / "checkpoints",
             self.frames,
-            {**nets, "optimizer": optimizer},
-            {
-                "config": to_record(self.config),
-                "counters": counters,
-                "optimizer": optimizer_record,
-            },
+            {**nets, "state": state},
+            {"config": to_record(self.config), "state": record},
             keep=_KEPT_CHECKPOINTS,
+            snapshots={REPLAY: self.replay.save} if with_replay else None,
         )
         self._saved_at = self.frames
         return path
+
+    def _state(self, with_replay: bool) -> dict[str, Any]:
+        """Everything but networks and replay."""
+        return {
+            "run": {
+                "frames": self.frames,
+                "episodes": self.episodes,
+                "best": None if self.best == -math.inf else self.best,
+                "loss": self._loss,
+                "logged_at": self._logged_at,
+                "metrics_size": self.logger.size,
+                "returns": list(self._returns),
+                "lengths": list(self._lengths),
+            },
+            "learner": self.learner.state(),
+            "actor": self.actor.state(),
+            "loop": self.loop.state(),
+            "torch_rng": torch.get_rng_state(),
+            "lanes": self.pool.states() if with_replay else None,
+        }
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        """Goes to the state of a checkpoint that `save` wrote with a replay.
+
+        Raises:
+            CheckpointError: the checkpoint does not fit the configuration.
+        """
+        state = unpack_state(checkpoint.tensors["state"], checkpoint.records["state"])
+        for name, net in self.parts.nets.items():
+            net.load_state_dict(checkpoint.tensors[name])
+        self.replay.load(checkpoint.path / f"{REPLAY}.bin")
+        self.learner.load_state(state["learner"])
+        self.actor.load_state(state["actor"])
+        self.loop.load_state(state["loop"])
+        self.pool.load_states(state["lanes"])
+        torch.set_rng_state(state["torch_rng"])
+        run = state["run"]
+        self.frames, self.episodes = run["frames"], run["episodes"]
+        self.best = -math.inf if run["best"] is None else run["best"]
+        self._loss, self._logged_at = run["loss"], run["logged_at"]
+        self._metrics_size = run["metrics_size"]
+        self._returns.extend(run["returns"])
+        self._lengths.extend(run["lengths"])
+        self._saved_at = self.frames

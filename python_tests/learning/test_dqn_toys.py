@@ -24,7 +24,7 @@ from atari_fast.envs.lane import Lane, make_lane
 from atari_fast.envs.pool import LanePool
 from atari_fast.envs.toy import Chain
 from atari_fast.runtime.evaluation import evaluate
-from atari_fast.runtime.loop import run_loop
+from atari_fast.runtime.loop import Loop
 from atari_fast.seeding import stream
 from run_parts import CPU, FP32, make_actor, make_learner, make_replay
 
@@ -48,7 +48,7 @@ def learn(config: Config, make: Callable[..., Lane] = make_lane) -> tuple[AgentP
         learner = make_learner(parts, replay, config.optim)
         lanes, stack = config.env.lanes, config.net.stack
         actor = make_actor(parts.q_values, pool.spec, lanes, stack, config.seed)
-        for _ in run_loop(config, parts, pool, replay, actor, learner):
+        for _ in Loop(config, parts, pool, replay, actor, learner):
             pass
     return parts, pool
 

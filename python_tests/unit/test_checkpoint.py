@@ -16,8 +16,8 @@ from atari_fast.infra import checkpoint as ckpt
 from atari_fast.infra.weights import (
     export_weights,
     load_weights,
-    pack_optimizer,
-    unpack_optimizer,
+    pack_state,
+    unpack_state,
 )
 
 TENSORS = {
@@ -338,12 +338,12 @@ def test_optimizer_state_continues_exactly(tmp_path, make):
     model = _model()
     optimizer = make(model.parameters())
     train(model, optimizer, 3, seed=0)
-    tensors, record = pack_optimizer(optimizer.state_dict())
+    tensors, record = pack_state(optimizer.state_dict())
     path = ckpt.write_checkpoint(
         tmp_path, 4, {"online": model.state_dict(), "optimizer": tensors}, {"optim": record}, 1
     )
     read = ckpt.read_checkpoint(path)
-    state = unpack_optimizer(read.tensors["optimizer"], read.records["optim"])
+    state = unpack_state(read.tensors["optimizer"], read.records["optim"])
     restored = _model()
     restored.load_state_dict(read.tensors["online"])
     other = make(restored.parameters())
@@ -361,11 +361,11 @@ def test_pack_keeps_types_and_keys():
         "0": [True, "x", float("inf")],
         "t": {0: torch.ones(2), "0": torch.zeros(1)},
     }
-    tensors, record = pack_optimizer(state)
-    back = unpack_optimizer(tensors, json.loads(json.dumps(record)))
+    tensors, record = pack_state(state)
+    back = unpack_state(tensors, json.loads(json.dumps(record)))
     assert str(back) == str(state)
     with pytest.raises(CheckpointError, match="a set cannot be stored"):
-        pack_optimizer({"x": {1}})
+        pack_state({"x": {1}})
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_pack_keeps_types_and_keys():
 )
 def test_unpack_refuses_what_does_not_belong_together(record):
     with pytest.raises(CheckpointError, match="optimizer state: damaged"):
-        unpack_optimizer({}, record)
+        unpack_state({}, record)
 
 
 def test_exported_weights_round_trip_and_damage(tmp_path):

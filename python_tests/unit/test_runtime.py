@@ -33,7 +33,7 @@ from atari_fast.runtime.device import Autocast, select_device, set_threads
 from atari_fast.runtime.episodes import EpisodeTracker
 from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.learner import Learner
-from atari_fast.runtime.loop import run_loop
+from atari_fast.runtime.loop import Loop
 from atari_fast.runtime.optimizers import make_optimizer
 from atari_fast.runtime.rate_limiter import RateLimiter
 from atari_fast.runtime.session import Session
@@ -407,7 +407,7 @@ def test_loop_does_the_updates_and_target_copies_that_the_frames_owe(
     parts = dataclasses.replace(session.parts, hooks=(hook,))
     with session.pool:
         ticks = list(
-            run_loop(config, parts, session.pool, session.replay, session.actor, session.learner)
+            Loop(config, parts, session.pool, session.replay, session.actor, session.learner)
         )
     assert ticks[-1].frames >= 1_600
     acted_on = ticks[-2].frames  # the last update comes before the last step arrives
