@@ -372,7 +372,7 @@ def test_pack_keeps_types_and_keys():
     "record", [3, {}, {"dict": [["a", {"tensor": "x"}]]}, {"code": 1}, {"list": []}]
 )
 def test_unpack_refuses_what_does_not_belong_together(record):
-    with pytest.raises(CheckpointError, match="optimizer state: damaged"):
+    with pytest.raises(CheckpointError, match="state: damaged"):
         unpack_state({}, record)
 
 
