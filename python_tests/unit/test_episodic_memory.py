@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from numpy.typing import NDArray
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from atari_fast import _core
 from atari_fast.errors import CheckpointError
 from atari_fast.replay.episodic import EpisodicMemory, EpisodicOptions, episodic_bytes
+from machines import machine_tests, moved
 
 Floats = NDArray[np.float32]
 
@@ -173,17 +172,10 @@ class EpisodicMachine(RuleBasedStateMachine):
 
     @rule()
     def move_to_another_object(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "memory"
-            self.memory.save(path)
-            self.memory = EpisodicMemory(self.options._replace(threads=3))
-            self.memory.load(path)
+        self.memory = moved(self.memory, EpisodicMemory(self.options._replace(threads=3)))
 
 
-TestEpisodicMachine = EpisodicMachine.TestCase
-TestEpisodicMachine.settings = hypothesis_settings(
-    max_examples=60, stateful_step_count=12, deadline=None, derandomize=True, database=None
-)
+TestEpisodicMachine, TestManyMemoriesMachine = machine_tests(EpisodicMachine, examples=60, steps=12)
 
 
 def filled(options: EpisodicOptions, steps: int, seed: int = 0) -> EpisodicMemory:
