@@ -264,7 +264,7 @@ class SequenceReplayOptions(metaclass=_Pybind11Type):
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of memory that such a replay takes."""
+        """The most bytes of memory that such a replay ever takes."""
 
 class SequenceReplay(metaclass=_Pybind11Type):
     """Replay of overlapping sequences with stored recurrent states; all methods are thread-safe.
@@ -273,7 +273,7 @@ class SequenceReplay(metaclass=_Pybind11Type):
     """
 
     def __init__(self, options: SequenceReplayOptions) -> None:
-        """Reserves and touches all memory, and starts the threads."""
+        """Starts the threads; frames take memory as they come."""
 
     def append(
         self,

@@ -3,7 +3,8 @@
 One thread, stacks of 4, n = 1; cpprb runs with next_of and stack_compress, its best setting. Both
 sides hold the same number of frames and are measured in turns. A figure is the median of the
 repeats with its range; the ratio is ours over cpprb's (rates) or cpprb's over ours (times). The
-floor is a gather of 5 random neighbouring frames a transition into memory that exists.
+floor is a gather of 5 random neighbouring frames a transition into memory that exists. The last
+cases are those of the sum tree: 2^20 leaves, and frames so small that they take no time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -32,6 +34,10 @@ POOL = 2048
 EPISODE = 800
 CPPRB_STEPS = 508
 """Transitions of the one sequence that cpprb is filled with, over and over."""
+
+TREE_LEAVES = 2**20
+TREE_SIDE = 2
+"""Height and width of the frames that take no time."""
 
 Call = Callable[[], object]
 Value = TypeVar("Value")
@@ -62,7 +68,7 @@ class Ours:
             NetConfig(stack=STACK),
             AgentConfig(n_step=1),
             ReplayConfig(capacity=capacity, prioritized=True),
-            (SIDE, SIDE),
+            frames.shape[1:],
             seed=1,
         )
         self.frames = frames
@@ -105,7 +111,7 @@ class Cpprb:
         from cpprb import PrioritizedReplayBuffer
 
         fields = {
-            "obs": {"shape": (SIDE, SIDE, STACK), "dtype": np.uint8},
+            "obs": {"shape": (*frames.shape[1:], STACK), "dtype": np.uint8},
             "act": {"dtype": np.int32},
             "rew": {},
             "done": {},
@@ -180,6 +186,28 @@ def cases(capacity: int, floor: bool) -> list[Case]:
     return found
 
 
+def one_step(draw: Call, update: Call) -> None:
+    """What a learner does: a peer that puts work off until it draws has to do it."""
+    draw()
+    update()
+
+
+def tree_cases() -> list[Case]:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (POOL, TREE_SIDE, TREE_SIDE), dtype=np.uint8)
+    sides: dict[str, Ours | Cpprb] = {"atari_fast": Ours(TREE_LEAVES, frames)}
+    if util.find_spec("cpprb"):
+        sides["cpprb"] = Cpprb(TREE_LEAVES, frames)
+    draw = {name: side.sampler(512) for name, side in sides.items()}
+    update = {name: side.updater(512, rng) for name, side in sides.items()}
+    both = {name: partial(one_step, draw[name], update[name]) for name in sides}
+    return [
+        Case("sample, 2^20 leaves, batch 512", 512, "ns/index", draw),
+        Case("update, 2^20 leaves, batch 512", 512, "ns/index", update),
+        Case("both, 2^20 leaves, batch 512", 512, "ns/index", both),
+    ]
+
+
 def measure(call: Call, seconds: float) -> float:
     """Returns calls per second."""
     calls, start = 0, time.perf_counter()
@@ -204,7 +232,7 @@ def run(case: Case, repeats: int, seconds: float) -> list[dict[str, object]]:
         ratio = over if case.unit == "transitions/s" else 1 / over
         text = "" if side == "atari_fast" else f"  atari_fast is {ratio:.2f}x"
         spread = f"({min(values):,.0f}..{max(values):,.0f})"
-        print(f"{case.name:30} {side:10} {medians[side]:12,.0f} {case.unit} {spread}{text}")
+        print(f"{case.name:31} {side:10} {medians[side]:12,.0f} {case.unit} {spread}{text}")
         rows.append(
             {
                 "case": case.name,
@@ -234,7 +262,7 @@ def main() -> None:
     else:
         print(f"cpprb is not installed: its rows are left out; capacity {args.capacity:,}")
     rows = []
-    for case in cases(args.capacity, not args.no_floor):
+    for case in cases(args.capacity, not args.no_floor) + tree_cases():
         rows += run(case, max(5, args.repeats), args.seconds)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")

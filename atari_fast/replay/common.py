@@ -1,4 +1,4 @@
-"""What the replays share: their memory and their snapshots."""
+"""What the replays and the episodic memory share: memory of frames, and snapshots."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Core(Protocol):
 
 
 def save_snapshot(core: _Core, path: Path) -> None:
-    """Writes the whole state of a replay to a file.
+    """Writes the whole state of a replay or memory to a file.
 
     Raises:
         CheckpointError: the file cannot be written.
@@ -42,10 +42,10 @@ def save_snapshot(core: _Core, path: Path) -> None:
 
 
 def load_snapshot(core: _Core, path: Path) -> None:
-    """Takes the state of a replay with the same settings out of a file.
+    """Takes the state of a replay or memory with the same settings out of a file.
 
     Raises:
-        CheckpointError: the file is missing, damaged or another replay's; nothing has changed.
+        CheckpointError: the file is missing, damaged or has other settings; nothing has changed.
     """
     try:
         core.load(str(path))

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from atari_fast import _core
+from atari_fast.replay.common import load_snapshot, save_snapshot
 
 
 class EpisodicOptions(NamedTuple):
@@ -108,13 +109,9 @@ class EpisodicMemory:
         self._core.set_running_means(means, updates)
 
     def save(self, path: Path) -> None:
-        """Writes the whole state but the number of threads; `SnapshotError` on failure."""
-        self._core.save(str(path))
+        """Writes the whole state but the number of threads; see `save_snapshot`."""
+        save_snapshot(self._core, path)
 
     def load(self, path: Path) -> None:
-        """Goes to a state that `save` wrote with the same settings.
-
-        Raises:
-            SnapshotError: The file is damaged or of other settings; nothing is changed.
-        """
-        self._core.load(str(path))
+        """Goes to the state of a memory with the same settings; see `load_snapshot`."""
+        load_snapshot(self._core, path)

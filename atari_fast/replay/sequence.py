@@ -275,7 +275,7 @@ def sequence_options(
     states: Sequence[StateSpec] = (),
     seed: int = 0,
 ) -> _core.SequenceReplayOptions:
-    """Checks the settings; `memory_bytes` of the result is what such a replay takes."""
+    """Checks the settings; `memory_bytes` of the result is the most that such a replay takes."""
     return _core.SequenceReplayOptions(
         lanes=lanes,
         capacity=config.capacity,

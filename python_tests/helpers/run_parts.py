@@ -1,18 +1,29 @@
-"""The parts of a run on the CPU in float32, as tests put them together."""
+"""The parts of a run on the CPU in float32, and a tiny run, as tests put them together."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from atari_fast.agents.parts import AgentParts
-from atari_fast.config import Config, OptimConfig
+from atari_fast.config import (
+    AgentConfig,
+    Config,
+    EnvConfig,
+    NetConfig,
+    OptimConfig,
+    ReplayConfig,
+    RunConfig,
+)
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.learner import Learner
+from atari_fast.runtime.session import Session
 from atari_fast.types import EnvSpec
 
 CPU = torch.device("cpu")
@@ -35,3 +46,30 @@ def make_actor(
     seed: int = 0,
 ) -> Actor:
     return Actor(q_values, spec, lanes, stack, CPU, FP32, np.random.default_rng(seed))
+
+
+TINY_PONG = Config(
+    game="pong",
+    precision="fp32",
+    threads=1,
+    total_frames=4 * 400,
+    env=EnvConfig(lanes=4),
+    net=NetConfig(channels=(4, 4, 4), hidden=16),
+    agent=AgentConfig(
+        double=True,
+        dueling=True,
+        n_step=3,
+        target_period=160,
+        epsilon_end=0.1,
+        epsilon_frames=1_200,
+    ),
+    replay=ReplayConfig(capacity=1_000, min_frames=400, prioritized=True),
+    optim=OptimConfig(batch_size=8, update_period=16, lr=1e-3),
+    run=RunConfig(log_period=400, eval_period=0, checkpoint_period=800, tensorboard=False),
+)
+
+
+def tiny_session(directory: Path, **changes: object) -> Session:
+    """A session of TINY_PONG with other settings, in its own directory."""
+    run = dataclasses.replace(TINY_PONG.run, dir=str(directory))
+    return Session(dataclasses.replace(TINY_PONG, run=run, **changes))

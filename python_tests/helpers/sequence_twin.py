@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from atari_fast.replay.sequence import RowSpec, SequenceConfig, SequenceReplay, StateSpec
 from atari_fast.types import Flag
 from draws_twin import SplitMix, find_leaf, tree_levels
+from machines import END, FRAME, next_frame, random_reward
 
-FRAME = (2, 3)
-END = Flag.TERMINATED | Flag.TRUNCATED
 EVENTS = (Flag.TERMINATED, Flag.TRUNCATED, Flag.TERMINATED | Flag.LIFE_LOST)
 COLUMNS = (RowSpec("mu", "float32"), RowSpec("policy", "uint8"), RowSpec("bonus", "float16", 2))
 STATES = (StateSpec("h", "float32", 3), StateSpec("c", "float16", 1))
@@ -98,6 +97,7 @@ class Streams:
         self.rng = np.random.default_rng(seed)
         self.end_rate = float(self.rng.choice([0.02, 0.1, 0.3]))
         self.first = [True] * lanes
+        self.frames = [np.ones(FRAME, np.uint8)] * lanes
 
     def row(self, lane: int) -> Row:
         rng = self.rng
@@ -109,10 +109,11 @@ class Streams:
         elif rng.random() < 0.1:
             flags |= int(Flag.LIFE_LOST)
         self.first[lane] = bool(flags & END)
+        self.frames[lane] = next_frame(rng, self.frames[lane])
         return Row(
-            rng.integers(1, 256, FRAME, dtype=np.uint8),  # no zero: padding is told apart
+            self.frames[lane],
             int(rng.integers(256)),
-            np.float32(rng.choice([-1, 0, 1, 7, rng.normal(), 1e3 * rng.normal()])),
+            random_reward(rng),
             flags,
             [values(rng, spec) for spec in COLUMNS],
             [values(rng, spec) for spec in STATES],
@@ -205,6 +206,10 @@ class Twin:
     @property
     def size(self) -> int:
         return sum(len(lane.weights) for lane in self.lanes)
+
+    @property
+    def next_id(self) -> int:
+        return len(self.lanes[0].spans) * self.s.lanes
 
     def append(self, rows: list[Row]) -> list[tuple[int, int, int, int]]:
         weight = self.max_weight if self.s.prioritized else 1.0

@@ -31,6 +31,10 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+def native_threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
 def steps(seed: int) -> Iterator[StepBatch]:
     """Frames that change a little, now and then all at once, in episodes of random lengths."""
     rng = np.random.default_rng(seed)
@@ -91,23 +95,24 @@ def soak(stop: threading.Event, path: Path) -> Iterator[None]:
 
 @pytest.mark.slow
 def test_memory_is_flat_after_the_first_minute(tmp_path: Path) -> None:
+    """Peaks are compared, since memory dips for a while after a snapshot is loaded.
+
+    Half a megabyte is four chunks of a frame store: how many it needs varies with the frames.
+    """
     stop = threading.Event()
     start = time.monotonic()
-    after_warm_up: tuple[int, int, int] | None = None
-    peak = 0
+    peaks = [0, 0]
+    after_warm_up: tuple[int, int] | None = None
     for turn, _ in enumerate(soak(stop, tmp_path / "snapshot")):
         if turn % 500:
             continue
         elapsed = time.monotonic() - start
+        gc.collect()
+        peaks[elapsed > 60] = max(peaks[elapsed > 60], resident())
         if elapsed > 60:
-            gc.collect()
-            now = (resident(), open_files(), threading.active_count())
+            now = (open_files(), native_threads())
             after_warm_up = after_warm_up or now
-            peak = max(peak, now[0])
+            assert now == after_warm_up
         if elapsed > 300:
             stop.set()
-    assert after_warm_up is not None
-    memory, files, threads = after_warm_up
-    assert peak - memory < 8_000_000, "resident memory grew"
-    assert open_files() == files
-    assert threading.active_count() == threads
+    assert peaks[1] - peaks[0] < 500_000, "resident memory grew"

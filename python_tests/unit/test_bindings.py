@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from atari_fast import _core
 from atari_fast.replay.episodic import EpisodicOptions
+from overlap import check_overlap, pairs
 from sequence_arrays import (
     filled_sequence_replay,
     listed,
@@ -328,24 +329,9 @@ def test_right_arrays_are_taken(name: str) -> None:
     binding.call(**inputs)  # an input may be read-only
 
 
-OUTPUT_PAIRS = [(a, b) for i, a in enumerate(batch_arrays()) for b in list(batch_arrays())[:i]]
-
-
-@pytest.mark.parametrize(("later", "earlier"), OUTPUT_PAIRS)
+@pytest.mark.parametrize(("later", "earlier"), pairs(batch_arrays()))
 def test_overlapping_batch_arrays_are_refused(later: str, earlier: str) -> None:
-    arrays = batch_arrays()
-    first, second = arrays[earlier], arrays[later]
-    memory = np.zeros(first.nbytes + second.nbytes + 8, np.uint8)
-    after = -(-first.nbytes // 8) * 8  # the first aligned byte behind
-    for shift, fits in ((after, True), (after - 8, False)):
-        arrays[earlier] = memory[: first.nbytes].view(first.dtype).reshape(first.shape)
-        end = shift + second.nbytes
-        arrays[later] = memory[shift:end].view(second.dtype).reshape(second.shape)
-        if fits:
-            REPLAY.sample_into(0.4, **arrays)  # type: ignore[arg-type]
-        else:
-            with pytest.raises(ValueError, match=rf"^{later}: .*overlaps {earlier}"):
-                REPLAY.sample_into(0.4, **arrays)  # type: ignore[arg-type]
+    check_overlap(lambda a: REPLAY.sample_into(0.4, **a), batch_arrays(), later, earlier)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("overlapped", ["screens", "luma"])

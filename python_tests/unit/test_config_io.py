@@ -42,9 +42,29 @@ def changed(path, value, config=None):
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_valid_and_survive_json(name):
     config = PRESETS[name]()
+    assert config.preset == name
     validate(config)
     assert from_json(to_json(config)) == config
     assert from_record(json.loads(json.dumps(to_record(config)))) == config
+
+
+def test_presets_have_the_published_values() -> None:
+    nature = PRESETS["dqn-nature"]()
+    assert (nature.optim.lr, nature.optim.batch_size, nature.optim.update_period) == (
+        2.5e-4,
+        32,
+        16,
+    )
+    assert (nature.replay.capacity, nature.replay.min_frames) == (10**6, 4 * 50_000)
+    assert (nature.agent.target_period, nature.agent.discount) == (40_000, 0.99)
+    assert (nature.agent.epsilon_end, nature.agent.epsilon_frames) == (0.1, 4_000_000)
+    assert (nature.env.life_loss, nature.env.protocol) == ("zero_discount", "deepmind")
+    assert nature.total_frames == 200_000_000
+    adam = PRESETS["dqn-adam"]()
+    assert (adam.optim.name, adam.optim.lr, adam.optim.eps) == ("adam", 6.25e-5, 1.5e-4)
+    assert (adam.agent.target_period, adam.replay.min_frames) == (4 * 8_000, 4 * 20_000)
+    assert (adam.agent.epsilon_end, adam.agent.epsilon_frames) == (0.01, 4 * 250_000)
+    assert (adam.env.protocol, adam.env.life_loss) == ("machado", "none")
 
 
 def test_every_number_has_a_range():

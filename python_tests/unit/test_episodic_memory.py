@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from numpy.typing import NDArray
 
 from atari_fast import _core
+from atari_fast.errors import CheckpointError
 from atari_fast.replay.episodic import EpisodicMemory, EpisodicOptions, episodic_bytes
+from machines import machine_tests, moved
 
 Floats = NDArray[np.float32]
 
@@ -172,17 +172,10 @@ class EpisodicMachine(RuleBasedStateMachine):
 
     @rule()
     def move_to_another_object(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "memory"
-            self.memory.save(path)
-            self.memory = EpisodicMemory(self.options._replace(threads=3))
-            self.memory.load(path)
+        self.memory = moved(self.memory, EpisodicMemory(self.options._replace(threads=3)))
 
 
-TestEpisodicMachine = EpisodicMachine.TestCase
-TestEpisodicMachine.settings = hypothesis_settings(
-    max_examples=60, stateful_step_count=12, deadline=None, derandomize=True, database=None
-)
+TestEpisodicMachine, TestManyMemoriesMachine = machine_tests(EpisodicMachine, examples=60, steps=12)
 
 
 def filled(options: EpisodicOptions, steps: int, seed: int = 0) -> EpisodicMemory:
@@ -322,10 +315,11 @@ def test_snapshots_are_refused_by_name(tmp_path: Path) -> None:
     for wrong, damage, message in refusals:
         damage()
         other = filled(wrong, 3)
-        with pytest.raises(_core.SnapshotError, match=f"^{re.escape(str(path))}: .*{message}"):
+        with pytest.raises(CheckpointError, match=f"^{re.escape(str(path))}: .*{message}"):
             other.load(path)
         assert other.sizes.tolist() == [3, 3]
-    assert issubclass(_core.SnapshotError, ValueError)
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        memory.save(tmp_path / "nowhere" / "memory")
 
 
 def test_other_threads_run_while_a_memory_is_searched() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ import torch
 
 from atari_fast import _core
 from atari_fast.ops.stacks import cut_sequence_stacks
+from overlap import check_overlap, pairs
 from sequence_arrays import (
     LANES,
     filled_sequence_replay,
@@ -24,27 +24,16 @@ from sequence_arrays import (
 
 HUGE = 2**62
 SEQUENCES = filled_sequence_replay()
-SEQUENCE_PAIRS = [
-    (a, b) for i, a in enumerate(sequence_batch_arrays()) for b in list(sequence_batch_arrays())[:i]
-]
 
 
-@pytest.mark.parametrize(("later", "earlier"), SEQUENCE_PAIRS)
+@pytest.mark.parametrize(("later", "earlier"), pairs(sequence_batch_arrays()))
 def test_overlapping_sequence_arrays_are_refused(later: str, earlier: str) -> None:
-    arrays = sequence_batch_arrays()
-    first, second = arrays[earlier], arrays[later]
-    memory = np.zeros(first.nbytes + second.nbytes + 8, np.uint8)
-    after = -(-first.nbytes // 8) * 8  # the first aligned byte behind
-    for shift, fits in ((after, True), (after - 8, False)):
-        arrays[earlier] = memory[: first.nbytes].view(first.dtype).reshape(first.shape)
-        end = shift + second.nbytes
-        arrays[later] = memory[shift:end].view(second.dtype).reshape(second.shape)
-        names = rf"^{re.escape(later)}: .*overlaps {re.escape(earlier)}"
-        if fits:
-            SEQUENCES.sample_into(0.4, **listed(arrays))  # type: ignore[arg-type]
-        else:
-            with pytest.raises(ValueError, match=names):
-                SEQUENCES.sample_into(0.4, **listed(arrays))  # type: ignore[arg-type]
+    check_overlap(
+        lambda a: SEQUENCES.sample_into(0.4, **listed(a)),  # type: ignore[arg-type]
+        sequence_batch_arrays(),
+        later,
+        earlier,
+    )
 
 
 @pytest.mark.parametrize(

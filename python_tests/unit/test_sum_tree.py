@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from numpy.typing import NDArray
 
 from atari_fast._core import SumTree
+from draws_twin import find_leaf, tree_levels
+from machines import machine_tests
 
 SIZES = (1, 2, 3, 5, 7, 1000, 1023, 1024, 1_000_000)
 LARGEST = np.finfo(np.float64).max
@@ -122,25 +123,40 @@ WEIGHTS = st.one_of(
 )
 
 
-@hypothesis_settings(max_examples=300, deadline=None, derandomize=True, database=None)
-@given(st.data())
-def test_any_history_equals_the_last_weights(data: st.DataObject) -> None:
-    size = data.draw(st.integers(1, 40))
-    tree = SumTree(size)
-    weights = np.zeros(size)
-    update = st.tuples(st.integers(0, size - 1), WEIGHTS)
-    for updates in data.draw(st.lists(st.lists(update, max_size=8), max_size=6)):
-        tree.set(
-            np.array([i for i, _ in updates], np.int64), np.array([w for _, w in updates], float)
-        )
-        for i, w in updates:
-            weights[i] = w
-    np.testing.assert_array_equal([tree.get(i) for i in range(size)], weights)
-    fresh = tree_of(weights)
-    assert tree.total == fresh.total
-    assert tree.total == pytest.approx(math.fsum(weights), rel=1e-14)
-    if tree.total > 0:
-        for share in data.draw(st.lists(st.floats(-0.5, 1.5), max_size=10)):
-            leaf = tree.find(share * tree.total)
-            assert leaf == fresh.find(share * tree.total)
-            assert weights[leaf] > 0
+class SumTreeMachine(RuleBasedStateMachine):
+    """Drives the tree and the sums of all its levels with the same calls."""
+
+    @initialize(size=st.one_of(st.integers(1, 40), st.sampled_from([64, 65, 511, 512, 513])))
+    def build(self, size: int) -> None:
+        self.tree = SumTree(size)
+        self.weights = np.zeros(size)
+
+    @rule(updates=st.lists(st.tuples(st.integers(0, 2**16), WEIGHTS), max_size=8))
+    def set(self, updates: list[tuple[int, float]]) -> None:
+        leaves = np.array([i % len(self.weights) for i, _ in updates], np.int64)
+        weights = np.array([weight for _, weight in updates], np.float64)
+        self.tree.set(leaves, weights)
+        for leaf, weight in zip(leaves, weights, strict=True):
+            self.weights[leaf] = weight
+
+    @rule(shares=st.lists(st.floats(-0.5, 1.5), max_size=10))
+    def find(self, shares: list[float]) -> None:
+        levels = tree_levels(self.weights)
+        total = float(levels[-1][0])
+        assert self.tree.total == total
+        assert total == pytest.approx(math.fsum(self.weights), rel=1e-14)
+        if total > 0:
+            us = np.array([share * total for share in shares])
+            found = np.zeros(len(us), np.int64)
+            self.tree.find_into(us, found)
+            assert found.tolist() == [find_leaf(levels, max(u, 0.0)) for u in us]
+            assert found.tolist() == [self.tree.find(u) for u in us]
+            assert (self.weights[found] > 0).all()
+
+    @rule(leaf=st.integers(0, 2**16))
+    def get(self, leaf: int) -> None:
+        leaf %= len(self.weights)
+        assert self.tree.get(leaf) == self.weights[leaf]
+
+
+TestSumTreeMachine, TestManySumTreesMachine = machine_tests(SumTreeMachine, examples=150, steps=12)

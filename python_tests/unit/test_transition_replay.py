@@ -10,18 +10,25 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize
 from numpy.typing import NDArray
 
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.replay.transition import TransitionReplay
-from atari_fast.types import Flag, StepBatch
+from atari_fast.types import Flag
 from draws_twin import SplitMix, find_leaf, tree_levels
+from machines import (
+    END,
+    FRAME,
+    Pair,
+    PairMachine,
+    arrived,
+    machine_tests,
+    next_frame,
+    random_reward,
+)
 
-FRAME = (2, 3)
-END = Flag.TERMINATED | Flag.TRUNCATED
 EVENTS = (Flag.TERMINATED, Flag.TRUNCATED, Flag.LIFE_LOST, Flag.TERMINATED | Flag.LIFE_LOST)
 
 
@@ -85,6 +92,7 @@ class Streams:
     def __init__(self, lanes: int, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.first = [True] * lanes
+        self.frames = [np.ones(FRAME, np.uint8)] * lanes
 
     def row(self, lane: int) -> Row:
         rng = self.rng
@@ -94,10 +102,11 @@ class Streams:
         elif rng.random() < 0.3:
             flags = int(rng.choice(EVENTS))
         self.first[lane] = bool(flags & END)
+        self.frames[lane] = next_frame(rng, self.frames[lane])
         return Row(
-            rng.integers(1, 256, FRAME, dtype=np.uint8),  # no zero: padding is told apart
+            self.frames[lane],
             int(rng.integers(256)),
-            np.float32(rng.choice([-1, 0, 1, 7, rng.normal(), 1e3 * rng.normal()])),
+            random_reward(rng),
             flags,
         )
 
@@ -114,6 +123,14 @@ class Twin:
         self.weights: dict[tuple[int, int], float] = {}  # of the valid starts, by (lane, row)
         self.max_weight = self.weight_of(1.0)
         self.rng = SplitMix(settings.seed)
+
+    @property
+    def size(self) -> int:
+        return len(self.weights)
+
+    @property
+    def next_id(self) -> int:
+        return self.head * self.s.lanes
 
     @property
     def head(self) -> int:
@@ -213,9 +230,9 @@ class Twin:
             "ids": np.array(ids, np.int64),
         }
 
-    def update(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
+    def set(self, ids: NDArray[np.int64], priorities: list[float]) -> int:
         dropped = 0
-        for row_id, priority in zip(ids.tolist(), priorities.tolist(), strict=True):
+        for row_id, priority in zip(ids.tolist(), priorities, strict=True):
             key = (row_id % self.s.lanes, row_id // self.s.lanes)
             if key in self.weights:
                 self.weights[key] = self.weight_of(priority)
@@ -225,63 +242,23 @@ class Twin:
         return dropped
 
 
-class Pair:
-    """The replay and its twin, driven together; every answer must be equal bit for bit."""
-
+class TransitionPair(Pair):
     def __init__(self, settings: Settings, stream_seed: int) -> None:
-        self.settings = settings
-        self.replay = settings.build()
-        self.twin = Twin(settings)
+        super().__init__(settings, Twin(settings))
         self.streams = Streams(settings.lanes, stream_seed)
-        self.ids = np.zeros(0, np.int64)
 
     def append(self) -> None:
         rows = self.streams.step()
-        step = StepBatch(
-            np.stack([row.frame for row in rows]),
-            np.array([row.reward for row in rows], np.float32),
-            np.array([row.flags for row in rows], np.uint8),
-        )
-        self.replay.append(step, np.array([row.action for row in rows], np.int64))
+        self.replay.append(*arrived(rows))
         self.twin.append(rows)
-        assert len(self.replay) == len(self.twin.weights)
+        assert len(self.replay) == self.twin.size
 
-    def sample(self, size: int, beta: float) -> None:
-        batch = self.replay.new_batch(size, pinned=False)
-        if not self.twin.weights:
-            with pytest.raises(ValueError, match="no transition"):
-                self.replay.sample_into(batch, beta)
-            return
-        batch.frames.fill_(0xEE)  # what is not written would show
-        self.replay.sample_into(batch, beta)
-        for name, expected in self.twin.sample(size, beta).items():
-            actual = getattr(batch, name).numpy()
-            assert actual.dtype == expected.dtype, name
-            if name == "weights":  # the power is in float32 there and in float64 here
-                np.testing.assert_allclose(actual, expected, rtol=1e-6)
-            else:
-                np.testing.assert_array_equal(actual, expected, err_msg=name, strict=True)
-        assert float(batch.weights.max()) == 1.0
-        self.ids = np.concatenate([self.ids, batch.ids.numpy()])[-200:]
+    def replay_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
+        dropped: int = self.replay.update_priorities(
+            torch.from_numpy(ids), torch.from_numpy(priorities)
+        )
+        return dropped
 
-    def update(self, picks: NDArray[np.int64], priorities: NDArray[np.float32]) -> None:
-        ids = self.ids[picks % len(self.ids)]
-        dropped = self.replay.update_priorities(torch.from_numpy(ids), torch.from_numpy(priorities))
-        assert dropped == self.twin.update(ids, priorities)
-
-    def refuse(self, position: int, bad: float) -> None:
-        priorities = torch.full((5,), 1e9)
-        priorities[position] = bad
-        ids = torch.from_numpy(self.ids[-1].repeat(5))
-        with pytest.raises(ValueError, match=rf"priorities\[{position}\]"):
-            self.replay.update_priorities(ids, priorities)
-        ids[position] = self.twin.head * self.settings.lanes
-        with pytest.raises(ValueError, match=rf"ids\[{position}\]"):
-            self.replay.update_priorities(ids, torch.full((5,), 1e9))
-
-
-BAD = (math.nan, math.inf, -math.inf, -1.0, -1e-45)
-ODD = np.array([0.0, 1e-45, 1e-38, 1e-6, 1.0, 1e10, 1e38, 3.4e38], np.float32)
 
 SETTINGS = st.builds(
     Settings,
@@ -301,40 +278,13 @@ SETTINGS = st.builds(
 )
 
 
-class ReplayMachine(RuleBasedStateMachine):
+class ReplayMachine(PairMachine):
     @initialize(settings=SETTINGS, stream_seed=st.integers(0, 1000))
     def build(self, settings: Settings, stream_seed: int) -> None:
-        self.pair = Pair(settings, stream_seed)
-
-    @rule(steps=st.integers(1, 12))
-    def append(self, steps: int) -> None:
-        for _ in range(steps):
-            self.pair.append()
-
-    @rule(size=st.integers(1, 9), beta=st.sampled_from([0.0, 0.4, 1.0, 700.0]))
-    def sample(self, size: int, beta: float) -> None:
-        self.pair.sample(size, beta)
-
-    def can_update(self) -> bool:
-        return self.pair.settings.prioritized and len(self.pair.ids) > 0
-
-    @precondition(can_update)
-    @rule(seed=st.integers(0, 1000), count=st.integers(0, 12), odd=st.booleans())
-    def update(self, seed: int, count: int, odd: bool) -> None:
-        rng = np.random.default_rng(seed)
-        values = rng.choice(ODD, count) if odd else rng.exponential(1.0, count).astype(np.float32)
-        self.pair.update(rng.integers(0, 200, count), values)
-
-    @precondition(can_update)
-    @rule(position=st.integers(0, 4), bad=st.sampled_from(BAD))
-    def refuse(self, position: int, bad: float) -> None:
-        self.pair.refuse(position, bad)
+        self.pair = TransitionPair(settings, stream_seed)
 
 
-TestReplayMachine = ReplayMachine.TestCase
-TestReplayMachine.settings = hypothesis_settings(
-    max_examples=150, stateful_step_count=40, deadline=None, derandomize=True, database=None
-)
+TestReplayMachine, TestManyReplaysMachine = machine_tests(ReplayMachine, examples=150, steps=40)
 
 LONG_RUNS = (
     Settings(mix=0.2, zero_discount=True, clip=1.0),
@@ -346,7 +296,7 @@ LONG_RUNS = (
 
 def run_long(settings: Settings, operations: int) -> None:
     rng = np.random.default_rng(operations)
-    pair = Pair(settings, stream_seed=3)
+    pair = TransitionPair(settings, stream_seed=3)
     for _ in range(operations):
         kind = rng.choice(3, p=[0.6, 0.25, 0.15])
         if kind == 0:
@@ -355,7 +305,7 @@ def run_long(settings: Settings, operations: int) -> None:
             pair.sample(int(rng.integers(1, 6)), float(rng.choice([0.0, 0.4, 1.0])))
         elif settings.prioritized and len(pair.ids):
             count = int(rng.integers(1, 8))
-            pair.update(rng.integers(0, 200, count), rng.exponential(1, count).astype(np.float32))
+            pair.set(rng.choice(pair.ids, count), rng.exponential(1, count).astype(np.float32))
 
 
 @pytest.mark.parametrize("settings", LONG_RUNS)

@@ -1,0 +1,41 @@
+"""The bare emulator beside a lane, and what a lane executes on its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ale_py
+import cv2
+import numpy as np
+from ale_py import roms
+
+from atari_fast.envs.lane import AtariLane
+
+Frame = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def emulator(game: str, sticky: float = 0.0) -> Any:
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    ale = ale_py.ALEInterface()
+    ale.setInt("random_seed", 11)
+    ale.setFloat("repeat_action_probability", sticky)
+    ale.setInt("frame_skip", 1)
+    ale.loadROM(roms.get_rom_path(game))
+    ale.reset_game()
+    return ale
+
+
+def resize(older: Frame, newest: Frame) -> Frame:
+    return cv2.resize(np.maximum(older, newest), (84, 84), interpolation=cv2.INTER_AREA)
+
+
+def record(lane: AtariLane) -> list[int]:
+    """Returns a list to which the lane appends every action that the emulator executes."""
+    act, executed = lane._act, []
+
+    def recorded(code: int) -> int:
+        executed.append(code)
+        return act(code)
+
+    lane._act = recorded
+    return executed

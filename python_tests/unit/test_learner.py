@@ -1,0 +1,150 @@
+"""The learner: weights, priorities, gradients, optimizers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from atari_fast.agents import dqn
+from atari_fast.agents.parts import AgentParts, LossOutput
+from atari_fast.config import (
+    Config,
+    EnvConfig,
+    NetConfig,
+    OptimConfig,
+    ReplayConfig,
+)
+from atari_fast.errors import NumericError
+from atari_fast.replay.transition import TransitionBatch
+from atari_fast.runtime.device import Autocast
+from atari_fast.runtime.learner import Learner
+from atari_fast.runtime.optimizers import make_optimizer
+from atari_fast.schedules import linear
+from atari_fast.types import EnvSpec, Flag, StepBatch
+from run_parts import CPU, TINY_PONG, make_learner, make_replay
+
+
+class OneWeight(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.ones(1))
+
+
+def learner_with(loss: object, config: OptimConfig, prioritized: bool) -> tuple[Learner, OneWeight]:
+    net = OneWeight()
+    settings = ReplayConfig(capacity=200, prioritized=prioritized, uniform_mix=0.0)
+    replay = make_replay(
+        Config(env=EnvConfig(lanes=1), net=NetConfig(stack=1), replay=settings), (2, 3)
+    )
+    for row in range(60):
+        flags = np.array([Flag.FIRST if row == 0 else 0], np.uint8)
+        frame = np.full((1, 2, 3), row, np.uint8)
+        replay.append(StepBatch(frame, np.zeros(1, np.float32), flags), np.zeros(1, np.int64))
+    parts = AgentParts({"net": net}, net, lambda x: x, linear(0, 0, 1), lambda b: loss(net, b), ())
+    return make_learner(parts, replay, config), net
+
+
+def test_learner_applies_importance_weights_once() -> None:
+    """After unequal priorities the gradient is the weighted mean of the items' gradients."""
+    captured: list[TransitionBatch] = []
+
+    def loss(net: OneWeight, batch: TransitionBatch) -> LossOutput:
+        captured.append(TransitionBatch(*(field.clone() for field in batch)))
+        x = batch.frames[:, 0, 0, 0].float()
+        return LossOutput(net.w * x, x + 1, {})
+
+    learner, net = learner_with(loss, OptimConfig(batch_size=16, lr=1e-3), prioritized=True)
+    for _ in range(30):
+        learner.update(beta=0.6)
+    batch = captured[-1]
+    assert batch.weights.max() == 1.0
+    assert batch.weights.min() < 0.9
+    expected = (batch.weights * batch.frames[:, 0, 0, 0].float()).mean()
+    assert net.w.grad is not None
+    torch.testing.assert_close(net.w.grad[0], expected)
+
+
+def test_learner_draws_large_errors_more_often() -> None:
+    counts = np.zeros(60)
+
+    def loss(net: OneWeight, batch: TransitionBatch) -> LossOutput:
+        rows = batch.frames[:, 0, 0, 0]
+        np.add.at(counts, rows.numpy(), 1)
+        x = rows.float()
+        return LossOutput(net.w * 0 * x, torch.where(x < 30, 0.1, 10.0), {})
+
+    learner, _ = learner_with(loss, OptimConfig(batch_size=32), prioritized=True)
+    for _ in range(300):
+        learner.update(beta=0.4)
+    ratio = counts[30:59].mean() / counts[:30].mean()
+    assert 8 < ratio < 100**0.6 * 1.3  # (10 / 0.1)^0.6 = 15.8 once every priority is known
+
+
+@pytest.mark.parametrize("prioritized", [False, True])
+def test_learner_refuses_a_loss_that_is_not_finite(prioritized: bool) -> None:
+    def loss(net: OneWeight, batch: TransitionBatch) -> LossOutput:
+        bad = net.w * torch.full((len(batch.actions),), float("nan"))
+        return LossOutput(bad, bad.detach(), {})
+
+    learner, _ = learner_with(loss, OptimConfig(), prioritized=prioritized)
+
+    def update() -> None:
+        learner.update(1.0)
+        learner.take_metrics()
+
+    with pytest.raises(NumericError, match="not finite at update 1"):
+        update()
+    with pytest.raises(NumericError, match="weights"):
+        learner.check_finite()
+
+
+def test_learner_clips_the_gradient_norm() -> None:
+    def loss(net: OneWeight, batch: TransitionBatch) -> LossOutput:
+        x = torch.full((len(batch.actions),), 100.0)
+        return LossOutput(net.w * x, x, {})
+
+    learner, net = learner_with(loss, OptimConfig(max_grad_norm=10.0), prioritized=False)
+    learner.update(1.0)
+    assert net.w.grad is not None
+    assert float(net.w.grad) == pytest.approx(10.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("double", [False, True])
+def test_every_weight_gets_its_gradient(precision: str, double: bool) -> None:
+    """Autocast's cache of weights once lost the gradients of a double DQN in bfloat16."""
+    config = dataclasses.replace(
+        TINY_PONG, agent=dataclasses.replace(TINY_PONG.agent, double=double, n_step=1)
+    )
+    torch.manual_seed(0)
+    parts = dqn.build(config, EnvSpec((84, 84), tuple("ABCDEF")), CPU)
+    batch = TransitionBatch(
+        frames=torch.randint(0, 256, (16, 5, 84, 84), dtype=torch.uint8),
+        actions=torch.randint(0, 6, (16,)),
+        rewards=torch.randn(16),
+        discounts=torch.full((16,), 0.99),
+        steps=torch.ones(16, dtype=torch.int64),
+        weights=torch.ones(16),
+        ids=torch.arange(16),
+    )
+    with Autocast(CPU, precision)():
+        out = parts.loss(batch)
+    out.losses.mean().backward()
+    for name, parameter in parts.trained.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_rmsprop_is_the_centred_one_of_the_paper() -> None:
+    net = OneWeight()
+    optimizer = make_optimizer(net, OptimConfig(name="rmsprop", lr=0.1, eps=0.01, decay=0.95))
+    w, mean, square = 1.0, 0.0, 0.0
+    for g in (2.0, -1.0, 0.5):
+        net.w.grad = torch.tensor([g])
+        optimizer.step()
+        mean, square = 0.95 * mean + 0.05 * g, 0.95 * square + 0.05 * g * g
+        w -= 0.1 * g / np.sqrt(square - mean**2 + 0.01)
+        assert float(net.w.detach()) == pytest.approx(w, rel=1e-5)

@@ -1,0 +1,127 @@
+"""Whole runs of a few hundred frames: reproducible, saved, and as long as asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from atari_fast.errors import CheckpointError, ConfigError, NumericError
+from atari_fast.runtime import session as session_module
+from atari_fast.runtime.loop import Loop
+from atari_fast.runtime.session import Session
+from run_parts import TINY_PONG, tiny_session
+
+
+def test_learning_rate_falls_along_a_line(tmp_path: Path) -> None:
+    optim = dataclasses.replace(TINY_PONG.optim, lr_end_share=0.1)
+    session = tiny_session(tmp_path / "run", optim=optim)
+    rates = []
+    step = session.learner.optimizer.step
+
+    def record() -> None:
+        rates.append(session.learner.optimizer.param_groups[0]["lr"])
+        step()
+
+    session.learner.optimizer.step = record
+    assert session.run()
+    assert rates[0] == pytest.approx(1e-3, rel=0.03)
+    assert rates[-1] == pytest.approx(1e-4, rel=0.2)
+    assert np.all(np.diff(rates) <= 0)
+
+
+def state_hash(session: Session) -> str:
+    digest = hashlib.sha256()
+    for net in session.parts.nets.values():
+        for tensor in net.state_dict().values():
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def run_session(directory: Path, **changes: object) -> tuple[str, list[str]]:
+    env = dataclasses.replace(TINY_PONG.env, workers=int(changes.pop("workers", 0)))
+    session = tiny_session(directory, env=env, **changes)
+    assert session.run()
+    drop = ("seconds", "perf/frames_per_s")
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return state_hash(session), [{k: v for k, v in x.items() if k not in drop} for x in lines]
+
+
+def test_a_seed_gives_the_same_run_for_any_number_of_workers_and_either_order(
+    tmp_path: Path,
+) -> None:
+    first = run_session(tmp_path / "a")
+    assert run_session(tmp_path / "b", workers=3) == first
+    assert run_session(tmp_path / "c", workers=1, overlap=False) == first
+    assert run_session(tmp_path / "d", seed=2)[0] != first[0]
+
+
+def test_run_directory_holds_config_metrics_and_checkpoints(tmp_path: Path) -> None:
+    run_session(tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["config"]["game"] == "pong"
+    checkpoints = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
+    assert len(checkpoints) == 2
+    assert all(name.startswith("ckpt-") for name in checkpoints)
+    with pytest.raises(ConfigError, match="holds a run already"):
+        run_session(tmp_path / "run")
+
+
+def test_session_takes_any_spelling_of_a_game(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path / "run", game="ALE/Pong-v5")
+    session.pool.close()
+    assert session.config.game == "pong"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["game"] == "pong"
+
+
+def test_session_goes_on_when_a_checkpoint_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = tiny_session(tmp_path / "run")
+    real, failures = session_module.write_checkpoint, [0]
+
+    def write(*arguments: object, **options: object) -> object:
+        if not failures[0]:
+            failures[0] += 1
+            raise CheckpointError("no space")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(session_module, "write_checkpoint", write)
+    assert session.run()
+    assert failures == [1]
+    assert len(list((tmp_path / "run" / "checkpoints").glob("ckpt-*"))) == 1
+
+
+def test_session_never_saves_weights_that_are_not_finite(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path / "run")
+    with torch.no_grad():
+        next(session.parts.trained.parameters()).fill_(float("nan"))
+    with pytest.raises(NumericError):
+        session.run()
+    assert not list((tmp_path / "run" / "checkpoints").glob("ckpt-*"))
+
+
+@pytest.mark.parametrize("lanes", [1, 8])
+@pytest.mark.parametrize("overlap", [False, True])
+def test_loop_does_the_updates_and_target_copies_that_the_frames_owe(
+    lanes: int, overlap: bool, tmp_path: Path
+) -> None:
+    env = dataclasses.replace(TINY_PONG.env, lanes=lanes)
+    session = tiny_session(tmp_path / "run", overlap=overlap, env=env)
+    config = session.config
+    copies: list[int] = []
+    hook = session.parts.hooks[0]._replace(call=lambda: copies.append(session.learner.updates))
+    parts = dataclasses.replace(session.parts, hooks=(hook,))
+    with session.pool:
+        ticks = list(
+            Loop(config, parts, session.pool, session.replay, session.actor, session.learner)
+        )
+    assert ticks[-1].frames >= 1_600
+    acted_on = ticks[-2].frames  # the last update comes before the last step arrives
+    assert session.learner.updates == (acted_on - 400) // 16
+    assert len(copies) == (acted_on - 400) // 160
