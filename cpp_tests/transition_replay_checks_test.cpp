@@ -179,6 +179,28 @@ TEST(TransitionReplay, RowsThatGoInLeapsAreCountedOnce) {
   }
 }
 
+// Frames that stay take a byte each, so one chunk of memory that goes takes thousands of rows
+// along.
+TEST(TransitionReplay, ThousandsOfRowsThatGoAtOnceAreNoStartsAnyMore) {
+  TransitionReplayOptions o = replay_options(1, 200'000, 1, 1);
+  o.frame_memory = 1;
+  TransitionReplay replay(o);
+  FrameStore frames({1, 200'000, kTagBytes, o.row_bytes, 1});
+  const std::vector<uint8_t> frame(kTagBytes);
+  for (int64_t row = 0; row < 90'000; ++row) {
+    replay.append(frame, std::vector<int64_t>{0}, std::vector<float>{0.0f},
+                  std::vector<uint8_t>{static_cast<uint8_t>(row == 0 ? kFirst : 0)});
+    frames.append(0, frame.data());
+    ASSERT_EQ(replay.num_starts(), static_cast<size_t>(row - frames.first_row(0))) << row;
+  }
+  EXPECT_GT(frames.first_row(0), 10'000);
+  ReplayBatch batch(o, 1'000);
+  replay.sample(0.0, batch.view());
+  for (size_t i = 0; i < 1'000; ++i) {
+    ASSERT_GE(batch.ids[i], frames.first_row(0));
+  }
+}
+
 TEST(TransitionReplay, MemoryIsWhatItsPartsTake) {
   TransitionReplayOptions o = replay_options(1, 1000, 4, 3);
   const FrameStoreOptions frames{1, 1000, kTagBytes, 1};

@@ -112,6 +112,9 @@ std::vector<NewSequence> SequenceReplay::append(const SequenceRows& rows) {
   const double weight = options_.prioritized ? max_weight_ : 1.0;
   std::vector<int64_t> ids;
   std::vector<NewSequence> made;
+  frames_.reserve();
+  ids.reserve(table_.most_made());
+  made.reserve(options_.lanes * table_.most_made());  // from here on nothing throws
   for (size_t lane = 0; lane < options_.lanes; ++lane) {
     store_row(rows, lane);
     const int64_t readable = frames_.first_row(lane);

@@ -81,7 +81,8 @@ class TransitionReplay {
 
   /// Appends one row to every lane: frames [E, frame_bytes], actions, rewards and flags [E]. The
   /// action of a row that ends an episode is ignored. Throws std::invalid_argument for wrong sizes,
-  /// an action outside [0, 255] or a reward that is not finite; nothing is then stored.
+  /// an action outside [0, 255] or a reward that is not finite, std::bad_alloc when memory is
+  /// short; nothing is then stored.
   void append(std::span<const uint8_t> frames, std::span<const int64_t> actions,
               std::span<const float> rewards, std::span<const uint8_t> flags);
 
@@ -89,7 +90,8 @@ class TransitionReplay {
   /// P(i))^-beta over the largest of the batch (or of all starts), N the number of starts and P(i)
   /// the probability that it is drawn with. O(B (log capacity + (stack + n) frame_bytes)); a
   /// uniform draw (`uniform_mix`) tries capacity / N places on average. Throws
-  /// std::invalid_argument for wrong sizes or when no start can be drawn yet.
+  /// std::invalid_argument for wrong sizes or when no start can be drawn yet. A call that throws
+  /// uses up no random numbers.
   void sample(double beta, const TransitionBatch& batch);
 
   /// Sets the priorities |delta| of drawn rows; ids of rows that were overwritten since are
@@ -124,7 +126,7 @@ class TransitionReplay {
   void apply_changes();
   void expire(size_t lane, int64_t begin, int64_t end);
   void close_windows(size_t lane, int64_t row);
-  void draw(std::span<int64_t> slots);
+  void draw(Rng& rng, std::span<int64_t> slots) const;
   int64_t row_at(size_t slot) const;
   int64_t oldest_start(size_t lane) const;
   void read_state(SnapshotReader& reader);
@@ -149,7 +151,7 @@ class TransitionReplay {
   int64_t head_ = 0;   // rows appended to each lane so far
   Rng rng_;
   ThreadPool threads_;
-  // Leaves of the tree that are to change, and what they become; kept for their memory.
+  // Leaves of the tree that are to change, and what they become; their memory is taken once.
   std::vector<int64_t> changed_;
   std::vector<double> changes_;
 };

@@ -80,11 +80,12 @@ FrameStore::FrameStore(const FrameStoreOptions& options)
     lane.newest.resize(padded_);
     lane.key.resize(padded_);
   }
+  spare_.reserve(options.lanes * chunk_slots_);  // all there can be: giving one back cannot throw
 }
 
 size_t FrameStore::memory_bytes(const FrameStoreOptions& options) {
   const FrameStoreOptions& o = checked(options);
-  const size_t chunks = chunk_slots(o) * (chunk_bytes(o) + kSparseSlack + sizeof(Chunk));
+  const size_t chunks = chunk_slots(o) * (chunk_bytes(o) + kSparseSlack + 2 * sizeof(Chunk));
   return o.lanes * (chunks + run_slots(o) * sizeof(Run) + 2 * sparse_padded(o.frame_bytes));
 }
 
@@ -94,7 +95,8 @@ size_t FrameStore::bytes_used() const {
     chunks += lane.next_chunk - lane.first_chunk;
   }
   return chunks * (chunk_bytes_ + kSparseSlack) +
-         options_.lanes * (run_slots_ * sizeof(Run) + chunk_slots_ * sizeof(Chunk) + 2 * padded_);
+         options_.lanes *
+             (run_slots_ * sizeof(Run) + 2 * chunk_slots_ * sizeof(Chunk) + 2 * padded_);
 }
 
 FrameStore::Scratch& FrameStore::scratch(size_t padded) {
@@ -103,6 +105,7 @@ FrameStore::Scratch& FrameStore::scratch(size_t padded) {
     memory.key.resize(padded);
     memory.code.resize(sparse_bound(padded) + 1);
     memory.other_code.resize(sparse_bound(padded) + 1);
+    memory.zeros.resize(padded);
     memory.frame.resize(padded);  // the last: it says that all have this size
   }
   return memory;
@@ -112,8 +115,22 @@ uint8_t* FrameStore::bytes_at(const Lane& lane, uint64_t address) const {
   return lane.chunks[address / chunk_bytes_ % chunk_slots_].get() + address % chunk_bytes_;
 }
 
+// A chunk for each lane whose newest one the worst frame would not fit into, unless the lane then
+// gives one back.
+void FrameStore::reserve(std::span<const Lane> lanes) {
+  scratch(padded_);
+  const auto wanted = std::count_if(lanes.begin(), lanes.end(), [this](const Lane& lane) {
+    const bool fits = lane.next_chunk > 0 && lane.used + options_.frame_bytes + 1 <= chunk_bytes_;
+    return !fits && lane.next_chunk - lane.first_chunk < chunk_slots_;
+  });
+  while (spare_.size() < static_cast<size_t>(wanted)) {
+    spare_.push_back(std::make_unique<uint8_t[]>(chunk_bytes_ + kSparseSlack));
+  }
+}
+
 void FrameStore::append(size_t lane_index, const uint8_t* frame) {
   Lane& lane = lanes_[lane_index];
+  reserve({&lane, 1});  // from here on nothing throws
   Scratch& memory = scratch(padded_);
   std::memcpy(memory.frame.data(), frame, options_.frame_bytes);
   std::memset(memory.frame.data() + options_.frame_bytes, 0, padded_ - options_.frame_bytes);
@@ -175,12 +192,10 @@ size_t FrameStore::encode_anchor(Lane& lane, const AlignedVector<uint8_t>& frame
 }
 
 size_t FrameStore::encode_key(const AlignedVector<uint8_t>& frame, Scratch& memory) const {
-  thread_local AlignedVector<uint8_t> zeros;
-  zeros.resize(std::max(zeros.size(), padded_));
   std::memcpy(memory.key.data(), frame.data(), padded_);
   to_differences(memory.key.data(), options_.frame_bytes, options_.row_bytes);
   memory.code[0] = kKey;
-  return 1 + sparse_encode(memory.key.data(), zeros.data(), padded_, memory.code.data() + 1);
+  return 1 + sparse_encode(memory.key.data(), memory.zeros.data(), padded_, memory.code.data() + 1);
 }
 
 // Where the code of the newest row goes. A run never crosses chunks: where it would, what there is
@@ -208,9 +223,6 @@ uint8_t* FrameStore::room(Lane& lane, size_t bytes) {
 void FrameStore::add_chunk(Lane& lane) {
   if (lane.next_chunk - lane.first_chunk == chunk_slots_) {
     drop_oldest_chunk(lane);
-  }
-  if (spare_.empty()) {
-    spare_.push_back(std::make_unique<uint8_t[]>(chunk_bytes_ + kSparseSlack));
   }
   lane.chunks[lane.next_chunk % chunk_slots_] = std::move(spare_.back());
   spare_.pop_back();

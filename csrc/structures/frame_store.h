@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/aligned.h"
@@ -39,7 +40,12 @@ class FrameStore {
   /// Throws std::invalid_argument for options out of range.
   explicit FrameStore(const FrameStoreOptions& options);
 
+  /// Takes the memory that the next frame of every lane may need, so that appending one to each, on
+  /// this thread, cannot throw.
+  void reserve() { reserve(lanes_); }
+
   /// Appends a frame of `frame_bytes` bytes to the lane. May drop any number of its oldest rows.
+  /// Throws std::bad_alloc when memory is short; the store is then as it was.
   void append(size_t lane, const uint8_t* frame);
 
   /// Number of rows that were appended to the lane so far.
@@ -111,6 +117,7 @@ class FrameStore {
     AlignedVector<uint8_t> key;
     AlignedVector<uint8_t> code;
     AlignedVector<uint8_t> other_code;
+    AlignedVector<uint8_t> zeros;
   };
 
   static Scratch& scratch(size_t padded);
@@ -118,6 +125,7 @@ class FrameStore {
   const Run& run_at(const Lane& lane, int64_t run) const { return lane.runs[run_slot(run)]; }
   uint8_t* bytes_at(const Lane& lane, uint64_t address) const;
 
+  void reserve(std::span<const Lane> lanes);
   size_t encode(Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory);
   size_t encode_anchor(Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory);
   size_t encode_key(const AlignedVector<uint8_t>& frame, Scratch& memory) const;
@@ -137,7 +145,7 @@ class FrameStore {
   size_t run_slots_;
   size_t chunk_slots_;  // chunks of a lane, at most
   std::vector<Lane> lanes_;
-  std::vector<Chunk> spare_;  // chunks given back, for the next that needs one
+  std::vector<Chunk> spare_;  // chunks that no lane holds, for the next that needs one
 };
 
 }  // namespace atari_fast
