@@ -56,7 +56,8 @@ struct SequenceReplayOptions {
   size_t frame_bytes = 1;   ///< bytes of one frame
   size_t row_bytes = 1;     ///< bytes of one row of its pixels
   size_t frame_memory = 0;  ///< bytes that frames may take, 0: as many as the worst ones need; a
-                            ///< lane whose share is full loses its oldest rows early
+                            ///< lane whose share is full loses its oldest rows early. So many
+                            ///< that the worst frames of one draw fit into each lane's share
   SequenceShape shape;
   std::vector<VectorSpec> columns;  ///< of every row, beside frame, action, reward and flags
   std::vector<VectorSpec> states;   ///< kept once for each sequence

@@ -12,7 +12,10 @@ namespace atari_fast {
 namespace {
 
 FrameStoreOptions frame_options(const SequenceReplayOptions& o) {
-  return {o.lanes, o.lane_rows(), o.frame_bytes, o.row_bytes, o.frame_memory};
+  const FrameStoreOptions frames{o.lanes, o.lane_rows(), o.frame_bytes, o.row_bytes,
+                                 o.frame_memory};
+  FrameStore::check_holds(frames, o.shape.frames());
+  return frames;
 }
 
 }  // namespace

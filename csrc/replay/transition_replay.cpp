@@ -27,9 +27,10 @@ const TransitionReplayOptions& checked(const TransitionReplayOptions& o) {
   check_argument(o.stack >= 1, "stack: expected at least 1, got ", o.stack);
   check_argument(o.n_step >= 1, "n_step: expected at least 1, got ", o.n_step);
   check_sizes(o);
-  check_argument(o.capacity / o.lanes > o.stack + o.n_step, "capacity: expected more than ",
-                 o.stack + o.n_step, " rows (stack + n_step) for each of the ", o.lanes,
-                 " lanes, got ", o.capacity, " in all");
+  check_argument(o.capacity / o.lanes > o.stack && o.capacity / o.lanes - o.stack > o.n_step,
+                 "capacity: expected more than ", o.stack + o.n_step,
+                 " rows (stack + n_step) for each of the ", o.lanes, " lanes, got ", o.capacity,
+                 " in all");
   check_argument(o.gamma >= 0.0 && o.gamma <= 1.0, "gamma: expected a number in [0, 1], got ",
                  o.gamma);
   check_argument(std::isfinite(o.reward_clip) && o.reward_clip >= 0.0,
@@ -49,7 +50,10 @@ const TransitionReplayOptions& checked(const TransitionReplayOptions& o) {
 }
 
 FrameStoreOptions frame_options(const TransitionReplayOptions& o) {
-  return {o.lanes, o.capacity / o.lanes, o.frame_bytes, o.row_bytes, o.frame_memory};
+  const FrameStoreOptions frames{o.lanes, o.capacity / o.lanes, o.frame_bytes, o.row_bytes,
+                                 o.frame_memory};
+  FrameStore::check_holds(frames, o.stack + o.n_step);
+  return frames;
 }
 
 }  // namespace

@@ -32,7 +32,8 @@ struct TransitionReplayOptions {
   size_t frame_bytes = 1;   ///< bytes of one frame
   size_t row_bytes = 1;     ///< bytes of one row of its pixels
   size_t frame_memory = 0;  ///< bytes that frames may take, 0: as many as the worst ones need; a
-                            ///< lane whose share is full loses its oldest rows early
+                            ///< lane whose share is full loses its oldest rows early. So many
+                            ///< that the worst frames of one draw fit into each lane's share
   size_t stack = 4;         ///< frames in an observation
   size_t n_step = 1;        ///< n
   double gamma = 0.99;      ///< discount of one step, in [0, 1]

@@ -30,20 +30,6 @@ size_t chunk_slots(const FrameStoreOptions& o) {
 
 size_t run_slots(const FrameStoreOptions& o) { return o.rows / 8 + 20; }
 
-const FrameStoreOptions& checked(const FrameStoreOptions& o) {
-  constexpr size_t kMost = size_t{1} << 48;
-  check_argument(o.lanes >= 1 && o.rows >= 1 && o.frame_bytes >= 1,
-                 "frame store: expected at least one lane, row and byte, got ", o.lanes, ", ",
-                 o.rows, " and ", o.frame_bytes);
-  check_argument(o.frame_bytes <= kMost && o.rows <= kMost / o.frame_bytes &&
-                     o.lanes <= kMost / o.frame_bytes / o.rows,
-                 "frame store: expected at most ", kMost, " bytes, got ", o.lanes, " lanes of ",
-                 o.rows, " frames of ", o.frame_bytes, " bytes");
-  check_argument(o.row_bytes >= 1 && o.frame_bytes % o.row_bytes == 0,
-                 "row_bytes: expected a divisor of ", o.frame_bytes, ", got ", o.row_bytes);
-  return o;
-}
-
 /// XORs every row of pixels with the row above it, the last row first.
 void to_differences(uint8_t* frame, size_t bytes, size_t row_bytes) {
   for (size_t row = bytes; row > row_bytes; row -= row_bytes) {
@@ -67,6 +53,21 @@ void from_differences(uint8_t* frame, size_t bytes, size_t row_bytes) {
 
 }  // namespace
 
+const FrameStoreOptions& FrameStore::checked(const FrameStoreOptions& o) {
+  constexpr size_t kMost = size_t{1} << 48;
+  check_argument(o.lanes >= 1 && o.rows >= 1 && o.frame_bytes >= 1,
+                 "frame store: expected at least one lane, row and byte, got ", o.lanes, ", ",
+                 o.rows, " and ", o.frame_bytes);
+  // A lane takes less than 2^7 times what its frames do uncompressed, and 2^17: none wraps around.
+  const bool fits = o.frame_bytes <= kMost && o.rows <= kMost / o.frame_bytes;
+  check_argument(fits && o.lanes <= kMost / lane_bytes(o), "frame store: expected at most ", kMost,
+                 " bytes, got ", o.lanes, " lanes of ", o.rows, " frames of ", o.frame_bytes,
+                 " bytes");
+  check_argument(o.row_bytes >= 1 && o.frame_bytes % o.row_bytes == 0,
+                 "row_bytes: expected a divisor of ", o.frame_bytes, ", got ", o.row_bytes);
+  return o;
+}
+
 FrameStore::FrameStore(const FrameStoreOptions& options)
     : options_(checked(options)),
       padded_(sparse_padded(options.frame_bytes)),
@@ -84,9 +85,24 @@ FrameStore::FrameStore(const FrameStoreOptions& options)
 }
 
 size_t FrameStore::memory_bytes(const FrameStoreOptions& options) {
-  const FrameStoreOptions& o = checked(options);
+  return options.lanes * lane_bytes(checked(options));
+}
+
+size_t FrameStore::lane_bytes(const FrameStoreOptions& o) {
   const size_t chunks = chunk_slots(o) * (chunk_bytes(o) + kSparseSlack + 2 * sizeof(Chunk));
-  return o.lanes * (chunks + run_slots(o) * sizeof(Run) + 2 * sparse_padded(o.frame_bytes));
+  return chunks + run_slots(o) * sizeof(Run) + 2 * sparse_padded(o.frame_bytes);
+}
+
+// Just after its oldest chunk went, a lane holds what all but one chunk do, and the newest frame.
+void FrameStore::check_holds(const FrameStoreOptions& o, size_t rows) {
+  const size_t chunk = chunk_bytes(checked(o));
+  const size_t rows_of_chunk = chunk / run_bytes(o) * 8;
+  const size_t chunks = (rows + rows_of_chunk - 2) / rows_of_chunk + 1;
+  check_argument(chunks <= chunk_slots(o), "frame_memory: expected 0 or at least ",
+                 o.lanes * chunks * chunk, " bytes, so that each of the ", o.lanes,
+                 " lanes can hold ", rows,
+                 " frames, as many as one draw needs, even where nothing compresses them, got ",
+                 o.memory_limit);
 }
 
 size_t FrameStore::bytes_used() const {

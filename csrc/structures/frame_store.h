@@ -37,7 +37,7 @@ struct FrameStoreOptions {
 /// Owns its memory. Not thread-safe, but any number of threads may read while none appends.
 class FrameStore {
  public:
-  /// Throws std::invalid_argument for options out of range.
+  /// Throws std::invalid_argument for options out of range or for more than 2^48 bytes.
   explicit FrameStore(const FrameStoreOptions& options);
 
   /// Takes the memory that the next frame of every lane may need, so that appending one to each, on
@@ -69,8 +69,12 @@ class FrameStore {
   /// Bytes taken now: codes, indexes, and working memory.
   size_t bytes_used() const;
 
-  /// The most bytes that a store with these options ever takes.
+  /// The most bytes that a store with these options ever takes. Throws as the constructor does.
   static size_t memory_bytes(const FrameStoreOptions& options);
+
+  /// Throws std::invalid_argument unless a lane's share of the memory limit holds `rows` frames at
+  /// all times, once they have arrived, where no code makes frames shorter. `rows` is 1 or more.
+  static void check_holds(const FrameStoreOptions& options, size_t rows);
 
   /// Appends the state to a snapshot.
   void save(SnapshotWriter& writer) const;
@@ -120,6 +124,8 @@ class FrameStore {
     AlignedVector<uint8_t> zeros;
   };
 
+  static const FrameStoreOptions& checked(const FrameStoreOptions& options);
+  static size_t lane_bytes(const FrameStoreOptions& options);
   static Scratch& scratch(size_t padded);
   size_t run_slot(int64_t run) const { return static_cast<size_t>(run) % run_slots_; }
   const Run& run_at(const Lane& lane, int64_t run) const { return lane.runs[run_slot(run)]; }
