@@ -11,6 +11,7 @@ namespace atari_fast {
 namespace {
 
 constexpr size_t kChanges = 1024;  // of the tree, noted before they are applied
+constexpr size_t kTries = 64;      // places that a uniform draw looks at
 
 // Keeps every product of sizes far from wrapping around.
 void check_sizes(const TransitionReplayOptions& o) {
@@ -202,6 +203,18 @@ double TransitionReplay::density(double weight) const {
   return (1.0 - mix) * weight + mix * (tree_.total() / static_cast<double>(num_starts_));
 }
 
+// A uniform start: places that hold none are drawn again, which leaves the others equally likely.
+// Where starts are so few that this goes on, one is drawn by its number instead.
+size_t TransitionReplay::draw_uniform(Rng& rng) const {
+  for (size_t k = 0; k < kTries; ++k) {
+    const size_t place = rng.below(tree_.size());
+    if (tree_.get(place) > 0.0) {
+      return place;
+    }
+  }
+  return tree_.nth_positive(rng.below(num_starts_));
+}
+
 void TransitionReplay::draw(Rng& rng, std::span<int64_t> slots) const {
   const auto size = static_cast<double>(slots.size());
   std::vector<double> us;
@@ -210,11 +223,7 @@ void TransitionReplay::draw(Rng& rng, std::span<int64_t> slots) const {
   for (size_t i = 0; i < slots.size(); ++i) {
     slots[i] = -1;
     if (options_.uniform_mix > 0.0 && rng.uniform() < options_.uniform_mix) {
-      // A uniform start: positions that are none are drawn again, which leaves the others equally
-      // likely.
-      do {
-        slots[i] = static_cast<int64_t>(rng.below(tree_.size()));
-      } while (tree_.get(static_cast<size_t>(slots[i])) <= 0.0);
+      slots[i] = static_cast<int64_t>(draw_uniform(rng));
       continue;
     }
     const double lower = options_.stratified ? static_cast<double>(i) / size : 0.0;

@@ -90,7 +90,8 @@ class TransitionReplay {
   /// Draws B transitions with importance exponent `beta` into `batch`. The weight of start i is (N
   /// P(i))^-beta over the largest of the batch (or of all starts), N the number of starts and P(i)
   /// the probability that it is drawn with. O(B (log capacity + (stack + n) frame_bytes)); a
-  /// uniform draw (`uniform_mix`) tries capacity / N places on average. Throws
+  /// uniform draw (`uniform_mix`) tries capacity / N places on average, 64 at most, and then counts
+  /// starts out. Throws
   /// std::invalid_argument for wrong sizes or when no start can be drawn yet. A call that throws
   /// uses up no random numbers.
   void sample(double beta, const TransitionBatch& batch);
@@ -116,7 +117,8 @@ class TransitionReplay {
   void save(const std::string& path) const;
   /// Takes the state of a replay with the same options out of a file. Throws SnapshotError, naming
   /// the file and the cause, for a file that is damaged or another replay's; this one is then as it
-  /// was.
+  /// was. Until the file is known to be whole both states are in memory, so that as much as the
+  /// saved replay took (`bytes_used`) is needed beside this one.
   void load(const std::string& path);
 
  private:
@@ -127,6 +129,7 @@ class TransitionReplay {
   void apply_changes();
   void expire(size_t lane, int64_t begin, int64_t end);
   void close_windows(size_t lane, int64_t row);
+  size_t draw_uniform(Rng& rng) const;
   void draw(Rng& rng, std::span<int64_t> slots) const;
   int64_t row_at(size_t slot) const;
   int64_t oldest_start(size_t lane) const;
