@@ -69,7 +69,7 @@ TEST(SequenceReplay, MixedPrioritiesOfTheSpecification) {
 
 TEST(SequenceReplay, WeightsOverTheBufferKnowTheRarestSequence) {
   SequenceReplayOptions o = sequence_options(1, 60, kSmall);
-  o.weights_over_buffer = true;
+  o.buffer_max_weights = true;
   o.priority_epsilon = 1e-300;
   o.alpha = 1.0;
   SequenceReplay replay(o);

@@ -46,7 +46,7 @@ class SequenceReplay {
   std::vector<NewSequence> append(const SequenceRows& rows);
 
   /// Draws B sequences with importance exponent `beta` into `batch`. The weight of sequence i is (N
-  /// P(i))^-beta over the largest of the batch (or of all, with weights_over_buffer), N the number
+  /// P(i))^-beta over the largest of the batch (or of all, with buffer_max_weights), N the number
   /// of sequences and P(i) the probability that it is drawn with. O(B (log N + bytes of a
   /// sequence)). Throws std::invalid_argument for wrong sizes or when there is no sequence yet. A
   /// call that throws uses up no random numbers.
@@ -80,7 +80,8 @@ class SequenceReplay {
   void save(const std::string& path) const;
   /// Takes the state of a replay with the same options out of a file. Throws SnapshotError, naming
   /// the file and the cause, for a file that is damaged or another replay's; this one is then as it
-  /// was.
+  /// was. Until the file is known to be whole both states are in memory, so that as much as the
+  /// saved replay took (`bytes_used`) is needed beside this one.
   void load(const std::string& path);
 
  private:

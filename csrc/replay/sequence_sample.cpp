@@ -65,7 +65,7 @@ void SequenceReplay::sample(double beta, const SequenceBatch& batch) {
     batch.ids[i] = id;
     densities[i] = density(table_.tree().get(table_.slot(id)));
   }
-  const double rarest = options_.weights_over_buffer
+  const double rarest = options_.buffer_max_weights
                             ? density(table_.smallest_weight())
                             : *std::min_element(densities.begin(), densities.end());
   // (N P(i))^-beta over the largest, as a ratio that no beta can overflow.
