@@ -32,6 +32,9 @@ void* allocate(size_t bytes, size_t alignment) {
   return memory;
 }
 
+// Not inlined: compilers warn where a `delete` turns into `free` before their eyes.
+[[gnu::noinline]] void release(void* memory) { std::free(memory); }
+
 }  // namespace
 
 // All of the program's memory goes through these.
@@ -40,11 +43,11 @@ void* operator new[](size_t bytes) { return allocate(bytes, alignof(std::max_ali
 void* operator new(size_t bytes, std::align_val_t alignment) {
   return allocate(bytes, static_cast<size_t>(alignment));
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t /*bytes*/) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t /*bytes*/) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t /*alignment*/) noexcept { std::free(memory); }
+void operator delete(void* memory) noexcept { release(memory); }
+void operator delete[](void* memory) noexcept { release(memory); }
+void operator delete(void* memory, size_t /*bytes*/) noexcept { release(memory); }
+void operator delete[](void* memory, size_t /*bytes*/) noexcept { release(memory); }
+void operator delete(void* memory, std::align_val_t /*alignment*/) noexcept { release(memory); }
 
 namespace atari_fast {
 namespace {
