@@ -174,7 +174,8 @@ void FrameStore::append(size_t lane_index, const uint8_t* frame) {
 }
 
 // Writes the code of a frame that begins no run into `memory.code`; returns its length.
-size_t FrameStore::encode(Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory) {
+size_t FrameStore::encode(const Lane& lane, const AlignedVector<uint8_t>& frame,
+                          Scratch& memory) const {
   if (std::memcmp(frame.data(), lane.newest.data(), padded_) == 0) {
     memory.code[0] = kSame;
     return 1;
@@ -301,7 +302,7 @@ const uint8_t* FrameStore::start_run(const Lane& lane, int64_t run, int64_t& key
   const int64_t key = run - static_cast<int64_t>(at.key);
   const uint8_t* after = nullptr;
   if (key != key_run) {
-    after = decode(bytes_at(lane, run_at(lane, key).address), memory.key.data(), nullptr);
+    after = decode(bytes_at(lane, run_at(lane, key).address), memory.key.data(), memory.key.data());
     key_run = key;
   }
   if (key != run) {
@@ -331,7 +332,7 @@ void FrameStore::read(size_t lane_index, int64_t row, size_t count, uint8_t* out
   const uint8_t* code = nullptr;
   for (int64_t r = row - row % kRun; r < row + static_cast<int64_t>(count); ++r) {
     code = r % kRun == 0 ? start_run(lane, r / kRun, key_run, memory)
-                         : decode(code, memory.frame.data(), nullptr);
+                         : decode(code, memory.frame.data(), memory.key.data());
     if (r >= row) {
       std::memcpy(out, memory.frame.data(), options_.frame_bytes);
       out += stride;

@@ -132,7 +132,7 @@ class FrameStore {
   uint8_t* bytes_at(const Lane& lane, uint64_t address) const;
 
   void reserve(std::span<const Lane> lanes);
-  size_t encode(Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory);
+  size_t encode(const Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory) const;
   size_t encode_anchor(Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory);
   size_t encode_key(const AlignedVector<uint8_t>& frame, Scratch& memory) const;
   uint8_t* room(Lane& lane, size_t bytes);
