@@ -135,6 +135,8 @@ class TransitionReplay(metaclass=_Pybind11Type):
     def load(self, path: str) -> None:
         """Takes the state of a replay with the same settings out of a file.
 
+        Until all is read both states are in memory: `bytes_used` of the saved one beside this one.
+
         Raises:
             SnapshotError: The file is damaged or another replay's; this one is then as it was.
         """
@@ -250,7 +252,7 @@ class SequenceReplayOptions(metaclass=_Pybind11Type):
         eta: float,
         priority_epsilon: float,
         uniform_mix: float,
-        weights_over_buffer: bool,
+        buffer_max_weights: bool,
         stratified: bool,
         frame_memory: int,
         threads: int,
@@ -356,6 +358,8 @@ class SequenceReplay(metaclass=_Pybind11Type):
 
     def load(self, path: str) -> None:
         """Takes the state of a replay with the same settings out of a file.
+
+        Until all is read both states are in memory: `bytes_used` of the saved one beside this one.
 
         Raises:
             SnapshotError: The file is damaged or another replay's; this one is then as it was.

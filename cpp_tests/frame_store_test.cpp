@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -150,7 +151,36 @@ TEST(FrameStoreTest, WrongOptionsAreRefused) {
         FrameStoreOptions{1, 1, 0, 1, 0}, FrameStoreOptions{1, 1, 10, 3, 0},
         FrameStoreOptions{1, 1, 10, 0, 0}, FrameStoreOptions{1, size_t{1} << 50, 10, 1, 0}}) {
     EXPECT_THROW(FrameStore{o}, std::invalid_argument);
+    EXPECT_THROW(static_cast<void>(FrameStore::memory_bytes(o)), std::invalid_argument);
   }
+}
+
+// The lanes' figures add up, or there is none.
+TEST(FrameStoreTest, NoMemoryFigureWrapsAround) {
+  size_t refused = 0;
+  size_t given = 0;
+  for (size_t bits = 0; bits < 64; bits += 3) {
+    for (size_t more = 0; bits + more < 64; more += 3) {
+      for (const size_t limit : {size_t{0}, size_t{1}, std::numeric_limits<size_t>::max()}) {
+        const size_t lanes = size_t{1} << bits;
+        const size_t rows = size_t{1} << more;
+        for (const size_t bytes : {size_t{1}, size_t{7056}, size_t{1} << 47}) {
+          try {
+            const size_t memory = FrameStore::memory_bytes({lanes, rows, bytes, 1, limit});
+            const size_t share = limit == 0 ? 0 : std::max<size_t>(1, limit / lanes);
+            const size_t one = FrameStore::memory_bytes({1, rows, bytes, 1, share});
+            EXPECT_LE(one, (size_t{1} << 48) / lanes);
+            EXPECT_EQ(memory, lanes * one);
+            ++given;
+          } catch (const std::invalid_argument&) {
+            ++refused;
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(refused, 100U);
+  EXPECT_GT(given, 100U);
 }
 
 class FrameStoreSnapshot : public testing::Test {

@@ -69,7 +69,7 @@ TEST(SequenceReplay, MixedPrioritiesOfTheSpecification) {
 
 TEST(SequenceReplay, WeightsOverTheBufferKnowTheRarestSequence) {
   SequenceReplayOptions o = sequence_options(1, 60, kSmall);
-  o.weights_over_buffer = true;
+  o.buffer_max_weights = true;
   o.priority_epsilon = 1e-300;
   o.alpha = 1.0;
   SequenceReplay replay(o);
@@ -250,6 +250,35 @@ TEST(SequenceReplay, RefusesBadRowsAndBatches) {
   EXPECT_REFUSAL(sample([](B& b) { b.after = b.after.first(3); }), "batch");
   EXPECT_REFUSAL(sample([](B& b) { b.columns[1] = {}; }), "columns");
   EXPECT_REFUSAL(sample([](B& b) { b.states.clear(); }), "states");
+}
+
+// Frames that do not compress make all sequences in the least memory that is not refused.
+TEST(SequenceReplay, RefusesAFrameMemoryThatNoSequenceFitsInto) {
+  SequenceReplayOptions o = sequence_options(2, 1000, {4, 40, 80, 40, 5, SequenceTail::kShift});
+  o.frame_bytes = 7056;
+  o.columns.clear();
+  o.states.clear();
+  constexpr size_t kLeast = 2 * 9 * 114'688;  // 8 full chunks of 16 frames hold 128
+  for (const size_t less : {size_t{1}, kLeast - 1}) {
+    o.frame_memory = less;
+    EXPECT_REFUSAL(SequenceReplay{o}, "frame_memory: expected 0 or at least 2064384 bytes");
+    EXPECT_REFUSAL(static_cast<void>(SequenceReplay::memory_bytes(o)), "frame_memory");
+  }
+  o.frame_memory = kLeast;
+  SequenceReplay replay(o);
+  Rng rng(1);
+  std::vector<uint8_t> noise(2 * o.frame_bytes);
+  size_t made = 0;
+  for (size_t row = 0; row < 1000; ++row) {
+    for (uint8_t& byte : noise) {
+      byte = static_cast<uint8_t>(rng.next());
+    }
+    const std::vector<uint8_t> flags(2, row == 0 ? kFirst : 0);
+    const std::vector<int64_t> actions(2);
+    const std::vector<float> rewards(2);
+    made += replay.append({noise, actions, rewards, flags, {}, {}}).size();
+  }
+  EXPECT_EQ(made, 2U * 23);
 }
 
 TEST(SequenceReplay, MemoryIsWhatItsPartsTake) {

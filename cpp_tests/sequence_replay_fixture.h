@@ -11,8 +11,8 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "replay/flags.h"
 #include "replay/sequence_replay.h"
-#include "replay/transition_replay.h"
 
 namespace atari_fast {
 

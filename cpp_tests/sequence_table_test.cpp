@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "replay/transition_replay.h"
+#include "replay/flags.h"
 
 namespace atari_fast {
 namespace {

@@ -145,6 +145,26 @@ TEST_P(SumTreeSizes, AgreesWithCumulativeSumsUpToRounding) {
 INSTANTIATE_TEST_SUITE_P(Sizes, SumTreeSizes,
                          ::testing::Values(1, 2, 3, 5, 7, 1000, 1023, 1024, 1'000'000));
 
+TEST(SumTree, CountsOutTheLeavesAboveZero) {
+  Rng rng(11);
+  for (const size_t size : {1U, 7U, 8U, 9U, 64U, 65U, 600U, 5000U}) {
+    for (const uint64_t share : {1U, 2U, 20U, 2000U}) {
+      std::vector<double> weights(size, 0.0);
+      weights[rng.below(size)] = 1.0;
+      for (double& weight : weights) {
+        weight = rng.below(share) == 0 ? 2.0 : weight;
+      }
+      const SumTree tree = tree_of(weights);
+      size_t count = 0;
+      for (size_t leaf = 0; leaf < size; ++leaf) {
+        if (weights[leaf] > 0.0) {
+          ASSERT_EQ(tree.nth_positive(count++), leaf) << "size " << size;
+        }
+      }
+    }
+  }
+}
+
 TEST(SumTree, OfEqualIndicesTheLastOneWins) {
   SumTree tree(5);
   const std::vector<int64_t> indices{2, 0, 2, 4, 2, 0};

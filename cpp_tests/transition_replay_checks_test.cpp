@@ -108,6 +108,7 @@ TEST(TransitionReplay, RefusesBadOptions) {
   refused("capacity", [](O& o) { o.capacity = 0; });
   refused("capacity", [](O& o) { o.capacity = 15; });
   refused("capacity", [](O& o) { o.n_step = 46; });
+  refused("capacity", [](O& o) { o.n_step = std::numeric_limits<size_t>::max() - 3; });
   refused("capacity", [](O& o) { o.capacity = std::numeric_limits<size_t>::max(); });
   refused("capacity", [](O& o) { o.capacity = size_t{1} << 60; });
   refused("frame_bytes", [](O& o) { o.frame_bytes = size_t{1} << 62; });
@@ -156,10 +157,11 @@ TEST(TransitionReplay, RefusesBadRowsAndBatches) {
   EXPECT_EQ(batch.actions[0], 255);
 }
 
-// Frames that do not compress in a memory that holds few of them, under a stack nearly as long as
-// the ring: rows go in leaps, and none is counted twice.
+// Frames that hardly compress, every other chunk of them by a key frame in the chunk before, in a
+// memory that holds few: more rows go at once than are left beside a stack, and none is counted
+// twice.
 TEST(TransitionReplay, RowsThatGoInLeapsAreCountedOnce) {
-  TransitionReplayOptions o = replay_options(1, 70, 60, 1);
+  TransitionReplayOptions o = replay_options(1, 70, 47, 1);
   o.frame_bytes = 7056;
   o.frame_memory = 1;
   TransitionReplay replay(o);
@@ -167,8 +169,8 @@ TEST(TransitionReplay, RowsThatGoInLeapsAreCountedOnce) {
   std::vector<uint8_t> noise(o.frame_bytes);
   ReplayBatch batch(o, 2);
   for (size_t row = 0; row < 400; ++row) {
-    for (uint8_t& byte : noise) {
-      byte = static_cast<uint8_t>(rng.next());
+    for (size_t i = row == 0 ? 0 : 1'500; i < noise.size(); ++i) {
+      noise[i] = static_cast<uint8_t>(rng.next());
     }
     replay.append(noise, std::vector<int64_t>{0}, std::vector<float>{0.0f},
                   std::vector<uint8_t>{static_cast<uint8_t>(row == 0 ? kFirst : 0)});
@@ -177,6 +179,41 @@ TEST(TransitionReplay, RowsThatGoInLeapsAreCountedOnce) {
       replay.sample(0.5, batch.view());
     }
   }
+}
+
+// Frames that stay take a byte each, so one chunk of memory that goes takes thousands of rows
+// along.
+TEST(TransitionReplay, ThousandsOfRowsThatGoAtOnceAreNoStartsAnyMore) {
+  TransitionReplayOptions o = replay_options(1, 200'000, 1, 1);
+  o.frame_memory = 1;
+  TransitionReplay replay(o);
+  FrameStore frames({1, 200'000, kTagBytes, o.row_bytes, 1});
+  const std::vector<uint8_t> frame(kTagBytes);
+  for (int64_t row = 0; row < 90'000; ++row) {
+    replay.append(frame, std::vector<int64_t>{0}, std::vector<float>{0.0f},
+                  std::vector<uint8_t>{static_cast<uint8_t>(row == 0 ? kFirst : 0)});
+    frames.append(0, frame.data());
+    ASSERT_EQ(replay.num_starts(), static_cast<size_t>(row - frames.first_row(0))) << row;
+  }
+  EXPECT_GT(frames.first_row(0), 10'000);
+  ReplayBatch batch(o, 1'000);
+  replay.sample(0.0, batch.view());
+  for (size_t i = 0; i < 1'000; ++i) {
+    ASSERT_GE(batch.ids[i], frames.first_row(0));
+  }
+}
+
+// Chunks hold 16 frames that do not compress, and a lane keeps three full ones at least.
+TEST(TransitionReplay, RefusesAFrameMemoryThatNoTransitionFitsInto) {
+  TransitionReplayOptions o = replay_options(2, 100, 46, 3);
+  o.frame_bytes = 7056;
+  o.frame_memory = 1;
+  EXPECT_EQ(TransitionReplay(o).num_rows(), 0);
+  o.n_step = 4;
+  EXPECT_REFUSED(TransitionReplay{o}, "frame_memory: expected 0 or at least 1146880 bytes");
+  EXPECT_REFUSED(static_cast<void>(TransitionReplay::memory_bytes(o)), "frame_memory");
+  o.frame_memory = 1'146'880;
+  EXPECT_EQ(TransitionReplay(o).num_rows(), 0);
 }
 
 TEST(TransitionReplay, MemoryIsWhatItsPartsTake) {

@@ -44,6 +44,9 @@ def save_snapshot(core: _Core, path: Path) -> None:
 def load_snapshot(core: _Core, path: Path) -> None:
     """Takes the state of a replay or memory with the same settings out of a file.
 
+    Both states are in memory until the file is known to be whole: as many bytes as the saved
+    replay took (its `bytes_used`) are needed beside those of this one.
+
     Raises:
         CheckpointError: the file is missing, damaged or has other settings; nothing has changed.
     """

@@ -77,7 +77,7 @@ class SequenceConfig:
     """Added to a priority before the exponent."""
     uniform_mix: float = 0.0
     """Share of the draws that are uniform over the memory."""
-    weights_over_buffer: bool = False
+    buffer_max_weights: bool = False
     """Importance weights are divided by the largest of the memory instead of the batch."""
     stratified: bool = True
     """One draw from each of B equal segments of the total priority."""
@@ -294,7 +294,7 @@ def sequence_options(
         eta=config.eta,
         priority_epsilon=config.priority_epsilon,
         uniform_mix=config.uniform_mix,
-        weights_over_buffer=config.weights_over_buffer,
+        buffer_max_weights=config.buffer_max_weights,
         stratified=config.stratified,
         frame_memory=frame_memory(config.capacity, config.frame_gb, frame_shape),
         threads=config.threads,

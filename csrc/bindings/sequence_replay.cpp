@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "bindings/register.h"
+#include "bindings/replay.h"
 #include "bindings/vectors.h"
 
 namespace atari_fast {
@@ -104,20 +105,8 @@ class PySequenceReplay {
     return replay_.set_priorities(i, p);
   }
 
-  void save(const std::string& path) const {
-    const py::gil_scoped_release release;
-    replay_.save(path);
-  }
-
-  void load(const std::string& path) {
-    const py::gil_scoped_release release;
-    replay_.load(path);
-  }
-
-  size_t bytes_used() const { return replay_.bytes_used(); }
-  size_t num_sequences() const { return replay_.num_sequences(); }
-  int64_t num_rows() const { return replay_.num_rows(); }
-  int64_t num_dropped() const { return replay_.num_dropped(); }
+  const SequenceReplay& core() const { return replay_; }
+  SequenceReplay& core() { return replay_; }
 
  private:
   // Every output against all before it, in the order of the arguments.
@@ -175,7 +164,7 @@ PyOptions make_options(int64_t lanes, int64_t capacity, std::pair<int64_t, int64
                        int64_t extra, const std::string& tail, const std::vector<Spec>& columns,
                        const std::vector<Spec>& states, int64_t max_sequences, bool prioritized,
                        double alpha, double eta, double priority_epsilon, double uniform_mix,
-                       bool weights_over_buffer, bool stratified, int64_t frame_memory,
+                       bool buffer_max_weights, bool stratified, int64_t frame_memory,
                        int64_t threads, uint64_t seed) {
   SequenceReplayOptions o;
   o.lanes = checked_size(lanes, "lanes");
@@ -195,7 +184,7 @@ PyOptions make_options(int64_t lanes, int64_t capacity, std::pair<int64_t, int64
   o.eta = eta;
   o.priority_epsilon = priority_epsilon;
   o.uniform_mix = uniform_mix;
-  o.weights_over_buffer = weights_over_buffer;
+  o.buffer_max_weights = buffer_max_weights;
   o.stratified = stratified;
   o.threads = checked_size(threads, "threads");
   o.seed = seed;
@@ -209,7 +198,7 @@ void register_options(py::module_& module) {
            py::arg("period"), py::arg("extra"), py::arg("tail"), py::arg("columns"),
            py::arg("states"), py::arg("max_sequences"), py::arg("prioritized"), py::arg("alpha"),
            py::arg("eta"), py::arg("priority_epsilon"), py::arg("uniform_mix"),
-           py::arg("weights_over_buffer"), py::arg("stratified"), py::arg("frame_memory"),
+           py::arg("buffer_max_weights"), py::arg("stratified"), py::arg("frame_memory"),
            py::arg("threads"), py::arg("seed"))
       .def_property_readonly(
           "memory_bytes", [](const PyOptions& o) { return SequenceReplay::memory_bytes(o.core); },
@@ -220,9 +209,9 @@ void register_options(py::module_& module) {
 
 void register_sequence_replay(py::module_& module) {
   register_options(module);
-  py::class_<PySequenceReplay>(module, "SequenceReplay",
-                               "Replay of overlapping sequences with stored recurrent states.")
-      .def(py::init<const PyOptions&>(), py::arg("options"))
+  py::class_<PySequenceReplay> replay(
+      module, "SequenceReplay", "Replay of overlapping sequences with stored recurrent states.");
+  replay.def(py::init<const PyOptions&>(), py::arg("options"))
       .def("append", &PySequenceReplay::append, py::arg("frames"), py::arg("actions"),
            py::arg("rewards"), py::arg("flags"), py::arg("columns"), py::arg("states"),
            "Appends one row to every lane; returns id, lane, start and learn rows of each new "
@@ -238,20 +227,12 @@ void register_sequence_replay(py::module_& module) {
            "int64[n]; returns how many ids were stale.")
       .def("set_priorities", &PySequenceReplay::set_priorities, py::arg("ids"),
            py::arg("priorities"),
-           "Sets priorities float32[n] of ids int64[n]; returns how many ids were stale.")
-      .def("save", &PySequenceReplay::save, py::arg("path"),
-           "Writes the whole state to a file; SnapshotError when it cannot be written.")
-      .def(
-          "load", &PySequenceReplay::load, py::arg("path"),
-          "Takes the state of a replay with the same settings out of a file; SnapshotError for one "
-          "that is damaged or of another replay, and this one is then as it was.")
-      .def_property_readonly("bytes_used", &PySequenceReplay::bytes_used, "Bytes taken now.")
-      .def_property_readonly("num_sequences", &PySequenceReplay::num_sequences,
-                             "Sequences that can be drawn.")
-      .def_property_readonly("num_rows", &PySequenceReplay::num_rows,
-                             "Rows appended so far over all lanes.")
-      .def_property_readonly("num_dropped", &PySequenceReplay::num_dropped,
-                             "Sequences dropped because max_sequences was reached.");
+           "Sets priorities float32[n] of ids int64[n]; returns how many ids were stale.");
+  def_common(replay);
+  def_count(replay, "num_sequences", &SequenceReplay::num_sequences,
+            "Sequences that can be drawn.");
+  def_count(replay, "num_dropped", &SequenceReplay::num_dropped,
+            "Sequences dropped because max_sequences was reached.");
 }
 
 }  // namespace atari_fast

@@ -4,6 +4,7 @@
 
 #include "bindings/array.h"
 #include "bindings/register.h"
+#include "bindings/replay.h"
 
 namespace atari_fast {
 namespace {
@@ -60,19 +61,8 @@ class PyTransitionReplay {
     return replay_.update_priorities(i, p);
   }
 
-  void save(const std::string& path) const {
-    const py::gil_scoped_release release;
-    replay_.save(path);
-  }
-
-  void load(const std::string& path) {
-    const py::gil_scoped_release release;
-    replay_.load(path);
-  }
-
-  size_t bytes_used() const { return replay_.bytes_used(); }
-  size_t num_starts() const { return replay_.num_starts(); }
-  int64_t num_rows() const { return replay_.num_rows(); }
+  const TransitionReplay& core() const { return replay_; }
+  TransitionReplay& core() { return replay_; }
 
  private:
   TransitionReplay replay_;
@@ -139,8 +129,9 @@ void register_transition_replay(py::module_& module) {
           py::arg("us"), py::arg("leaves"), "Many at once: us float64[n] into leaves int64[n].")
       .def_property_readonly("total", &SumTree::total, "Sum of all weights.");
 
-  py::class_<PyTransitionReplay>(module, "TransitionReplay",
-                                 "Replay of n-step transitions over stacks of frames.")
+  py::class_<PyTransitionReplay> replay(module, "TransitionReplay",
+                                        "Replay of n-step transitions over stacks of frames.");
+  replay
       .def(py::init(&make_replay), py::kw_only(), py::arg("lanes"), py::arg("capacity"),
            py::arg("frame_shape"), py::arg("stack"), py::arg("n_step"), py::arg("gamma"),
            py::arg("reward_clip"), py::arg("zero_discount_on_life_loss"), py::arg("prioritized"),
@@ -157,18 +148,9 @@ void register_transition_replay(py::module_& module) {
            "float32[B], float32[B], int64[B], float32[B], int64[B].")
       .def("update_priorities", &PyTransitionReplay::update_priorities, py::arg("ids"),
            py::arg("priorities"),
-           "Sets priorities float32[n] of ids int64[n]; returns how many ids were stale.")
-      .def("save", &PyTransitionReplay::save, py::arg("path"),
-           "Writes the whole state to a file; SnapshotError when it cannot be written.")
-      .def(
-          "load", &PyTransitionReplay::load, py::arg("path"),
-          "Takes the state of a replay with the same settings out of a file; SnapshotError for one "
-          "that is damaged or of another replay, and this one is then as it was.")
-      .def_property_readonly("bytes_used", &PyTransitionReplay::bytes_used, "Bytes taken now.")
-      .def_property_readonly("num_starts", &PyTransitionReplay::num_starts,
-                             "Transitions that can be drawn.")
-      .def_property_readonly("num_rows", &PyTransitionReplay::num_rows,
-                             "Rows appended so far over all lanes.");
+           "Sets priorities float32[n] of ids int64[n]; returns how many ids were stale.");
+  def_common(replay);
+  def_count(replay, "num_starts", &TransitionReplay::num_starts, "Transitions that can be drawn.");
   module.def(
       "transition_replay_bytes",
       [](int64_t lanes, int64_t capacity, std::pair<int64_t, int64_t> frame_shape,

@@ -56,23 +56,24 @@ struct SequenceReplayOptions {
   size_t frame_bytes = 1;   ///< bytes of one frame
   size_t row_bytes = 1;     ///< bytes of one row of its pixels
   size_t frame_memory = 0;  ///< bytes that frames may take, 0: as many as the worst ones need; a
-                            ///< lane whose share is full loses its oldest rows early
+                            ///< lane whose share is full loses its oldest rows early. So many
+                            ///< that the worst frames of one draw fit into each lane's share
   SequenceShape shape;
   std::vector<VectorSpec> columns;  ///< of every row, beside frame, action, reward and flags
   std::vector<VectorSpec> states;   ///< kept once for each sequence
   size_t max_sequences =
       0;  ///< over all lanes; 0: 1.25 capacity / period + 2 a lane, which suffices where episodes
           ///< have 4 periods or more. A lane that has no place left drops its oldest sequence.
-  bool prioritized = true;           ///< proportional priorities; otherwise all have equal weight
-  double alpha = 0.9;                ///< exponent of priorities
-  double eta = 0.9;                  ///< share of the maximum in a priority, beside the mean
-  double priority_epsilon = 1e-6;    ///< added to a priority before the exponent
-  double uniform_mix = 0.0;          ///< share of draws that are uniform, in [0, 1]
-  bool weights_over_buffer = false;  ///< the largest weight of all sequences is 1, and not that of
-                                     ///< the batch
-  bool stratified = true;            ///< one draw from each of B equal segments of the total weight
-  size_t threads = 1;                ///< threads that gather a batch, the calling one included
-  uint64_t seed = 0;                 ///< seed of the draws
+  bool prioritized = true;          ///< proportional priorities; otherwise all have equal weight
+  double alpha = 0.9;               ///< exponent of priorities
+  double eta = 0.9;                 ///< share of the maximum in a priority, beside the mean
+  double priority_epsilon = 1e-6;   ///< added to a priority before the exponent
+  double uniform_mix = 0.0;         ///< share of draws that are uniform, in [0, 1]
+  bool buffer_max_weights = false;  ///< the largest weight of all sequences is 1, and not that of
+                                    ///< the batch
+  bool stratified = true;           ///< one draw from each of B equal segments of the total weight
+  size_t threads = 1;               ///< threads that gather a batch, the calling one included
+  uint64_t seed = 0;                ///< seed of the draws
 
   size_t lane_rows() const { return capacity / lanes; }
   /// Places for sequences in each lane.

@@ -12,7 +12,10 @@ namespace atari_fast {
 namespace {
 
 FrameStoreOptions frame_options(const SequenceReplayOptions& o) {
-  return {o.lanes, o.lane_rows(), o.frame_bytes, o.row_bytes, o.frame_memory};
+  const FrameStoreOptions frames{o.lanes, o.lane_rows(), o.frame_bytes, o.row_bytes,
+                                 o.frame_memory};
+  FrameStore::check_holds(frames, o.shape.frames());
+  return frames;
 }
 
 }  // namespace
@@ -112,6 +115,9 @@ std::vector<NewSequence> SequenceReplay::append(const SequenceRows& rows) {
   const double weight = options_.prioritized ? max_weight_ : 1.0;
   std::vector<int64_t> ids;
   std::vector<NewSequence> made;
+  frames_.reserve();
+  ids.reserve(table_.most_made());
+  made.reserve(options_.lanes * table_.most_made());  // from here on nothing throws
   for (size_t lane = 0; lane < options_.lanes; ++lane) {
     store_row(rows, lane);
     const int64_t readable = frames_.first_row(lane);

@@ -42,13 +42,14 @@ class SequenceReplay {
   /// Appends one row to every lane and returns the sequences that this made, which have the largest
   /// priority seen so far until set_priorities is called. The action of a row that ends an episode
   /// has no meaning. Throws std::invalid_argument for wrong sizes, an action outside [0, 255] or a
-  /// reward that is not finite; nothing is then stored.
+  /// reward that is not finite, std::bad_alloc when memory is short; nothing is then stored.
   std::vector<NewSequence> append(const SequenceRows& rows);
 
   /// Draws B sequences with importance exponent `beta` into `batch`. The weight of sequence i is (N
-  /// P(i))^-beta over the largest of the batch (or of all, with weights_over_buffer), N the number
+  /// P(i))^-beta over the largest of the batch (or of all, with buffer_max_weights), N the number
   /// of sequences and P(i) the probability that it is drawn with. O(B (log N + bytes of a
-  /// sequence)). Throws std::invalid_argument for wrong sizes or when there is no sequence yet.
+  /// sequence)). Throws std::invalid_argument for wrong sizes or when there is no sequence yet. A
+  /// call that throws uses up no random numbers.
   void sample(double beta, const SequenceBatch& batch);
 
   /// Sets the priorities of drawn sequences to eta max + (1 - eta) mean of |delta| over their valid
@@ -79,7 +80,8 @@ class SequenceReplay {
   void save(const std::string& path) const;
   /// Takes the state of a replay with the same options out of a file. Throws SnapshotError, naming
   /// the file and the cause, for a file that is damaged or another replay's; this one is then as it
-  /// was.
+  /// was. Until the file is known to be whole both states are in memory, so that as much as the
+  /// saved replay took (`bytes_used`) is needed beside this one.
   void load(const std::string& path);
 
  private:
@@ -102,7 +104,7 @@ class SequenceReplay {
   void store_row(const SequenceRows& rows, size_t lane);
   void store_waiting_states(const SequenceRows& rows, size_t lane);
   NewSequence keep_states(int64_t id);
-  int64_t draw(double lower, double upper);
+  int64_t draw(Rng& rng, double lower, double upper) const;
   double density(double weight) const;
   void write_frames(int64_t id, size_t item, const SequenceBatch& batch) const;
   void write_rows(int64_t id, size_t item, const SequenceBatch& batch) const;

@@ -41,11 +41,11 @@ double SequenceReplay::density(double weight) const {
   return (1.0 - mix) * weight + mix * (table_.tree().total() / static_cast<double>(table_.size()));
 }
 
-int64_t SequenceReplay::draw(double lower, double upper) {
-  if (options_.uniform_mix > 0.0 && rng_.uniform() < options_.uniform_mix) {
-    return table_.nth(rng_.below(table_.size()));
+int64_t SequenceReplay::draw(Rng& rng, double lower, double upper) const {
+  if (options_.uniform_mix > 0.0 && rng.uniform() < options_.uniform_mix) {
+    return table_.nth(rng.below(table_.size()));
   }
-  return table_.find((lower + rng_.uniform() * (upper - lower)) * table_.tree().total());
+  return table_.find((lower + rng.uniform() * (upper - lower)) * table_.tree().total());
 }
 
 void SequenceReplay::sample(double beta, const SequenceBatch& batch) {
@@ -56,16 +56,17 @@ void SequenceReplay::sample(double beta, const SequenceBatch& batch) {
   const std::lock_guard lock(mutex_);
   check_argument(table_.size() > 0, "sample: no sequence is complete yet; append more rows first");
   std::vector<double> densities(size);
+  Rng rng = rng_;
   for (size_t i = 0; i < size; ++i) {
     const double lower =
         options_.stratified ? static_cast<double>(i) / static_cast<double>(size) : 0.0;
     const double upper =
         options_.stratified ? static_cast<double>(i + 1) / static_cast<double>(size) : 1.0;
-    const int64_t id = draw(lower, upper);
+    const int64_t id = draw(rng, lower, upper);
     batch.ids[i] = id;
     densities[i] = density(table_.tree().get(table_.slot(id)));
   }
-  const double rarest = options_.weights_over_buffer
+  const double rarest = options_.buffer_max_weights
                             ? density(table_.smallest_weight())
                             : *std::min_element(densities.begin(), densities.end());
   importance_weights(densities, rarest, beta, batch.weights);
@@ -76,6 +77,7 @@ void SequenceReplay::sample(double beta, const SequenceBatch& batch) {
       write_rows(batch.ids[item], item, batch);
     }
   });
+  rng_ = rng;
 }
 
 void SequenceReplay::write_head(int64_t id, size_t item, const SequenceBatch& batch) const {

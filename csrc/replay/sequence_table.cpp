@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "replay/transition_replay.h"
+#include "replay/flags.h"
 
 namespace atari_fast {
 

@@ -58,7 +58,11 @@ class SequenceTable {
   /// A table with `places` for each lane.
   SequenceTable(const SequenceShape& shape, size_t lanes, size_t places);
 
-  /// Appends the ids of the sequences that the row completes to `made`. One that needs frames which
+  /// The most sequences that one row completes.
+  size_t most_made() const { return (shape_.unroll + shape_.extra) / shape_.period + 2; }
+
+  /// Appends the ids of the sequences that the row completes to `made`, which must have room for
+  /// `most_made` more where nothing may throw. One that needs frames which
   /// are gone is not made; where the ring is full the oldest sequence is dropped.
   void arrive(const Arrival& arrival, std::vector<int64_t>& made);
 

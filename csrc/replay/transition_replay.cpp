@@ -11,6 +11,9 @@
 namespace atari_fast {
 namespace {
 
+constexpr size_t kChanges = 1024;  // of the tree, noted before they are applied
+constexpr size_t kTries = 64;      // places that a uniform draw looks at
+
 // Keeps every product of sizes far from wrapping around.
 void check_sizes(const TransitionReplayOptions& o) {
   check_argument(o.lanes >= 1, "lanes: expected at least 1, got ", o.lanes);
@@ -26,9 +29,10 @@ const TransitionReplayOptions& checked(const TransitionReplayOptions& o) {
   check_argument(o.stack >= 1, "stack: expected at least 1, got ", o.stack);
   check_argument(o.n_step >= 1, "n_step: expected at least 1, got ", o.n_step);
   check_sizes(o);
-  check_argument(o.capacity / o.lanes > o.stack + o.n_step, "capacity: expected more than ",
-                 o.stack + o.n_step, " rows (stack + n_step) for each of the ", o.lanes,
-                 " lanes, got ", o.capacity, " in all");
+  check_argument(o.capacity / o.lanes > o.stack && o.capacity / o.lanes - o.stack > o.n_step,
+                 "capacity: expected more than ", o.stack + o.n_step,
+                 " rows (stack + n_step) for each of the ", o.lanes, " lanes, got ", o.capacity,
+                 " in all");
   check_argument(o.gamma >= 0.0 && o.gamma <= 1.0, "gamma: expected a number in [0, 1], got ",
                  o.gamma);
   check_argument(std::isfinite(o.reward_clip) && o.reward_clip >= 0.0,
@@ -48,7 +52,10 @@ const TransitionReplayOptions& checked(const TransitionReplayOptions& o) {
 }
 
 FrameStoreOptions frame_options(const TransitionReplayOptions& o) {
-  return {o.lanes, o.capacity / o.lanes, o.frame_bytes, o.row_bytes, o.frame_memory};
+  const FrameStoreOptions frames{o.lanes, o.capacity / o.lanes, o.frame_bytes, o.row_bytes,
+                                 o.frame_memory};
+  FrameStore::check_holds(frames, o.stack + o.n_step);
+  return frames;
 }
 
 }  // namespace
@@ -63,7 +70,10 @@ TransitionReplay::TransitionReplay(const TransitionReplayOptions& options)
       tree_(options.lanes * rows_, options.buffer_max_weights),
       max_weight_(weight_of(1.0)),
       rng_(options.seed),
-      threads_(options.threads) {}
+      threads_(options.threads) {
+  changed_.reserve(kChanges);
+  changes_.reserve(kChanges);
+}
 
 size_t TransitionReplay::memory_bytes(const TransitionReplayOptions& o) {
   check_sizes(o);
@@ -90,8 +100,12 @@ Outcome TransitionReplay::outcome_at(size_t lane, int64_t row) const {
   return (flags & kTruncated) ? Outcome::kTruncate : Outcome::kContinue;
 }
 
-// Notes a change of the tree; no slot is noted twice before `apply_changes`.
+// Notes a change of the tree, in memory that is there. A start whose weight is noted twice before
+// `apply_changes` must stay one.
 void TransitionReplay::set_start(size_t slot, double weight) {
+  if (changed_.size() == kChanges) {
+    apply_changes();
+  }
   num_starts_ -= tree_.get(slot) > 0.0 ? 1 : 0;
   num_starts_ += weight > 0.0 ? 1 : 0;
   changed_.push_back(static_cast<int64_t>(slot));
@@ -119,8 +133,7 @@ void TransitionReplay::append(std::span<const uint8_t> frames, std::span<const i
                    "]: expected a finite reward, got ", rewards[lane]);
   }
   const std::lock_guard lock(mutex_);
-  changed_.clear();
-  changes_.clear();
+  frames_.reserve();  // from here on nothing throws: the lanes stay in step
   for (size_t lane = 0; lane < lanes; ++lane) {
     const int64_t first = frames_.first_row(lane);
     frames_.append(lane, frames.data() + lane * options_.frame_bytes);
@@ -191,24 +204,32 @@ double TransitionReplay::density(double weight) const {
   return (1.0 - mix) * weight + mix * (tree_.total() / static_cast<double>(num_starts_));
 }
 
-void TransitionReplay::draw(std::span<int64_t> slots) {
+// A uniform start: places that hold none are drawn again, which leaves the others equally likely.
+// Where starts are so few that this goes on, one is drawn by its number instead.
+size_t TransitionReplay::draw_uniform(Rng& rng) const {
+  for (size_t k = 0; k < kTries; ++k) {
+    const size_t place = rng.below(tree_.size());
+    if (tree_.get(place) > 0.0) {
+      return place;
+    }
+  }
+  return tree_.nth_positive(rng.below(num_starts_));
+}
+
+void TransitionReplay::draw(Rng& rng, std::span<int64_t> slots) const {
   const auto size = static_cast<double>(slots.size());
   std::vector<double> us;
   std::vector<int64_t> leaves(slots.size());
   us.reserve(slots.size());
   for (size_t i = 0; i < slots.size(); ++i) {
     slots[i] = -1;
-    if (options_.uniform_mix > 0.0 && rng_.uniform() < options_.uniform_mix) {
-      // A uniform start: positions that are none are drawn again, which leaves the others equally
-      // likely.
-      do {
-        slots[i] = static_cast<int64_t>(rng_.below(tree_.size()));
-      } while (tree_.get(static_cast<size_t>(slots[i])) <= 0.0);
+    if (options_.uniform_mix > 0.0 && rng.uniform() < options_.uniform_mix) {
+      slots[i] = static_cast<int64_t>(draw_uniform(rng));
       continue;
     }
     const double lower = options_.stratified ? static_cast<double>(i) / size : 0.0;
     const double upper = options_.stratified ? static_cast<double>(i + 1) / size : 1.0;
-    us.push_back((lower + rng_.uniform() * (upper - lower)) * tree_.total());
+    us.push_back((lower + rng.uniform() * (upper - lower)) * tree_.total());
   }
   leaves.resize(us.size());
   tree_.find(us, leaves);
@@ -231,9 +252,11 @@ void TransitionReplay::sample(double beta, const TransitionBatch& batch) {
   const std::lock_guard lock(mutex_);
   check_argument(num_starts_ > 0, "sample: no transition is complete yet; append more rows first");
   std::vector<int64_t> slots(size);
-  draw(slots);
+  Rng rng = rng_;
+  draw(rng, slots);
   write_weights(beta, slots, batch.weights);
   write_items(slots, batch);
+  rng_ = rng;
 }
 
 void TransitionReplay::write_weights(double beta, std::span<const int64_t> slots,
@@ -319,8 +342,6 @@ size_t TransitionReplay::update_priorities(std::span<const int64_t> ids,
     check_argument(ids[i] >= 0 && ids[i] < head_ * lanes, "ids[", i,
                    "]: expected an id that sample() gave, got ", ids[i]);
   }
-  changed_.clear();
-  changes_.clear();
   size_t dropped = 0;
   for (size_t i = 0; i < ids.size(); ++i) {
     const size_t lane = static_cast<size_t>(ids[i] % lanes);
@@ -331,8 +352,7 @@ size_t TransitionReplay::update_priorities(std::span<const int64_t> ids,
       continue;
     }
     const double weight = weight_of(static_cast<double>(priorities[i]));
-    changed_.push_back(static_cast<int64_t>(at));
-    changes_.push_back(weight);
+    set_start(at, weight);
     max_weight_ = std::max(max_weight_, weight);
   }
   apply_changes();

@@ -11,19 +11,12 @@
 #include "base/rng.h"
 #include "base/snapshot.h"
 #include "base/thread_pool.h"
+#include "replay/flags.h"
 #include "structures/frame_store.h"
 #include "structures/n_step.h"
 #include "structures/sum_tree.h"
 
 namespace atari_fast {
-
-/// Bits of a row's flags: what arrived together with its frame.
-inline constexpr uint8_t kFirst =
-    1;  ///< first frame of an episode; the action sent before it was ignored
-inline constexpr uint8_t kTerminated = 2;  ///< the episode ended at this frame
-inline constexpr uint8_t kTruncated =
-    4;  ///< the episode was cut at this frame, which is bootstrapped from
-inline constexpr uint8_t kLifeLost = 8;  ///< a life was lost and the game went on
 
 /// Settings of a TransitionReplay; its constructor checks them.
 struct TransitionReplayOptions {
@@ -32,7 +25,8 @@ struct TransitionReplayOptions {
   size_t frame_bytes = 1;   ///< bytes of one frame
   size_t row_bytes = 1;     ///< bytes of one row of its pixels
   size_t frame_memory = 0;  ///< bytes that frames may take, 0: as many as the worst ones need; a
-                            ///< lane whose share is full loses its oldest rows early
+                            ///< lane whose share is full loses its oldest rows early. So many
+                            ///< that the worst frames of one draw fit into each lane's share
   size_t stack = 4;         ///< frames in an observation
   size_t n_step = 1;        ///< n
   double gamma = 0.99;      ///< discount of one step, in [0, 1]
@@ -81,15 +75,18 @@ class TransitionReplay {
 
   /// Appends one row to every lane: frames [E, frame_bytes], actions, rewards and flags [E]. The
   /// action of a row that ends an episode is ignored. Throws std::invalid_argument for wrong sizes,
-  /// an action outside [0, 255] or a reward that is not finite; nothing is then stored.
+  /// an action outside [0, 255] or a reward that is not finite, std::bad_alloc when memory is
+  /// short; nothing is then stored.
   void append(std::span<const uint8_t> frames, std::span<const int64_t> actions,
               std::span<const float> rewards, std::span<const uint8_t> flags);
 
   /// Draws B transitions with importance exponent `beta` into `batch`. The weight of start i is (N
   /// P(i))^-beta over the largest of the batch (or of all starts), N the number of starts and P(i)
   /// the probability that it is drawn with. O(B (log capacity + (stack + n) frame_bytes)); a
-  /// uniform draw (`uniform_mix`) tries capacity / N places on average. Throws
-  /// std::invalid_argument for wrong sizes or when no start can be drawn yet.
+  /// uniform draw (`uniform_mix`) tries capacity / N places on average, 64 at most, and then counts
+  /// starts out. Throws
+  /// std::invalid_argument for wrong sizes or when no start can be drawn yet. A call that throws
+  /// uses up no random numbers.
   void sample(double beta, const TransitionBatch& batch);
 
   /// Sets the priorities |delta| of drawn rows; ids of rows that were overwritten since are
@@ -113,7 +110,8 @@ class TransitionReplay {
   void save(const std::string& path) const;
   /// Takes the state of a replay with the same options out of a file. Throws SnapshotError, naming
   /// the file and the cause, for a file that is damaged or another replay's; this one is then as it
-  /// was.
+  /// was. Until the file is known to be whole both states are in memory, so that as much as the
+  /// saved replay took (`bytes_used`) is needed beside this one.
   void load(const std::string& path);
 
  private:
@@ -124,7 +122,8 @@ class TransitionReplay {
   void apply_changes();
   void expire(size_t lane, int64_t begin, int64_t end);
   void close_windows(size_t lane, int64_t row);
-  void draw(std::span<int64_t> slots);
+  size_t draw_uniform(Rng& rng) const;
+  void draw(Rng& rng, std::span<int64_t> slots) const;
   int64_t row_at(size_t slot) const;
   int64_t oldest_start(size_t lane) const;
   void read_state(SnapshotReader& reader);
@@ -149,7 +148,7 @@ class TransitionReplay {
   int64_t head_ = 0;   // rows appended to each lane so far
   Rng rng_;
   ThreadPool threads_;
-  // Leaves of the tree that are to change, and what they become; kept for their memory.
+  // Leaves of the tree that are to change, and what they become; their memory is taken once.
   std::vector<int64_t> changed_;
   std::vector<double> changes_;
 };

@@ -30,20 +30,6 @@ size_t chunk_slots(const FrameStoreOptions& o) {
 
 size_t run_slots(const FrameStoreOptions& o) { return o.rows / 8 + 20; }
 
-const FrameStoreOptions& checked(const FrameStoreOptions& o) {
-  constexpr size_t kMost = size_t{1} << 48;
-  check_argument(o.lanes >= 1 && o.rows >= 1 && o.frame_bytes >= 1,
-                 "frame store: expected at least one lane, row and byte, got ", o.lanes, ", ",
-                 o.rows, " and ", o.frame_bytes);
-  check_argument(o.frame_bytes <= kMost && o.rows <= kMost / o.frame_bytes &&
-                     o.lanes <= kMost / o.frame_bytes / o.rows,
-                 "frame store: expected at most ", kMost, " bytes, got ", o.lanes, " lanes of ",
-                 o.rows, " frames of ", o.frame_bytes, " bytes");
-  check_argument(o.row_bytes >= 1 && o.frame_bytes % o.row_bytes == 0,
-                 "row_bytes: expected a divisor of ", o.frame_bytes, ", got ", o.row_bytes);
-  return o;
-}
-
 /// XORs every row of pixels with the row above it, the last row first.
 void to_differences(uint8_t* frame, size_t bytes, size_t row_bytes) {
   for (size_t row = bytes; row > row_bytes; row -= row_bytes) {
@@ -67,6 +53,21 @@ void from_differences(uint8_t* frame, size_t bytes, size_t row_bytes) {
 
 }  // namespace
 
+const FrameStoreOptions& FrameStore::checked(const FrameStoreOptions& o) {
+  constexpr size_t kMost = size_t{1} << 48;
+  check_argument(o.lanes >= 1 && o.rows >= 1 && o.frame_bytes >= 1,
+                 "frame store: expected at least one lane, row and byte, got ", o.lanes, ", ",
+                 o.rows, " and ", o.frame_bytes);
+  // A lane takes less than 2^7 times what its frames do uncompressed, and 2^17: none wraps around.
+  const bool fits = o.frame_bytes <= kMost && o.rows <= kMost / o.frame_bytes;
+  check_argument(fits && o.lanes <= kMost / lane_bytes(o), "frame store: expected at most ", kMost,
+                 " bytes, got ", o.lanes, " lanes of ", o.rows, " frames of ", o.frame_bytes,
+                 " bytes");
+  check_argument(o.row_bytes >= 1 && o.frame_bytes % o.row_bytes == 0,
+                 "row_bytes: expected a divisor of ", o.frame_bytes, ", got ", o.row_bytes);
+  return o;
+}
+
 FrameStore::FrameStore(const FrameStoreOptions& options)
     : options_(checked(options)),
       padded_(sparse_padded(options.frame_bytes)),
@@ -80,12 +81,28 @@ FrameStore::FrameStore(const FrameStoreOptions& options)
     lane.newest.resize(padded_);
     lane.key.resize(padded_);
   }
+  spare_.reserve(options.lanes * chunk_slots_);  // all there can be: giving one back cannot throw
 }
 
 size_t FrameStore::memory_bytes(const FrameStoreOptions& options) {
-  const FrameStoreOptions& o = checked(options);
-  const size_t chunks = chunk_slots(o) * (chunk_bytes(o) + kSparseSlack + sizeof(Chunk));
-  return o.lanes * (chunks + run_slots(o) * sizeof(Run) + 2 * sparse_padded(o.frame_bytes));
+  return options.lanes * lane_bytes(checked(options));
+}
+
+size_t FrameStore::lane_bytes(const FrameStoreOptions& o) {
+  const size_t chunks = chunk_slots(o) * (chunk_bytes(o) + kSparseSlack + 2 * sizeof(Chunk));
+  return chunks + run_slots(o) * sizeof(Run) + 2 * sparse_padded(o.frame_bytes);
+}
+
+// Just after its oldest chunk went, a lane holds what all but one chunk do, and the newest frame.
+void FrameStore::check_holds(const FrameStoreOptions& o, size_t rows) {
+  const size_t chunk = chunk_bytes(checked(o));
+  const size_t rows_of_chunk = chunk / run_bytes(o) * 8;
+  const size_t chunks = (rows + rows_of_chunk - 2) / rows_of_chunk + 1;
+  check_argument(chunks <= chunk_slots(o), "frame_memory: expected 0 or at least ",
+                 o.lanes * chunks * chunk, " bytes, so that each of the ", o.lanes,
+                 " lanes can hold ", rows,
+                 " frames, as many as one draw needs, even where nothing compresses them, got ",
+                 o.memory_limit);
 }
 
 size_t FrameStore::bytes_used() const {
@@ -94,7 +111,8 @@ size_t FrameStore::bytes_used() const {
     chunks += lane.next_chunk - lane.first_chunk;
   }
   return chunks * (chunk_bytes_ + kSparseSlack) +
-         options_.lanes * (run_slots_ * sizeof(Run) + chunk_slots_ * sizeof(Chunk) + 2 * padded_);
+         options_.lanes *
+             (run_slots_ * sizeof(Run) + 2 * chunk_slots_ * sizeof(Chunk) + 2 * padded_);
 }
 
 FrameStore::Scratch& FrameStore::scratch(size_t padded) {
@@ -103,6 +121,7 @@ FrameStore::Scratch& FrameStore::scratch(size_t padded) {
     memory.key.resize(padded);
     memory.code.resize(sparse_bound(padded) + 1);
     memory.other_code.resize(sparse_bound(padded) + 1);
+    memory.zeros.resize(padded);
     memory.frame.resize(padded);  // the last: it says that all have this size
   }
   return memory;
@@ -112,8 +131,22 @@ uint8_t* FrameStore::bytes_at(const Lane& lane, uint64_t address) const {
   return lane.chunks[address / chunk_bytes_ % chunk_slots_].get() + address % chunk_bytes_;
 }
 
+// A chunk for each lane whose newest one the worst frame would not fit into, unless the lane then
+// gives one back.
+void FrameStore::reserve(std::span<const Lane> lanes) {
+  scratch(padded_);
+  const auto wanted = std::count_if(lanes.begin(), lanes.end(), [this](const Lane& lane) {
+    const bool fits = lane.next_chunk > 0 && lane.used + options_.frame_bytes + 1 <= chunk_bytes_;
+    return !fits && lane.next_chunk - lane.first_chunk < chunk_slots_;
+  });
+  while (spare_.size() < static_cast<size_t>(wanted)) {
+    spare_.push_back(std::make_unique<uint8_t[]>(chunk_bytes_ + kSparseSlack));
+  }
+}
+
 void FrameStore::append(size_t lane_index, const uint8_t* frame) {
   Lane& lane = lanes_[lane_index];
+  reserve({&lane, 1});  // from here on nothing throws
   Scratch& memory = scratch(padded_);
   std::memcpy(memory.frame.data(), frame, options_.frame_bytes);
   std::memset(memory.frame.data() + options_.frame_bytes, 0, padded_ - options_.frame_bytes);
@@ -141,7 +174,8 @@ void FrameStore::append(size_t lane_index, const uint8_t* frame) {
 }
 
 // Writes the code of a frame that begins no run into `memory.code`; returns its length.
-size_t FrameStore::encode(Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory) {
+size_t FrameStore::encode(const Lane& lane, const AlignedVector<uint8_t>& frame,
+                          Scratch& memory) const {
   if (std::memcmp(frame.data(), lane.newest.data(), padded_) == 0) {
     memory.code[0] = kSame;
     return 1;
@@ -175,12 +209,10 @@ size_t FrameStore::encode_anchor(Lane& lane, const AlignedVector<uint8_t>& frame
 }
 
 size_t FrameStore::encode_key(const AlignedVector<uint8_t>& frame, Scratch& memory) const {
-  thread_local AlignedVector<uint8_t> zeros;
-  zeros.resize(std::max(zeros.size(), padded_));
   std::memcpy(memory.key.data(), frame.data(), padded_);
   to_differences(memory.key.data(), options_.frame_bytes, options_.row_bytes);
   memory.code[0] = kKey;
-  return 1 + sparse_encode(memory.key.data(), zeros.data(), padded_, memory.code.data() + 1);
+  return 1 + sparse_encode(memory.key.data(), memory.zeros.data(), padded_, memory.code.data() + 1);
 }
 
 // Where the code of the newest row goes. A run never crosses chunks: where it would, what there is
@@ -208,9 +240,6 @@ uint8_t* FrameStore::room(Lane& lane, size_t bytes) {
 void FrameStore::add_chunk(Lane& lane) {
   if (lane.next_chunk - lane.first_chunk == chunk_slots_) {
     drop_oldest_chunk(lane);
-  }
-  if (spare_.empty()) {
-    spare_.push_back(std::make_unique<uint8_t[]>(chunk_bytes_ + kSparseSlack));
   }
   lane.chunks[lane.next_chunk % chunk_slots_] = std::move(spare_.back());
   spare_.pop_back();
@@ -273,7 +302,7 @@ const uint8_t* FrameStore::start_run(const Lane& lane, int64_t run, int64_t& key
   const int64_t key = run - static_cast<int64_t>(at.key);
   const uint8_t* after = nullptr;
   if (key != key_run) {
-    after = decode(bytes_at(lane, run_at(lane, key).address), memory.key.data(), nullptr);
+    after = decode(bytes_at(lane, run_at(lane, key).address), memory.key.data(), memory.key.data());
     key_run = key;
   }
   if (key != run) {
@@ -303,7 +332,7 @@ void FrameStore::read(size_t lane_index, int64_t row, size_t count, uint8_t* out
   const uint8_t* code = nullptr;
   for (int64_t r = row - row % kRun; r < row + static_cast<int64_t>(count); ++r) {
     code = r % kRun == 0 ? start_run(lane, r / kRun, key_run, memory)
-                         : decode(code, memory.frame.data(), nullptr);
+                         : decode(code, memory.frame.data(), memory.key.data());
     if (r >= row) {
       std::memcpy(out, memory.frame.data(), options_.frame_bytes);
       out += stride;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/aligned.h"
@@ -36,10 +37,15 @@ struct FrameStoreOptions {
 /// Owns its memory. Not thread-safe, but any number of threads may read while none appends.
 class FrameStore {
  public:
-  /// Throws std::invalid_argument for options out of range.
+  /// Throws std::invalid_argument for options out of range or for more than 2^48 bytes.
   explicit FrameStore(const FrameStoreOptions& options);
 
+  /// Takes the memory that the next frame of every lane may need, so that appending one to each, on
+  /// this thread, cannot throw.
+  void reserve() { reserve(lanes_); }
+
   /// Appends a frame of `frame_bytes` bytes to the lane. May drop any number of its oldest rows.
+  /// Throws std::bad_alloc when memory is short; the store is then as it was.
   void append(size_t lane, const uint8_t* frame);
 
   /// Number of rows that were appended to the lane so far.
@@ -63,8 +69,12 @@ class FrameStore {
   /// Bytes taken now: codes, indexes, and working memory.
   size_t bytes_used() const;
 
-  /// The most bytes that a store with these options ever takes.
+  /// The most bytes that a store with these options ever takes. Throws as the constructor does.
   static size_t memory_bytes(const FrameStoreOptions& options);
+
+  /// Throws std::invalid_argument unless a lane's share of the memory limit holds `rows` frames at
+  /// all times, once they have arrived, where no code makes frames shorter. `rows` is 1 or more.
+  static void check_holds(const FrameStoreOptions& options, size_t rows);
 
   /// Appends the state to a snapshot.
   void save(SnapshotWriter& writer) const;
@@ -111,14 +121,18 @@ class FrameStore {
     AlignedVector<uint8_t> key;
     AlignedVector<uint8_t> code;
     AlignedVector<uint8_t> other_code;
+    AlignedVector<uint8_t> zeros;
   };
 
+  static const FrameStoreOptions& checked(const FrameStoreOptions& options);
+  static size_t lane_bytes(const FrameStoreOptions& options);
   static Scratch& scratch(size_t padded);
   size_t run_slot(int64_t run) const { return static_cast<size_t>(run) % run_slots_; }
   const Run& run_at(const Lane& lane, int64_t run) const { return lane.runs[run_slot(run)]; }
   uint8_t* bytes_at(const Lane& lane, uint64_t address) const;
 
-  size_t encode(Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory);
+  void reserve(std::span<const Lane> lanes);
+  size_t encode(const Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory) const;
   size_t encode_anchor(Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory);
   size_t encode_key(const AlignedVector<uint8_t>& frame, Scratch& memory) const;
   uint8_t* room(Lane& lane, size_t bytes);
@@ -137,7 +151,7 @@ class FrameStore {
   size_t run_slots_;
   size_t chunk_slots_;  // chunks of a lane, at most
   std::vector<Lane> lanes_;
-  std::vector<Chunk> spare_;  // chunks given back, for the next that needs one
+  std::vector<Chunk> spare_;  // chunks that no lane holds, for the next that needs one
 };
 
 }  // namespace atari_fast

@@ -169,6 +169,28 @@ void SumTree::find(std::span<const double> us, std::span<int64_t> leaves) const 
   }
 }
 
+size_t SumTree::nth_positive(size_t k) const {
+  size_t leaf = 0;
+  for (;;) {
+    if (sums_[leaf] > 0.0) {
+      if (k-- == 0) {
+        return leaf;
+      }
+      ++leaf;
+      continue;
+    }
+    // The largest node that begins here and has nothing below it is passed at once.
+    size_t width = 1;
+    for (size_t level = 1; level + 1 < levels_.size() && leaf % (width * kFan) == 0; ++level) {
+      if (sums_[levels_[level] + leaf / (width * kFan)] > 0.0) {
+        break;
+      }
+      width *= kFan;
+    }
+    leaf += width;
+  }
+}
+
 void SumTree::find_block(const double* us, int64_t* leaves, size_t count) const {
   double rest[64];
   const double largest = below(total_);

@@ -60,6 +60,11 @@ class SumTree {
     return static_cast<size_t>(leaf);
   }
 
+  /// The k-th leaf of weight above 0, counted from 0, of which there must be more than k. Leaves of
+  /// weight 0 beside each other cost little: O((k + log size) log size) where the others follow
+  /// each other.
+  size_t nth_positive(size_t k) const;
+
   /// Bytes that a tree of `size` leaves takes.
   static size_t memory_bytes(size_t size, bool track_min);
 

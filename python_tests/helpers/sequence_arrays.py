@@ -37,7 +37,7 @@ def sequence_options(**changes: object) -> dict[str, object]:
         "eta": 0.9,
         "priority_epsilon": 1e-6,
         "uniform_mix": 0.0,
-        "weights_over_buffer": False,
+        "buffer_max_weights": False,
         "stratified": True,
         "frame_memory": 0,
         "threads": 2,

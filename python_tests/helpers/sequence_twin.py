@@ -41,7 +41,7 @@ class Settings:
     alpha: float = 0.9
     eta: float = 0.9
     mix: float = 0.0
-    over_buffer: bool = False
+    buffer_max_weights: bool = False
     stratified: bool = True
     threads: int = 1
     seed: int = 1
@@ -68,7 +68,7 @@ class Settings:
             alpha=self.alpha,
             eta=self.eta,
             uniform_mix=self.mix,
-            weights_over_buffer=self.over_buffer,
+            buffer_max_weights=self.buffer_max_weights,
             stratified=self.stratified,
             threads=self.threads,
         )
@@ -284,7 +284,7 @@ class Twin:
         drawn = [self.lanes[i % self.s.lanes].weights[i // self.s.lanes] for i in ids]
         densities = [(1.0 - self.s.mix) * weight + uniform for weight in drawn]
         rarest = min(densities)
-        if self.s.over_buffer:
+        if self.s.buffer_max_weights:
             rarest = (1.0 - self.s.mix) * min(all_weights) + uniform
         items = [self.item(row_id) for row_id in ids]
         batch: dict[str, object] = {

@@ -63,7 +63,7 @@ def all_settings(draw: st.DrawFn) -> Settings:
         alpha=draw(st.sampled_from([0.0, 0.9, 1.0])),
         eta=draw(st.sampled_from([0.0, 0.9, 1.0])),
         mix=draw(st.sampled_from([0.0, 0.2, 1.0])),
-        over_buffer=draw(st.booleans()),
+        buffer_max_weights=draw(st.booleans()),
         stratified=draw(st.booleans()),
         threads=draw(st.sampled_from([1, 1, 3])),
         seed=draw(st.integers(0, 2**64 - 1)),

@@ -178,10 +178,11 @@ class Twin:
     def draw(self, levels: list[NDArray[np.float64]], lower: float, upper: float) -> int:
         size = self.s.lanes * self.s.rows
         if self.s.prioritized and self.s.mix > 0 and self.rng.uniform() < self.s.mix:
-            while True:
+            for _ in range(64):
                 slot = int(self.rng.uniform() * size)
                 if levels[0][slot] > 0:
                     return slot
+            return int(np.flatnonzero(levels[0])[int(self.rng.uniform() * len(self.weights))])
         u = (lower + self.rng.uniform() * (upper - lower)) * float(levels[-1][0])
         return find_leaf(levels, u)
 
@@ -311,6 +312,13 @@ def run_long(settings: Settings, operations: int) -> None:
 @pytest.mark.parametrize("settings", LONG_RUNS)
 def test_long_random_run(settings: Settings) -> None:
     run_long(settings, 2_500)
+
+
+def test_uniform_draws_from_few_starts() -> None:
+    pair = Pair(Settings(spare_rows=1_000, mix=0.8), stream_seed=7)
+    for _ in range(30):
+        pair.append()
+        pair.sample(20, 0.5)
 
 
 @pytest.mark.slow
