@@ -315,7 +315,7 @@ def test_long_random_run(settings: Settings) -> None:
 
 
 def test_uniform_draws_from_few_starts() -> None:
-    pair = Pair(Settings(spare_rows=1_000, mix=0.8), stream_seed=7)
+    pair = TransitionPair(Settings(spare_rows=1_000, mix=0.8), stream_seed=7)
     for _ in range(30):
         pair.append()
         pair.sample(20, 0.5)
