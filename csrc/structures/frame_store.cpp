@@ -324,17 +324,32 @@ void FrameStore::prefetch_codes(size_t lane_index, int64_t row) const {
   }
 }
 
+// Whether the code behind the raw frame at `raw` changes that frame.
+bool FrameStore::changes_frame_before(const uint8_t* raw) const {
+  const auto next = static_cast<Kind>(raw[1 + options_.frame_bytes]);
+  return next == kSame || next == kDelta;
+}
+
 void FrameStore::read(size_t lane_index, int64_t row, size_t count, uint8_t* out,
                       size_t stride) const {
   const Lane& lane = lanes_[lane_index];
   Scratch& memory = scratch(padded_);
   int64_t key_run = -1;
   const uint8_t* code = nullptr;
-  for (int64_t r = row - row % kRun; r < row + static_cast<int64_t>(count); ++r) {
-    code = r % kRun == 0 ? start_run(lane, r / kRun, key_run, memory)
-                         : decode(code, memory.frame.data(), memory.key.data());
+  const int64_t end = row + static_cast<int64_t>(count);
+  for (int64_t r = row - row % kRun; r < end; ++r) {
+    const uint8_t* frame = memory.frame.data();
+    if (r % kRun == 0) {
+      code = start_run(lane, r / kRun, key_run, memory);
+    } else if (*code == kRaw &&
+               (r + 1 == end || (r + 1) % kRun == 0 || !changes_frame_before(code))) {
+      frame = code + 1;  // no other frame that is read is made from it: it is copied once at most
+      code += 1 + options_.frame_bytes;
+    } else {
+      code = decode(code, memory.frame.data(), memory.key.data());
+    }
     if (r >= row) {
-      std::memcpy(out, memory.frame.data(), options_.frame_bytes);
+      std::memcpy(out, frame, options_.frame_bytes);
       out += stride;
     }
   }

@@ -139,6 +139,7 @@ class FrameStore {
   void add_chunk(Lane& lane);
   void drop_oldest_chunk(Lane& lane);
   void release_chunks(Lane& lane);
+  bool changes_frame_before(const uint8_t* raw) const;
   const uint8_t* decode(const uint8_t* code, uint8_t* frame, const uint8_t* key) const;
   const uint8_t* start_run(const Lane& lane, int64_t run, int64_t& key_run, Scratch& memory) const;
   void load_lane(Lane& lane, SnapshotReader& reader);
