@@ -69,7 +69,7 @@ def ours(config: Config) -> Callable[[int], int]:
     actor = Actor(
         parts.q_values, pool.spec, pool.num_lanes, config.net.stack, device, autocast, rng
     )
-    loop = Loop(config, parts, pool, replay, actor, learner)
+    loop = iter(Loop(config, parts, pool, replay, actor, learner))
     frames = 0
 
     def train(steps: int) -> int:

@@ -54,7 +54,7 @@ uint32_t crc32c_portable(std::span<const uint8_t> bytes, uint32_t crc) {
 
 uint32_t crc32c(std::span<const uint8_t> bytes, uint32_t crc) {
 #if defined(__x86_64__)
-  static const bool fast = __builtin_cpu_supports("sse4.2") != 0;
+  static const bool fast = static_cast<bool>(__builtin_cpu_supports("sse4.2"));
   if (fast) {
     return crc32c_sse42(bytes, crc);
   }

@@ -20,7 +20,7 @@ bool use_avx2() {
 #endif
 }
 
-distance_impl::BlockKernel<float> kernel_of(const float*) {
+distance_impl::BlockKernel<float> kernel_of(const float* /*rows*/) {
 #if defined(__x86_64__)
   if (use_avx2()) {
     return distance_impl::block_avx2;
@@ -29,7 +29,7 @@ distance_impl::BlockKernel<float> kernel_of(const float*) {
   return distance_impl::block_scalar;
 }
 
-distance_impl::BlockKernel<uint16_t> kernel_of(const uint16_t*) {
+distance_impl::BlockKernel<uint16_t> kernel_of(const uint16_t* /*rows*/) {
 #if defined(__x86_64__)
   if (use_avx2()) {
     return distance_impl::half_block_avx2;

@@ -42,6 +42,8 @@ AF_TARGET inline void add(float query, const Element* values, __m256* sums) {
   constexpr size_t kBytes = kBlockRows * sizeof(Element);
   const uintptr_t ahead = reinterpret_cast<uintptr_t>(values) + kAhead<Element>;
   for (size_t line = 0; line < kBytes; line += kLineBytes) {
+    // An address, since it may lie beyond the rows, where pointers must not point.
+    // NOLINTNEXTLINE(performance-no-int-to-ptr)
     _mm_prefetch(reinterpret_cast<const char*>(ahead + line), _MM_HINT_T0);
   }
   const __m256 value = _mm256_set1_ps(query);

@@ -34,6 +34,7 @@ SequenceReplay::SequenceReplay(const SequenceReplayOptions& options)
       pool_(options.threads) {
   const auto make = [](const std::vector<VectorSpec>& specs, size_t places) {
     std::vector<Values> values;
+    values.reserve(specs.size());
     for (const VectorSpec& spec : specs) {
       values.push_back({spec.bytes(), std::vector<std::byte>(places * spec.bytes())});
     }

@@ -15,10 +15,11 @@ constexpr uint32_t kVersion = 1;
 
 /// The settings that rows and sequences depend on; frames check their own.
 std::vector<uint64_t> settings(const SequenceReplayOptions& o) {
-  std::vector<uint64_t> all{o.lanes,          o.lane_rows(),   o.lane_sequences(),
-                            o.shape.stack,    o.shape.burn_in, o.shape.unroll,
-                            o.shape.period,   o.shape.extra,   static_cast<uint64_t>(o.shape.tail),
-                            o.columns.size(), o.states.size(), o.prioritized};
+  std::vector<uint64_t> all{
+      o.lanes,          o.lane_rows(),   o.lane_sequences(),
+      o.shape.stack,    o.shape.burn_in, o.shape.unroll,
+      o.shape.period,   o.shape.extra,   static_cast<uint64_t>(o.shape.tail),
+      o.columns.size(), o.states.size(), static_cast<uint64_t>(o.prioritized)};
   for (const auto* specs : {&o.columns, &o.states}) {
     for (const VectorSpec& spec : *specs) {
       all.push_back(static_cast<uint64_t>(spec.type));
@@ -32,8 +33,8 @@ std::vector<uint64_t> settings(const SequenceReplayOptions& o) {
 
 void SequenceTable::save(SnapshotWriter& writer) const {
   for (const Lane& lane : lanes_) {
-    writer.array<int64_t>(
-        std::vector<int64_t>{lane.begin, lane.next_start, lane.ended, lane.oldest, lane.next});
+    writer.array<int64_t>(std::vector<int64_t>{
+        lane.begin, lane.next_start, static_cast<int64_t>(lane.ended), lane.oldest, lane.next});
   }
   writer.array<Sequence>(sequences_);
   writer.array<double>(tree_.leaves());

@@ -15,8 +15,12 @@ constexpr uint32_t kVersion = 1;
 
 /// The settings that rows and starts depend on; frames check their own.
 std::vector<uint64_t> settings(const TransitionReplayOptions& o) {
-  return {o.lanes,  o.capacity / o.lanes,         o.stack,
-          o.n_step, o.zero_discount_on_life_loss, o.prioritized};
+  return {o.lanes,
+          o.capacity / o.lanes,
+          o.stack,
+          o.n_step,
+          static_cast<uint64_t>(o.zero_discount_on_life_loss),
+          static_cast<uint64_t>(o.prioritized)};
 }
 
 }  // namespace

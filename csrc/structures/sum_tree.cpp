@@ -133,7 +133,8 @@ void SumTree::set(std::span<const int64_t> indices, std::span<const double> weig
   }
   if (!mins_.empty()) {
     for (size_t i = 0; i < indices.size(); ++i) {
-      mins_[static_cast<size_t>(indices[i])] = weights[i] > 0.0 ? weights[i] : kInfinity;
+      double& min = mins_[static_cast<size_t>(indices[i])];
+      min = weights[i] > 0.0 ? weights[i] : kInfinity;
     }
   }
   refresh_parents(indices);
