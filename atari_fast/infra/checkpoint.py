@@ -245,7 +245,9 @@ def mark_best(root: Path, path: Path, score: float) -> None:
     if _match(path) is None or not (root / path.name).is_dir():
         raise CheckpointError(f"{path}: expected a checkpoint in {root}")
     blob = dump_json({"checkpoint": path.name, "score": float(score)})
+    fail_point("checkpoint.before_best")
     replace_file(root / BEST, blob)
+    fail_point("checkpoint.after_best")
 
 
 def best_checkpoint(root: Path) -> Path:

@@ -105,6 +105,7 @@ class Session:
             self.episodes = 0
             self.frames = 0
             self.best = -math.inf
+            self._best_at = -1
             self.interrupt = Interrupt()
             self._loss = math.nan
             self._logged_at = self._saved_at = 0
@@ -255,14 +256,19 @@ class Session:
 
         `score` is the mean of the evaluation at these frames, if there was one.
         """
-        best, self.best = self.best, max(self.best, score)
+        before = self.best, self._best_at
+        if score > self.best:
+            self.best, self._best_at = score, self.frames
         try:
-            path = self.save(with_replay)
-            if score > best:
-                mark_best(path.parent, path, score)
+            self._mark_best(self.save(with_replay))
         except CheckpointError as error:
-            self.best = best
+            self.best, self._best_at = before
             self.progress.note(f"warning: {error}; training goes on")
+
+    def _mark_best(self, path: Path) -> None:
+        """Points to the checkpoint `path` of these frames if they have the best evaluation."""
+        if self._best_at == self.frames:
+            mark_best(path.parent, path, self.best)
 
     def save(self, with_replay: bool) -> Path:
         """Writes a checkpoint: networks, configuration, counters, the state of all other parts.
@@ -295,6 +301,7 @@ class Session:
                 "frames": self.frames,
                 "episodes": self.episodes,
                 "best": None if self.best == -math.inf else self.best,
+                "best_at": self._best_at,
                 "loss": self._loss,
                 "logged_at": self._logged_at,
                 "metrics_size": self.logger.size,
@@ -326,6 +333,8 @@ class Session:
         run = state["run"]
         self.frames, self.episodes = run["frames"], run["episodes"]
         self.best = -math.inf if run["best"] is None else run["best"]
+        self._best_at = run["best_at"]
+        self._mark_best(checkpoint.path)  # the run may have been killed just before it did
         self._loss, self._logged_at = run["loss"], run["logged_at"]
         self._metrics_size = run["metrics_size"]
         self._returns.extend(run["returns"])
