@@ -114,7 +114,7 @@ class _Runner:
         for index, (lane, state) in enumerate(zip(self._lanes, states, strict=True)):
             try:
                 lane.load_state(state)
-            except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            except Exception as error:  # ale-py raises SystemError
                 raise EnvError(
                     f"states[{index}]: not the state of a lane of this game ({error!r})"
                 ) from error
