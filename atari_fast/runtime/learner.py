@@ -113,8 +113,8 @@ class Learner:
                 if moments[name].dim() > 0:  # fused steps read both in the order of memory
                     moments[name] = torch.empty_like(weight).copy_(like(moments[name], weight))
         self.updates = int(state["updates"])
-        scalar = torch.zeros((), device=self._device)
-        self._sums = {name: like(value, scalar) for name, value in state["sums"].items()}
+        sums = state["sums"].items()
+        self._sums = {name: value.to(self._device).reshape(()) for name, value in sums}
         self._summed = int(state["summed"])
         self._feeder.load_state(state["feeder"])
 

@@ -187,6 +187,10 @@ class Session:
                     self._take(tick)
                     if self.interrupt.requested:
                         break
+                if self._logged_at != self.frames and not self.interrupt.requested:
+                    self._log(tick)
+                if self._saved_at != self.frames:
+                    self.save(with_replay=config.run.replay_period > 0)
             except NumericError as error:
                 raise NumericError(f"{error}; {self._crash_text()}") from error
             except WorkerError:
@@ -194,10 +198,6 @@ class Session:
                 if not self.interrupt.requested:  # a signal to all processes ends workers too
                     raise
                 return False
-            if self._logged_at != self.frames and not self.interrupt.requested:
-                self._log(tick)
-            if self._saved_at != self.frames:
-                self.save(with_replay=config.run.replay_period > 0)
             self.progress.note(f"saved {self.directory}")
         return not self.interrupt.requested
 
