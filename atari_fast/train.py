@@ -55,13 +55,16 @@ def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:
     if len(runs) > 1:
         raise ConfigError(f"--resume: expected one run directory, got {' and '.join(runs)}")
     from atari_fast.infra.checkpoint import latest_checkpoint, open_checkpoints, read_checkpoint
+    from atari_fast.infra.files import loading
     from atari_fast.runtime.session import REPLAY, Session
 
     root = Path(runs[0]) / "checkpoints"
     path = latest_checkpoint(root, holding=f"{REPLAY}.bin")
     open_checkpoints(root)
     checkpoint = read_checkpoint(path)
-    saved = from_record(checkpoint.records.get("config"), str(path))
+    with loading(path):
+        saved = from_record(checkpoint.records["config"])
+        validate(saved)
     saved = dataclasses.replace(saved, run=dataclasses.replace(saved.run, dir=runs[0]))
     config = parse_options(
         argv, saved, prog=f"{_PROG} --resume RUN", description="Settings of the run."

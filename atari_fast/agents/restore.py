@@ -20,6 +20,7 @@ from atari_fast.infra.checkpoint import (
     latest_checkpoint,
     read_checkpoint,
 )
+from atari_fast.infra.files import loading
 from atari_fast.infra.weights import load_weights
 from atari_fast.seeding import stream
 from atari_fast.types import EnvSpec
@@ -57,16 +58,12 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
         checkpoint = read_checkpoint(_find(path, which))
         source, frames = checkpoint.path, checkpoint.frames
         record, tensors = checkpoint.records.get("config"), checkpoint.tensors.get("online", {})
-    config = from_record(record, str(source))
+    with loading(source):
+        config = from_record(record)
     spec = make_lane(config.game, config.env, stream(0, "spec")).spec
-    parts = dqn.build(config, spec, device)
-    try:
+    with loading(source):
+        parts = dqn.build(config, spec, device)
         parts.trained.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{source}: the weights do not fit the network of its configuration; expected a file "
-            "that this version wrote"
-        ) from error
     return TrainedAgent(source, frames, config, spec, parts)
 
 

@@ -200,8 +200,8 @@ class AtariLane:
         emulator.__setstate__(base64.b64decode(state["emulator"]))  # type: ignore[arg-type]
         self._go_to(emulator)
         self._rng.bit_generator.state = state["rng"]
-        self._executed = state["executed"]
-        self._frames_left, self._lives = state["frames_left"], state["lives"]
+        self._executed = int(state["executed"])
+        self._frames_left, self._lives = int(state["frames_left"]), int(state["lives"])
         begins = {
             None: None,
             "_begin_game": self._begin_game,

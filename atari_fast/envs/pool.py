@@ -42,6 +42,8 @@ _DONE = b"d"
 _FAILED = b"f"
 """What goes through a pipe: single bytes, and messages: the states of lanes behind `_LOAD` and as
 the answer to `_FETCH`, and after `_FAILED` what failed. All but `_FETCH` are answered `_DONE`."""
+_NOT_FOR_WORKERS = {signal.SIGINT, signal.SIGTERM}
+"""Signals for the main process, which saves the lanes' states and closes the pipes."""
 _START_SECONDS = 60.0
 """Seconds that a worker has for its imports, and one more for each lane's ROM."""
 _STOP_SECONDS = 0.5
@@ -114,7 +116,7 @@ class _Runner:
         for index, (lane, state) in enumerate(zip(self._lanes, states, strict=True)):
             try:
                 lane.load_state(state)
-            except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            except Exception as error:  # ale-py raises SystemError
                 raise EnvError(
                     f"states[{index}]: not the state of a lane of this game ({error!r})"
                 ) from error
@@ -132,7 +134,8 @@ class _Runner:
 
 def _serve(task: _Task, buffers: _Buffers, pipe: Connection) -> None:
     """Runs a worker until the pool closes the pipe or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _NOT_FOR_WORKERS:
+        signal.signal(number, signal.SIG_IGN)
     channel = pipe.fileno()
     try:
         try:
@@ -171,14 +174,14 @@ def _describe(error: Exception) -> bytes:
 
 
 def _stop(workers: list[_Worker]) -> None:
-    """Ends the workers: asks by closing their pipes, then terminates, then kills."""
+    """Ends the workers: asks by closing their pipes, then kills."""
     for worker in workers:
         worker.pipe.close()
-    for force in (None, "terminate", "kill"):
+    for force in (False, True):
         deadline = time.monotonic() + _STOP_SECONDS
         for worker in workers:
-            if force is not None and worker.process.is_alive():
-                getattr(worker.process, force)()
+            if force and worker.process.is_alive():
+                worker.process.kill()
         for worker in workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
 
@@ -266,9 +269,9 @@ class LanePool:
         process = context.Process(
             target=_serve, args=(task, buffers, far_end), name=f"atari_fast {name}", daemon=True
         )
-        # Ctrl-C reaches all processes of a terminal: a worker must take none while it starts.
+        # Signals reach all processes of a terminal or a job: a worker takes none from its start.
         resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)
         try:
             process.start()
         finally:

@@ -65,8 +65,10 @@ class Catch:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """See `Lane.load_state`."""
-        self._row, self._column, self._paddle = state["where"]
-        self._over = state["over"]
+        row, column, paddle = state["where"]
+        self._row = range(self.ROWS).index(row)
+        self._column, self._paddle = map(range(self.COLUMNS).index, (column, paddle))
+        self._over = bool(state["over"])
         self._rng.bit_generator.state = state["rng"]
 
 
@@ -129,7 +131,8 @@ class Chain:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """See `Lane.load_state`."""
-        self._state, self._steps, self._over = state["state"], state["steps"], state["over"]
+        self._state = range(self._length).index(state["state"])
+        self._steps, self._over = int(state["steps"]), bool(state["over"])
 
 
 def make_toy(name: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch | Chain:

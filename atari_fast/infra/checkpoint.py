@@ -18,10 +18,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from atari_fast import _core
 from atari_fast.errors import CheckpointError
 from atari_fast.infra.failpoint import fail_point
 from atari_fast.infra.files import (
     TEMPORARY,
+    check_file,
     crc32,
     crc32_of_file,
     dump_json,
@@ -30,6 +32,7 @@ from atari_fast.infra.files import (
     parse_json,
     parse_tensors,
     read_bytes,
+    read_checked,
     reason,
     remove,
     replace_file,
@@ -49,6 +52,15 @@ _STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _FILE = re.compile(_STEM.pattern + r"\.(safetensors|json|bin)")
 _MAX_FRAMES = 10**12 - 1
 _MAX_MANIFEST_BYTES = 1 << 24
+
+
+class Snapshot(NamedTuple):
+    """A file that another part writes, without holding it in memory."""
+
+    bytes: int
+    """The most that it may take."""
+    write: Callable[[Path], None]
+    """Writes and syncs it."""
 
 
 class Checkpoint(NamedTuple):
@@ -95,7 +107,7 @@ def write_checkpoint(
     tensors: Mapping[str, Mapping[str, Tensor]],
     records: Mapping[str, Any],
     keep: int,
-    snapshots: Mapping[str, Callable[[Path], None]] | None = None,
+    snapshots: Mapping[str, Snapshot] | None = None,
 ) -> Path:
     """Write a checkpoint, then prune old ones.
 
@@ -106,8 +118,7 @@ def write_checkpoint(
         records: JSON-able values; each becomes NAME.json.
         keep: number of checkpoints that stay, at least 1; the best one stays besides, and the last
             one with snapshots.
-        snapshots: functions that write a file, synced, without holding it in memory; each becomes
-            NAME.bin.
+        snapshots: files that other parts write; each becomes NAME.bin.
 
     Returns:
         The new directory: `ckpt-<frames>`, or `ckpt-<frames>.<n>` where that name is taken.
@@ -120,11 +131,11 @@ def write_checkpoint(
     if keep < 1:
         raise CheckpointError(f"keep: expected at least 1 checkpoint, got {keep}")
     blobs = _serialise(tensors, records)
-    writers = {_file_name(name, "bin"): write for name, write in (snapshots or {}).items()}
-    needed = sum(map(len, blobs.values()))
+    others = {_file_name(name, "bin"): snapshot for name, snapshot in (snapshots or {}).items()}
+    needed = sum(map(len, blobs.values())) + sum(other.bytes for other in others.values())
     temporary = root / temporary_name()
-    fail_point("checkpoint.before")
     try:
+        fail_point("checkpoint.before")
         root.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(root).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -135,9 +146,9 @@ def write_checkpoint(
             write_synced(temporary / name, blob)
             entries[name] = {"bytes": len(blob), "crc32": crc32(blob)}
             fail_point(f"checkpoint.after_{name}")
-        for name, write in writers.items():
+        for name, other in others.items():
             path = temporary / name
-            write(path)
+            other.write(path)
             entries[name] = {"bytes": path.stat().st_size, "crc32": crc32_of_file(path)}
             fail_point(f"checkpoint.after_{name}")
         write_synced(temporary / MANIFEST, _manifest(frames, entries))
@@ -147,7 +158,7 @@ def write_checkpoint(
         final = _rename_to_new(temporary, root, frames)
         fail_point("checkpoint.after_rename")
         sync_directory(root)
-    except OSError as error:
+    except (OSError, CheckpointError) as error:
         raise CheckpointError(
             f"{root}: cannot write a checkpoint of {needed} bytes ({free_text(root)}): "
             f"{reason(error)}; make room or name another --run.dir"
@@ -172,9 +183,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     for name, entry in manifest["files"].items():
         stem, _, kind = name.rpartition(".")
         if kind == "bin":
-            _check_file(path / name, entry)
+            check_file(path / name, entry)
             continue
-        blob = _read_checked(path / name, entry)
+        blob = read_checked(path / name, entry)
         if kind == "json":
             records[stem] = parse_json(path / name, blob)
         else:
@@ -189,7 +200,7 @@ def verify_checkpoint(path: Path) -> None:
         CheckpointError: names the file that is missing or damaged.
     """
     for name, entry in _read_manifest(path)["files"].items():
-        _check_file(path / name, entry)
+        check_file(path / name, entry)
 
 
 def list_checkpoints(root: Path) -> list[Path]:
@@ -245,7 +256,9 @@ def mark_best(root: Path, path: Path, score: float) -> None:
     if _match(path) is None or not (root / path.name).is_dir():
         raise CheckpointError(f"{path}: expected a checkpoint in {root}")
     blob = dump_json({"checkpoint": path.name, "score": float(score)})
+    fail_point("checkpoint.before_best")
     replace_file(root / BEST, blob)
+    fail_point("checkpoint.after_best")
 
 
 def best_checkpoint(root: Path) -> Path:
@@ -293,6 +306,7 @@ def _manifest(frames: int, entries: Mapping[str, Mapping[str, Any]]) -> bytes:
         "checksum": "crc32 (zlib)",
         "frames": frames,
         "versions": {
+            "atari_fast": _core.__version__,
             "python": platform.python_version(),
             "safetensors": safetensors.__version__,
             "torch": torch.__version__,
@@ -312,13 +326,19 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if body["format"] != FORMAT_VERSION:
         raise CheckpointError(
             f"{name}: has format {body['format']!r}, this version reads format {FORMAT_VERSION}; "
-            "use the version of atari_fast that wrote it"
+            f"use atari_fast {_version_of(body)}, which wrote it"
         )
     crc = body.pop("manifest_crc32", None)
     if crc != crc32(dump_json(body)) or dump_json({**body, "manifest_crc32": crc}) != blob:
         raise CheckpointError(f"{name}: damaged: its own checksum does not match")
     _check_manifest(name, body)
     return body
+
+
+def _version_of(body: Mapping[str, Any]) -> str:
+    """The version of atari_fast that wrote a manifest of whatever format."""
+    versions = body.get("versions")
+    return str(versions.get("atari_fast", "?")) if isinstance(versions, dict) else "?"
 
 
 def _check_manifest(name: Path, body: Mapping[str, Any]) -> None:
@@ -331,28 +351,6 @@ def _check_manifest(name: Path, body: Mapping[str, Any]) -> None:
             raise CheckpointError(f"{name}: {file!r} is not the name of a file of a checkpoint")
         if not isinstance(entry, dict) or type(entry.get("bytes")) is not int:
             raise CheckpointError(f"{name}: damaged: no size for {file}")
-
-
-def _read_checked(path: Path, entry: Mapping[str, Any]) -> bytes:
-    blob = read_bytes(path, entry["bytes"])
-    if len(blob) != entry["bytes"]:
-        raise CheckpointError(
-            f"{path}: damaged: expected {entry['bytes']} bytes, found {len(blob)}"
-        )
-    if crc32(blob) != entry.get("crc32"):
-        raise CheckpointError(f"{path}: damaged: its checksum does not match the manifest's")
-    return blob
-
-
-def _check_file(path: Path, entry: Mapping[str, Any]) -> None:
-    try:
-        found = path.stat().st_size
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {reason(error)}") from error
-    if found != entry["bytes"]:
-        raise CheckpointError(f"{path}: damaged: expected {entry['bytes']} bytes, found {found}")
-    if crc32_of_file(path) != entry.get("crc32"):
-        raise CheckpointError(f"{path}: damaged: its checksum does not match the manifest's")
 
 
 def _rename_to_new(temporary: Path, root: Path, frames: int) -> Path:

@@ -8,14 +8,13 @@ import os
 import shutil
 import uuid
 import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atari_fast.errors import CheckpointError
+from atari_fast.errors import AtariFastError, CheckpointError, WorkerError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
 TEMPORARY = ".tmp-"
@@ -89,6 +88,50 @@ def read_bytes(path: Path, limit: int | None = None) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read: {reason(error)}") from error
+
+
+def read_checked(path: Path, entry: Mapping[str, Any]) -> bytes:
+    """The content of a file whose size and checksum are those that a manifest has."""
+    blob = read_bytes(path, entry["bytes"])
+    if len(blob) != entry["bytes"]:
+        raise CheckpointError(
+            f"{path}: damaged: expected {entry['bytes']} bytes, found {len(blob)}"
+        )
+    if crc32(blob) != entry.get("crc32"):
+        raise CheckpointError(f"{path}: damaged: its checksum does not match the manifest's")
+    return blob
+
+
+def check_file(path: Path, entry: Mapping[str, Any]) -> None:
+    """Refuse a file whose size or checksum is not what a manifest has; reads it in pieces."""
+    try:
+        found = path.stat().st_size
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {reason(error)}") from error
+    if found != entry["bytes"]:
+        raise CheckpointError(f"{path}: damaged: expected {entry['bytes']} bytes, found {found}")
+    if crc32_of_file(path) != entry.get("crc32"):
+        raise CheckpointError(f"{path}: damaged: its checksum does not match the manifest's")
+
+
+@contextlib.contextmanager
+def loading(path: Path) -> Iterator[None]:
+    """Turns whatever goes wrong with the content of `path` into a CheckpointError that names it.
+
+    For values that passed all checksums and that nothing here can have written.
+    """
+    try:
+        yield
+    except WorkerError:
+        raise
+    except Exception as error:
+        problem = str(error) if isinstance(error, AtariFastError) else repr(error)
+        if isinstance(error, CheckpointError) and str(path) in problem:
+            raise
+        raise CheckpointError(
+            f"{path}: does not fit together or this version: {problem}; expected what this version "
+            "wrote"
+        ) from error
 
 
 def replace_file(path: Path, blob: bytes) -> None:

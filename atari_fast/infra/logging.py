@@ -90,15 +90,18 @@ class RunLogger:
 
     def _append(self, line: bytes) -> None:
         """Write a whole line or nothing."""
-        size = os.fstat(self._file).st_size
+        status = os.fstat(self._file)
         try:
-            if os.write(self._file, line) == len(line):
+            if os.write(self._file, line) < len(line):
+                problem = "no space left on device"
+            elif status.st_nlink == 0:
+                problem = "the file was removed"
+            else:
                 return
-            problem = "no space left on device"
         except OSError as error:
             problem = reason(error)
         with contextlib.suppress(OSError):
-            os.ftruncate(self._file, size)
+            os.ftruncate(self._file, status.st_size)
         if not self._warned:
             self._warned = True
             _warn(f"{self._path}: metrics are being lost: {problem}; training goes on")

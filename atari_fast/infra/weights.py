@@ -102,6 +102,15 @@ def unpack_state(tensors: Mapping[str, Tensor], record: Any) -> dict[str, Any]:
     return state
 
 
+def like(value: Tensor, template: Tensor) -> Tensor:
+    """`value` on the device of `template`; ValueError where shape or type is another."""
+    if value.shape != template.shape or value.dtype != template.dtype:
+        raise ValueError(
+            f"expected {template.dtype}{list(template.shape)}, got {value.dtype}{list(value.shape)}"
+        )
+    return value.to(template.device)
+
+
 def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
     import torch
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from atari_fast.infra.weights import like
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 
 
@@ -68,5 +69,6 @@ class Feeder:
         """Hands out the batch of `state` next, where one was drawn ahead."""
         if state["ahead"] is None:
             return
-        *fields, ids = state["ahead"]
+        pairs = zip(state["ahead"], self._buffers[0], strict=True)
+        *fields, ids = (like(value, field) for value, field in pairs)
         self._ahead = TransitionBatch._make([*(field.to(self._device) for field in fields), ids])

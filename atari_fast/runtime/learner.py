@@ -13,7 +13,8 @@ from torch import nn
 from atari_fast.agents.parts import AgentParts
 from atari_fast.config import OptimConfig
 from atari_fast.errors import NumericError
-from atari_fast.replay.transition import TransitionReplay
+from atari_fast.infra.weights import like
+from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.feeder import Feeder
 from atari_fast.runtime.optimizers import make_optimizer
@@ -29,12 +30,20 @@ class Learner:
         config: OptimConfig,
         device: torch.device,
         autocast: Autocast,
+        check_period: int = 100,
     ) -> None:
+        """Makes a learner that looks at its loss every `check_period` updates.
+
+        A look waits for the device; with 1 the weights are still finite when the loss is not.
+        """
         self._parts = parts
         self._replay = replay
         self._config = config
         self._device = device
         self._autocast = autocast
+        self._check_period = check_period
+        self.batch: TransitionBatch | None = None
+        """The batch of the last update."""
         self._feeder = Feeder(replay, config.batch_size, device)
         self.optimizer = make_optimizer(parts.trained, config)
         self.updates = 0
@@ -50,12 +59,15 @@ class Learner:
             lr_share: learning rate of this step as a share of the configured one, from 0 to 1.
 
         Raises:
-            NumericError: a priority is not finite.
+            NumericError: the loss or a priority is not finite.
         """
-        batch = self._feeder.next(beta)
+        self.batch = batch = self._feeder.next(beta)
         with self._autocast():
             out = self._parts.loss(batch)
         loss = (batch.weights * out.losses).mean()
+        self.updates += 1
+        if self.updates % self._check_period == 0 and not math.isfinite(loss.item()):
+            raise self._not_finite("loss: its values")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self._config.max_grad_norm > 0:
@@ -63,7 +75,6 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = self._config.lr * lr_share
         self.optimizer.step()
-        self.updates += 1
         if self._replay.prioritized:
             self._return_priorities(batch.ids, out.td_abs)
         self._feeder.prefetch(beta)
@@ -93,15 +104,27 @@ class Learner:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Goes on after the update at which `state` was taken."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        settings = self.optimizer.state_dict()["param_groups"]
+        moments = state["optimizer"]["state"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": settings})
+        names = self._moment_names()
         for weight, moments in self.optimizer.state.items():
-            for name, moment in moments.items():
-                if moment.shape == weight.shape:  # fused steps read both in the order of memory
-                    moments[name] = torch.empty_like(weight).copy_(moment)
-        self.updates = state["updates"]
-        self._sums = {name: value.to(self._device) for name, value in state["sums"].items()}
-        self._summed = state["summed"]
+            for name in names:
+                if moments[name].dim() > 0:  # fused steps read both in the order of memory
+                    moments[name] = torch.empty_like(weight).copy_(like(moments[name], weight))
+        self.updates = int(state["updates"])
+        sums = state["sums"].items()
+        self._sums = {name: value.to(self._device).reshape(()) for name, value in sums}
+        self._summed = int(state["summed"])
         self._feeder.load_state(state["feeder"])
+
+    def _moment_names(self) -> set[str]:
+        """What the optimizer keeps for each weight."""
+        probe = nn.Linear(1, 1, device=self._device)
+        probe(torch.ones(1, device=self._device)).backward()
+        optimizer = make_optimizer(probe, self._config)
+        optimizer.step()
+        return set(optimizer.state[probe.weight])
 
     def _return_priorities(self, ids: torch.Tensor, td_abs: torch.Tensor) -> None:
         """Sends priorities back: at once on the CPU; on CUDA one update late, without waiting."""

@@ -11,6 +11,8 @@ import torch
 from atari_fast.agents.parts import AgentParts
 from atari_fast.config import FRAMES_PER_STEP, Config
 from atari_fast.envs.pool import LanePool
+from atari_fast.errors import NumericError
+from atari_fast.infra.weights import like
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.episodes import Episode, EpisodeTracker
@@ -85,6 +87,8 @@ class Loop:
             if not config.overlap:
                 pool.send(actions)
             self._step = step = pool.recv()
+            if not np.isfinite(step.rewards).all():
+                raise NumericError(f"rewards: got {step.rewards.tolist()}, expected finite ones")
             self._frames += FRAMES_PER_STEP * int(np.count_nonzero((step.flags & Flag.FIRST) == 0))
             yield Tick(self._frames, epsilon, self._tracker.add(step))
             if self._frames >= config.total_frames:
@@ -103,7 +107,15 @@ class Loop:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Goes on after the tick at which `state` was taken."""
-        self._frames = state["frames"]
-        self._hooks_done = list(state["hooks_done"])
+        self._frames = int(state["frames"])
+        done = map(int, state["hooks_done"])
+        self._hooks_done = [number for number, _ in zip(done, self._parts.hooks, strict=True)]
         self._tracker.load_state(state["tracker"])
-        self._step = StepBatch(*(field.numpy() for field in state["step"]))
+        lanes = self._pool.num_lanes
+        fields = (
+            torch.empty(lanes, *self._pool.spec.frame_shape, dtype=torch.uint8),
+            torch.empty(lanes, dtype=torch.float32),
+            torch.empty(lanes, dtype=torch.uint8),
+        )
+        pairs = zip(state["step"], fields, strict=True)
+        self._step = StepBatch._make(like(value, field).numpy() for value, field in pairs)

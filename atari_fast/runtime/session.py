@@ -18,21 +18,23 @@ from atari_fast.agents import dqn
 from atari_fast.config import Config
 from atari_fast.config_io import to_json, to_record
 from atari_fast.envs.pool import LanePool
-from atari_fast.errors import CheckpointError, ConfigError, WorkerError
+from atari_fast.errors import CheckpointError, ConfigError, NumericError, WorkerError
 from atari_fast.games import canonical_name
 from atari_fast.infra.checkpoint import (
     Checkpoint,
+    Snapshot,
     mark_best,
     open_checkpoints,
     write_checkpoint,
 )
-from atari_fast.infra.files import reason
+from atari_fast.infra.files import loading, reason
 from atari_fast.infra.logging import RunLogger
 from atari_fast.infra.memory import require_memory
 from atari_fast.infra.progress import Progress
 from atari_fast.infra.weights import pack_state, unpack_state
 from atari_fast.replay.transition import TransitionReplay, replay_bytes
 from atari_fast.runtime.actor import Actor
+from atari_fast.runtime.crash import write_crash
 from atari_fast.runtime.device import Autocast, select_device, set_threads
 from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.learner import Learner
@@ -105,6 +107,8 @@ class Session:
             self.episodes = 0
             self.frames = 0
             self.best = -math.inf
+            self._best_at = -1
+            self._owes_evaluation = False
             self.interrupt = Interrupt()
             self._loss = math.nan
             self._logged_at = self._saved_at = 0
@@ -115,7 +119,8 @@ class Session:
                 self.directory = create_run_directory(config)
             else:
                 self.directory = Path(config.run.dir)
-                self._load(resumed)
+                with loading(resumed.path):
+                    self._load(resumed)
         except BaseException:
             self.pool.close()
             raise
@@ -134,7 +139,14 @@ class Session:
             spec.frame_shape,
             to_int(stream(config.seed, "replay")),
         )
-        self.learner = Learner(self.parts, self.replay, config.optim, self.device, self.autocast)
+        self.learner = Learner(
+            self.parts,
+            self.replay,
+            config.optim,
+            self.device,
+            self.autocast,
+            check_period=1 if self.device.type == "cpu" else 100,
+        )
         self.actor = Actor(
             self.parts.q_values,
             spec,
@@ -169,21 +181,37 @@ class Session:
             ) as self.progress,
         ):
             try:
+                if self._owes_evaluation:
+                    self._evaluate(with_replay=True)
                 for tick in self.loop:
                     self._take(tick)
                     if self.interrupt.requested:
                         break
+                if self._logged_at != self.frames and not self.interrupt.requested:
+                    self._log(tick)
+                if self._saved_at != self.frames:
+                    self.save(with_replay=config.run.replay_period > 0)
+            except NumericError as error:
+                raise NumericError(f"{error}; {self._crash_text()}") from error
             except WorkerError:
                 self._try_save(with_replay=False)  # the games in flight are lost
                 if not self.interrupt.requested:  # a signal to all processes ends workers too
                     raise
                 return False
-            if self._logged_at != self.frames and not self.interrupt.requested:
-                self._log(tick)
-            if self._saved_at != self.frames:
-                self.save(with_replay=config.run.replay_period > 0)
             self.progress.note(f"saved {self.directory}")
         return not self.interrupt.requested
+
+    def _crash_text(self) -> str:
+        """Writes the crash bundle; says where it is."""
+        if self.learner.batch is None:
+            return "there was no update yet"
+        try:
+            path = write_crash(
+                self.directory, self.frames, self.config, self.parts, self.learner.batch
+            )
+        except CheckpointError as error:
+            return str(error)
+        return f"{path} has the batch and the networks"
 
     def _take(self, tick: Tick) -> None:
         run = self.config.run
@@ -239,7 +267,8 @@ class Session:
             seed=to_int(stream(self.config.seed, f"evaluation/{self.frames}"), 31),
             stop=lambda: self.interrupt.requested,
         )
-        if self.interrupt.requested:
+        self._owes_evaluation = self.interrupt.requested
+        if self._owes_evaluation:
             return
         summary = result.summary()
         values = {f"eval/{key}": float(summary[key]) for key in ("mean", "median", "min", "max")}
@@ -255,14 +284,19 @@ class Session:
 
         `score` is the mean of the evaluation at these frames, if there was one.
         """
-        best, self.best = self.best, max(self.best, score)
+        before = self.best, self._best_at
+        if score > self.best:
+            self.best, self._best_at = score, self.frames
         try:
-            path = self.save(with_replay)
-            if score > best:
-                mark_best(path.parent, path, score)
+            self._mark_best(self.save(with_replay))
         except CheckpointError as error:
-            self.best = best
+            self.best, self._best_at = before
             self.progress.note(f"warning: {error}; training goes on")
+
+    def _mark_best(self, path: Path) -> None:
+        """Points to the checkpoint `path` of these frames if they have the best evaluation."""
+        if self._best_at == self.frames:
+            mark_best(path.parent, path, self.best)
 
     def save(self, with_replay: bool) -> Path:
         """Writes a checkpoint: networks, configuration, counters, the state of all other parts.
@@ -283,7 +317,9 @@ class Session:
             {**nets, "state": state},
             {"config": to_record(self.config), "state": record},
             keep=_KEPT_CHECKPOINTS,
-            snapshots={REPLAY: self.replay.save} if with_replay else None,
+            snapshots={REPLAY: Snapshot(self.replay.bytes_used, self.replay.save)}
+            if with_replay
+            else None,
         )
         self._saved_at = self.frames
         return path
@@ -295,6 +331,8 @@ class Session:
                 "frames": self.frames,
                 "episodes": self.episodes,
                 "best": None if self.best == -math.inf else self.best,
+                "best_at": self._best_at,
+                "owes_evaluation": self._owes_evaluation,
                 "loss": self._loss,
                 "logged_at": self._logged_at,
                 "metrics_size": self.logger.size,
@@ -309,11 +347,7 @@ class Session:
         }
 
     def _load(self, checkpoint: Checkpoint) -> None:
-        """Goes to the state of a checkpoint that `save` wrote with a replay.
-
-        Raises:
-            CheckpointError: the checkpoint does not fit the configuration.
-        """
+        """Goes to the state of a checkpoint that `save` wrote with a replay."""
         state = unpack_state(checkpoint.tensors["state"], checkpoint.records["state"])
         for name, net in self.parts.nets.items():
             net.load_state_dict(checkpoint.tensors[name])
@@ -324,10 +358,15 @@ class Session:
         self.pool.load_states(state["lanes"])
         torch.set_rng_state(state["torch_rng"])
         run = state["run"]
-        self.frames, self.episodes = run["frames"], run["episodes"]
-        self.best = -math.inf if run["best"] is None else run["best"]
-        self._loss, self._logged_at = run["loss"], run["logged_at"]
-        self._metrics_size = run["metrics_size"]
-        self._returns.extend(run["returns"])
-        self._lengths.extend(run["lengths"])
-        self._saved_at = self.frames
+        self.frames = self._saved_at = checkpoint.frames
+        if not run["frames"] == state["loop"]["frames"] == self.frames:
+            raise ValueError("its counts of frames differ")
+        self.episodes = int(run["episodes"])
+        self.best = -math.inf if run["best"] is None else float(run["best"])
+        self._best_at = int(run["best_at"])
+        self._owes_evaluation = bool(run["owes_evaluation"])
+        self._loss, self._logged_at = float(run["loss"]), int(run["logged_at"])
+        self._metrics_size = int(run["metrics_size"])
+        self._returns.extend(map(float, run["returns"]))
+        self._lengths.extend(map(int, run["lengths"]))
+        self._mark_best(checkpoint.path)  # the run may have been killed just before it did

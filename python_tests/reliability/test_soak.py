@@ -1,9 +1,11 @@
-"""Five minutes of every native part at full speed: memory, threads and open files stay."""
+"""Every native part, and a whole training, at full speed: memory, threads and open files stay."""
 
 from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,16 +25,23 @@ LANES = 4
 SIDE = 84
 
 
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+SECONDS = float(os.environ.get("AF_SOAK_SECONDS", "1800"))
+"""How long Pong is trained."""
+WARM_UP = 180.0
+"""Seconds until the replay is full and every code path was taken."""
 
 
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
+def resident(process: int | str = "self") -> int:
+    pages = Path(f"/proc/{process}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def native_threads() -> int:
-    return len(list(Path("/proc/self/task").iterdir()))
+def open_files(process: int | str = "self") -> int:
+    return len(list(Path(f"/proc/{process}/fd").iterdir()))
+
+
+def native_threads(process: int | str = "self") -> int:
+    return len(list(Path(f"/proc/{process}/task").iterdir()))
 
 
 def steps(seed: int) -> Iterator[StepBatch]:
@@ -116,3 +125,33 @@ def test_memory_is_flat_after_the_first_minute(tmp_path: Path) -> None:
         if elapsed > 300:
             stop.set()
     assert peaks[1] - peaks[0] < 500_000, "resident memory grew"
+
+
+@pytest.mark.slow
+def test_a_training_of_pong_takes_no_more_after_three_minutes(tmp_path: Path) -> None:
+    """Half a minute of samples at either end: saves and evaluations open files for a moment."""
+    command = [
+        *(sys.executable, "-m", "atari_fast.train", "pong", "--run.dir", "run", "--threads", "1"),
+        *("--total-frames", "1000000000", "--replay.capacity", "20000", "--env.workers", "2"),
+        *("--run.eval-period", "40000", "--run.eval-episodes", "1", "--run.log-period", "4000"),
+        *("--run.checkpoint-period", "20000", "--run.replay-period", "40000"),
+    ]
+    with (tmp_path / "out").open("wb") as out:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=out)
+    samples: list[tuple[int, int, int]] = []
+    try:
+        time.sleep(WARM_UP)
+        deadline = time.monotonic() + SECONDS - WARM_UP
+        while time.monotonic() < deadline:
+            assert process.poll() is None, (tmp_path / "out").read_text()
+            pid = process.pid
+            samples.append((resident(pid), open_files(pid), native_threads(pid)))
+            time.sleep(0.5)
+    finally:
+        process.terminate()
+        process.wait()
+    assert process.returncode == 130, (tmp_path / "out").read_text()
+    first, last = (np.median(half, axis=0) for half in (samples[:60], samples[-60:]))
+    print(f"resident bytes, files, threads: {first.tolist()}, at the end {last.tolist()}")
+    assert last[0] - first[0] < 8_000_000, "resident memory grew"
+    assert last[1:].tolist() == first[1:].tolist(), "open files or threads grew"

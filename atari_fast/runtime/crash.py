@@ -1,0 +1,56 @@
+"""What a run that met a number which is not finite leaves for its reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from atari_fast.agents import dqn
+from atari_fast.agents.parts import AgentParts
+from atari_fast.config import Config
+from atari_fast.config_io import from_record, to_record
+from atari_fast.envs.lane import make_lane
+from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
+from atari_fast.infra.files import loading
+from atari_fast.replay.transition import TransitionBatch
+from atari_fast.runtime.device import Autocast, select_device
+from atari_fast.seeding import stream
+
+CRASH = "crash"
+"""Folder of the bundle in a run directory."""
+
+
+def write_crash(
+    directory: Path, frames: int, config: Config, parts: AgentParts, batch: TransitionBatch
+) -> Path:
+    """Writes networks, batch and settings into `directory`/crash, in the form of a checkpoint.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    nets = {name: net.state_dict() for name, net in parts.nets.items()}
+    tensors = {**nets, "batch": batch._asdict()}
+    return write_checkpoint(directory / CRASH, frames, tensors, {"config": to_record(config)}, 1)
+
+
+def crashed_loss(directory: Path) -> torch.Tensor:
+    """The loss float32[] of the last crash of a run, computed again from its bundle.
+
+    Raises:
+        CheckpointError: there is no whole bundle.
+    """
+    bundle = read_checkpoint(latest_checkpoint(directory / CRASH))
+    with loading(bundle.path):
+        config = from_record(bundle.records["config"])
+    device = select_device(config.device)
+    spec = make_lane(config.game, config.env, stream(0, "spec")).spec
+    with loading(bundle.path):
+        parts = dqn.build(config, spec, device)
+        for name, net in parts.nets.items():
+            net.load_state_dict(bundle.tensors[name])
+        fields = {name: field.to(device) for name, field in bundle.tensors["batch"].items()}
+        batch = TransitionBatch(**fields)
+        with torch.no_grad(), Autocast(device, config.precision)():
+            losses = parts.loss(batch).losses
+    return (batch.weights * losses).mean()

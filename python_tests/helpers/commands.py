@@ -1,0 +1,120 @@
+"""Command lines as processes of their own, and what is to be equal in two runs."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
+from atari_fast.infra.logging import read_metrics
+from atari_fast.infra.weights import unpack_state
+
+CATCH = [
+    *("pong", "--game", "catch", "--run.dir", "run", "--threads", "1"),
+    *("--total-frames", "2800"),
+    *("--net.torso", "mlp", "--net.hidden", "4", "--net.stack", "2"),
+    *("--env.lanes", "4"),
+    *("--replay.capacity", "400", "--replay.min-frames", "400", "--replay.prioritized"),
+    *("--run.log-period", "200", "--run.checkpoint-period", "800", "--run.replay-period", "800"),
+    *("--run.eval-period", "800", "--run.eval-episodes", "9", "--seed", "5"),
+    *("--run.no-finish", "--run.no-tensorboard"),
+]
+"""A training of the toy in a fraction of a second: three checkpoints, each the best so far, and a
+last one without an evaluation."""
+PERIOD = 800
+"""Frames between the checkpoints of `CATCH`."""
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["atari_fast.runtime.session", "torch._dynamo", "tyro", "rich.live", "safetensors.torch"]
+)
+
+
+def command(name: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A command as a user starts it."""
+    return subprocess.run(
+        [sys.executable, "-m", f"atari_fast.{name}", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def one_sentence(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """Checks that a command ended with a code and one sentence that has the words."""
+    assert done.returncode == code, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def _serve(arguments: list[str], cwd: Path, environment: Mapping[str, str]) -> None:
+    os.chdir(cwd)
+    os.environ.update(environment)
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    from atari_fast.infra.cli import run_cli
+    from atari_fast.train import main
+
+    sys.argv = ["train", *arguments]
+    run_cli(main)
+
+
+@contextlib.contextmanager
+def training(*arguments: str, cwd: Path, failpoint: str = "") -> Iterator[BaseProcess]:
+    """`train` as a process, forked off one that has imported torch: quick to start and to kill."""
+    process = _FORKS.Process(target=_serve, args=(arguments, cwd, {"AF_FAILPOINT": failpoint}))
+    process.start()
+    try:
+        yield process
+        process.join(60)
+        assert process.exitcode is not None, "the training hangs"
+    finally:
+        process.kill()
+        process.join()
+
+
+def train(*arguments: str, cwd: Path, failpoint: str = "") -> subprocess.CompletedProcess[str]:
+    """Waits for `training`; the exit code is minus the signal that killed it, if one did."""
+    with training(*arguments, cwd=cwd, failpoint=failpoint) as process:
+        pass
+    assert process.exitcode is not None
+    out, err = ((cwd / name).read_text() for name in ("stdout", "stderr"))
+    return subprocess.CompletedProcess(list(arguments), process.exitcode, out, err)
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """All that two runs share that are the same: SHA-256 of the last checkpoint, and metrics."""
+    checkpoint = read_checkpoint(latest_checkpoint(run / "checkpoints"))
+    tensors = {path.stem: path for path in checkpoint.path.glob("*.safetensors")}
+    state = unpack_state(checkpoint.tensors["state"], checkpoint.records["state"])
+    del state["run"]["metrics_size"]  # the digits of `seconds` differ
+    digests = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in [*tensors.values(), *checkpoint.path.glob("*.bin")]
+    }
+    best = json.loads((run / "checkpoints" / "best.json").read_text())
+    best["checkpoint"] = best["checkpoint"].partition(".")[0]
+    metrics = [
+        {k: v for k, v in row.items() if k != "seconds" and not k.startswith("perf/")}
+        for row in read_metrics(run)
+    ]
+    return {
+        "frames": checkpoint.frames,
+        "files": digests,
+        "state": repr(state),
+        "best": best,
+        "metrics": metrics,
+    }
