@@ -105,8 +105,10 @@ def outcome(run: Path) -> dict[str, Any]:
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in [*tensors.values(), *checkpoint.path.glob("*.bin")]
     }
-    best = json.loads((run / "checkpoints" / "best.json").read_text())
-    best["checkpoint"] = best["checkpoint"].partition(".")[0]
+    best = {}
+    if (pointer := run / "checkpoints" / "best.json").exists():
+        best = json.loads(pointer.read_text())
+        best["checkpoint"] = best["checkpoint"].partition(".")[0]
     metrics = [
         {k: v for k, v in row.items() if k != "seconds" and not k.startswith("perf/")}
         for row in read_metrics(run)

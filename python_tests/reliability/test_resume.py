@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runs import train, what_a_run_left
+from commands import outcome, train
 
 TINY = (
     *("--net.channels", "4", "4", "4", "--net.hidden", "16", "--threads", "1"),
@@ -30,16 +30,14 @@ AGENTS = {
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_killed_and_resumed_equals_never_stopped(agent: str, tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert train(*AGENTS[agent], *TINY, "--run.dir", str(whole)).returncode == 0
-    begun = train(
-        *AGENTS[agent],
-        *TINY,
-        *("--run.dir", str(killed)),
-        fail_point="checkpoint.after_prune:kill:2",
+    arguments = (*AGENTS[agent], *TINY)
+    assert train(*arguments, "--run.dir", "whole", cwd=tmp_path).returncode == 0
+    killed = train(
+        *arguments, "--run.dir", "killed", cwd=tmp_path, failpoint="checkpoint.after_prune:kill:2"
     )
-    assert begun.returncode == -9, begun.stderr
-    assert what_a_run_left(killed) != what_a_run_left(whole)
-    resumed = train("--resume", str(killed), "--env.workers", "1")
+    assert killed.returncode == -9, killed.stderr
+    whole = outcome(tmp_path / "whole")
+    assert outcome(tmp_path / "killed") != whole
+    resumed = train("--resume", "killed", "--env.workers", "1", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    assert what_a_run_left(killed) == what_a_run_left(whole)
+    assert outcome(tmp_path / "killed") == whole
