@@ -125,8 +125,11 @@ class TransitionReplay(metaclass=_Pybind11Type):
     def update_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
         """Sets priorities float32[n] of ids int64[n]; returns how many ids were stale."""
 
-    def save(self, path: str) -> None:
+    def save(self, path: str, *, apart: bool = False, previous: str = "") -> None:
         """Writes the whole state to a file.
+
+        With `apart` what will never change again goes into files beside it (of x.bin x-NAME.bin),
+        which are linked where those of the snapshot `previous` are equal.
 
         Raises:
             SnapshotError: The file cannot be written.
@@ -349,8 +352,11 @@ class SequenceReplay(metaclass=_Pybind11Type):
     def set_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
         """Sets priorities float32[n] of ids int64[n]; returns how many ids were stale."""
 
-    def save(self, path: str) -> None:
+    def save(self, path: str, *, apart: bool = False, previous: str = "") -> None:
         """Writes the whole state to a file.
+
+        With `apart` what will never change again goes into files beside it (of x.bin x-NAME.bin),
+        which are linked where those of the snapshot `previous` are equal.
 
         Raises:
             SnapshotError: The file cannot be written.

@@ -43,6 +43,9 @@ void* operator new[](size_t bytes) { return allocate(bytes, alignof(std::max_ali
 void* operator new(size_t bytes, std::align_val_t alignment) {
   return allocate(bytes, static_cast<size_t>(alignment));
 }
+void* operator new(size_t bytes, const std::nothrow_t& /*tag*/) noexcept {
+  return std::malloc(bytes);
+}
 void operator delete(void* memory) noexcept { release(memory); }
 void operator delete[](void* memory) noexcept { release(memory); }
 void operator delete(void* memory, size_t /*bytes*/) noexcept { release(memory); }

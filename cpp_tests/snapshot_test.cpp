@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+#include <map>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -200,6 +203,119 @@ TEST_F(SnapshotTest, ForgedFilesNeverBreakTheReplay) {
     other.sample(0.5, batch.view());
   }
   EXPECT_GT(loaded, 0);  // a changed pixel or reward cannot be told
+}
+
+/// A folder of snapshots of one replay, whose frames of noise fill several parts.
+class SnapshotPartsTest : public testing::Test {
+ protected:
+  SnapshotPartsTest() : folder_(name_.path()), replay_(options()) {
+    std::filesystem::create_directory(folder_);
+  }
+  ~SnapshotPartsTest() override { std::filesystem::remove_all(folder_); }
+
+  static TransitionReplayOptions options() {
+    TransitionReplayOptions o = replay_options(2, 400, 2, 1);
+    o.frame_bytes = 20'000;
+    return o;
+  }
+
+  void append(size_t rows) {
+    for (; rows > 0; --rows) {
+      std::vector<uint8_t> frames(2 * options().frame_bytes);
+      for (uint8_t& byte : frames) {
+        byte = static_cast<uint8_t>(rng_.next());
+      }
+      replay_.append(frames, std::vector<int64_t>{1, 2}, std::vector<float>{1.0f, 2.0f},
+                     std::vector<uint8_t>{0, 0});
+    }
+  }
+
+  std::string file(const std::string& name) const { return (folder_ / name).string(); }
+
+  /// The bytes of a snapshot in one file.
+  std::vector<uint8_t> in_one(const TransitionReplay& replay) const {
+    replay.save(file("one"));
+    std::ifstream bytes(file("one"), std::ios::binary);
+    return {std::istreambuf_iterator<char>(bytes), {}};
+  }
+
+  /// The parts of a snapshot, and of how many names each file has.
+  std::map<std::string, uint64_t> parts(const std::string& stem) const {
+    std::map<std::string, uint64_t> found;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_)) {
+      const std::string name = entry.path().filename().string();
+      if (name.starts_with(stem + "-")) {
+        found[name.substr(stem.size())] = entry.hard_link_count();
+      }
+    }
+    return found;
+  }
+
+  TemporaryFile name_;
+  std::filesystem::path folder_;
+  Rng rng_{5};
+  TransitionReplay replay_;
+};
+
+TEST_F(SnapshotPartsTest, HoldTheSameAsOneFile) {
+  append(700);  // the ring has gone round
+  replay_.save(file("a.bin"), {.apart = true, .previous = {}});
+  EXPECT_GE(parts("a").size(), 4U);
+  EXPECT_LT(std::filesystem::file_size(file("a.bin")), in_one(replay_).size() / 2);
+  TransitionReplay loaded(options());
+  loaded.load(file("a.bin"));
+  EXPECT_EQ(in_one(loaded), in_one(replay_));
+}
+
+TEST_F(SnapshotPartsTest, ThoseThatStayAreLinkedAndTheOthersWritten) {
+  append(390);
+  replay_.save(file("a.bin"), {.apart = true, .previous = {}});
+  append(150);
+  replay_.save(file("b.bin"), {.apart = true, .previous = file("a.bin")});
+  const auto before = parts("a");
+  const auto after = parts("b");
+  size_t linked = 0;
+  for (const auto& [name, links] : after) {
+    EXPECT_EQ(links, before.contains(name) ? 2U : 1U) << name;
+    linked += links - 1;
+  }
+  EXPECT_GE(linked, 2U);
+  EXPECT_LT(linked, after.size());
+  for (const auto& [name, links] : before) {
+    std::filesystem::remove(file("a" + name));  // the other name of a file is enough
+  }
+  TransitionReplay loaded(options());
+  loaded.load(file("b.bin"));
+  EXPECT_EQ(in_one(loaded), in_one(replay_));
+}
+
+TEST_F(SnapshotPartsTest, DamagedOnesAreRefusedByNameAndNotLinked) {
+  append(390);
+  replay_.save(file("a.bin"), {.apart = true, .previous = {}});
+  const std::string part = "a" + parts("a").begin()->first;
+  std::fstream bytes(file(part), std::ios::binary | std::ios::in | std::ios::out);
+  bytes.seekp(1000);
+  bytes.put(static_cast<char>(bytes.peek() ^ 1));
+  bytes.close();
+  TransitionReplay loaded(options());
+  const auto message = [&] {
+    try {
+      loaded.load(file("a.bin"));
+    } catch (const SnapshotError& error) {
+      return std::string(error.what());
+    }
+    return std::string("nothing was thrown");
+  };
+  EXPECT_NE(message().find(part + " is missing or damaged"), std::string::npos) << message();
+  EXPECT_EQ(loaded.num_rows(), 0);
+  replay_.save(file("b.bin"), {.apart = true, .previous = file("a.bin")});
+  EXPECT_EQ(parts("b").begin()->second, 1U);
+  loaded.load(file("b.bin"));
+  std::filesystem::resize_file(file(part), 5);
+  EXPECT_NE(message().find(part), std::string::npos);
+  std::filesystem::remove(file(part));
+  EXPECT_NE(message().find(part), std::string::npos);
+  EXPECT_EQ(in_one(loaded), in_one(replay_));  // a refused file changes nothing
 }
 
 }  // namespace

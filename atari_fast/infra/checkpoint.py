@@ -60,7 +60,7 @@ class Snapshot(NamedTuple):
     bytes: int
     """The most that it may take."""
     write: Callable[[Path], None]
-    """Writes and syncs it."""
+    """Writes and syncs it; of `x.bin` it may write parts `x-*.bin` too."""
 
 
 class Checkpoint(NamedTuple):
@@ -149,7 +149,8 @@ def write_checkpoint(
         for name, other in others.items():
             path = temporary / name
             other.write(path)
-            entries[name] = {"bytes": path.stat().st_size, "crc32": crc32_of_file(path)}
+            for file in (path, *sorted(temporary.glob(f"{path.stem}-*.bin"))):
+                entries[file.name] = {"bytes": file.stat().st_size, "crc32": crc32_of_file(file)}
             fail_point(f"checkpoint.after_{name}")
         write_synced(temporary / MANIFEST, _manifest(frames, entries))
         fail_point("checkpoint.after_manifest")

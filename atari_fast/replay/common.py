@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -25,18 +26,24 @@ def frame_memory(capacity: int, frame_gb: float, frame_shape: tuple[int, int]) -
 
 
 class _Core(Protocol):
-    def save(self, path: str) -> None: ...
+    @property
+    def save(self) -> Callable[..., None]: ...
     def load(self, path: str) -> None: ...
 
 
-def save_snapshot(core: _Core, path: Path) -> None:
+def save_snapshot(core: _Core, path: Path, **files: bool | str) -> None:
     """Writes the whole state of a replay or memory to a file.
+
+    Args:
+        core: the replay or memory.
+        path: the file.
+        files: for replays, see `TransitionReplay.save` in `_core.pyi`.
 
     Raises:
         CheckpointError: the file cannot be written.
     """
     try:
-        core.save(str(path))
+        core.save(str(path), **files)
     except _core.SnapshotError as error:
         raise CheckpointError(str(error)) from error
 

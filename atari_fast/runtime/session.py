@@ -113,6 +113,7 @@ class Session:
             self._loss = math.nan
             self._logged_at = self._saved_at = 0
             self._metrics_size: int | None = None
+            self._saved_replay: Path | None = None
             self._returns: deque[float] = deque(maxlen=100)
             self._lengths: deque[int] = deque(maxlen=100)
             if resumed is None:
@@ -317,12 +318,18 @@ class Session:
             {**nets, "state": state},
             {"config": to_record(self.config), "state": record},
             keep=_KEPT_CHECKPOINTS,
-            snapshots={REPLAY: Snapshot(self.replay.bytes_used, self.replay.save)}
+            snapshots={REPLAY: Snapshot(self.replay.bytes_used, self._save_replay)}
             if with_replay
             else None,
         )
+        if with_replay:
+            self._saved_replay = path / f"{REPLAY}.bin"
         self._saved_at = self.frames
         return path
+
+    def _save_replay(self, path: Path) -> None:
+        """Writes the replay's files; what the last checkpoint has already is linked."""
+        self.replay.save(path, apart=True, previous=self._saved_replay)
 
     def _state(self, with_replay: bool) -> dict[str, Any]:
         """Everything but networks and replay."""
@@ -351,7 +358,8 @@ class Session:
         state = unpack_state(checkpoint.tensors["state"], checkpoint.records["state"])
         for name, net in self.parts.nets.items():
             net.load_state_dict(checkpoint.tensors[name])
-        self.replay.load(checkpoint.path / f"{REPLAY}.bin")
+        self._saved_replay = checkpoint.path / f"{REPLAY}.bin"
+        self.replay.load(self._saved_replay)
         self.learner.load_state(state["learner"])
         self.actor.load_state(state["actor"])
         self.loop.load_state(state["loop"])

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <system_error>
+#include <utility>
 
 #include "base/crc32c.h"
 #include "base/error.h"
@@ -45,12 +46,67 @@ struct BlockHeader {
   uint32_t crc = 0;
 };
 
+constexpr uint32_t kPart = uint32_t{1} << 31;  // in BlockHeader::bytes: a Part follows
+constexpr uint64_t kPartBytes = uint64_t{1} << 26;
+constexpr size_t kNameBytes = 44;
+
+/// Stands for the bytes of a part that is a file of its own.
+struct Part {
+  uint64_t bytes = 0;
+  uint32_t crc = 0;
+  std::array<char, kNameBytes> name{};  // ends with a 0
+};
+static_assert(sizeof(Part) == 56 && std::is_trivially_copyable_v<Part>);
+
+std::span<const uint8_t> bytes_of(const Part& part) {
+  return {reinterpret_cast<const uint8_t*>(&part), sizeof part};
+}
+
+bool is_name(const std::array<char, kNameBytes>& name) {
+  const auto end = std::find(name.begin(), name.end(), '\0');
+  return end != name.begin() && end != name.end() && std::all_of(name.begin(), end, [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+         });
+}
+
+/// The file of a part of the snapshot at `path`.
+std::string part_path(const std::string& path, std::string_view name) {
+  constexpr std::string_view kEnding = ".bin";
+  const size_t stem = path.ends_with(kEnding) ? path.size() - kEnding.size() : path.size();
+  return str_cat(path.substr(0, stem), "-", name, kEnding);
+}
+
+struct CloseFile {
+  void operator()(std::FILE* file) const { std::fclose(file); }
+};
+
+/// Reads a part's file; false unless it is there and has the part's size and checksum.
+bool read_file(const std::string& path, const Part& part, std::vector<uint8_t>& bytes) {
+  const std::unique_ptr<std::FILE, CloseFile> file(std::fopen(path.c_str(), "rbe"));
+  bytes.resize(part.bytes);
+  return file && std::fread(bytes.data(), 1, bytes.size(), file.get()) == bytes.size() &&
+         std::fgetc(file.get()) == EOF && crc32c(bytes) == part.crc;
+}
+
+/// Writes a part's file and waits until the disk has it; false when that fails.
+bool write_file(const std::string& path, std::span<const std::span<const uint8_t>> pieces) {
+  const std::unique_ptr<std::FILE, CloseFile> file(std::fopen(path.c_str(), "wbe"));
+  return file &&
+         std::all_of(pieces.begin(), pieces.end(),
+                     [&](std::span<const uint8_t> piece) {
+                       return std::fwrite(piece.data(), 1, piece.size(), file.get()) ==
+                              piece.size();
+                     }) &&
+         std::fflush(file.get()) == 0 && fsync(fileno(file.get())) == 0;
+}
+
 std::string reason() { return std::generic_category().message(errno); }
 
 }  // namespace
 
-SnapshotWriter::SnapshotWriter(const std::string& path, std::string_view kind, uint32_t version)
-    : path_(path), file_(std::fopen(path.c_str(), "wbe")) {
+SnapshotWriter::SnapshotWriter(const std::string& path, std::string_view kind, uint32_t version,
+                               SnapshotFiles files)
+    : path_(path), file_(std::fopen(path.c_str(), "wbe")), files_(std::move(files)) {
   if (!file_) {
     throw SnapshotError(str_cat(path, ": cannot be written (", reason(), ")"));
   }
@@ -75,6 +131,35 @@ void SnapshotWriter::write(std::span<const uint8_t> bytes) {
       flush_block();
     }
   }
+}
+
+void SnapshotWriter::part(std::string_view name, std::span<const std::span<const uint8_t>> pieces) {
+  if (!files_.apart) {
+    for (const std::span<const uint8_t> piece : pieces) {
+      write(piece);
+    }
+    return;
+  }
+  Part part;
+  std::copy_n(name.begin(), std::min(name.size(), kNameBytes - 1), part.name.begin());
+  for (const std::span<const uint8_t> piece : pieces) {
+    part.bytes += piece.size();
+    part.crc = crc32c(piece, part.crc);
+  }
+  if (!block_.empty()) {
+    flush_block();
+  }
+  const std::string file = part_path(path_, name);
+  const std::string before = files_.previous.empty() ? "" : part_path(files_.previous, name);
+  const bool linked =
+      !before.empty() && read_file(before, part, block_) && link(before.c_str(), file.c_str()) == 0;
+  block_.clear();
+  if (!linked && !write_file(file, pieces)) {
+    throw SnapshotError(str_cat(file, ": cannot be written (", reason(), ")"));
+  }
+  const BlockHeader header{kPart, crc32c(bytes_of(part))};
+  put(&header, sizeof header);
+  put(&part, sizeof part);
 }
 
 void SnapshotWriter::flush_block() {
@@ -129,12 +214,27 @@ void SnapshotReader::get(void* data, size_t bytes) {
 bool SnapshotReader::next_block() {
   BlockHeader header;
   get(&header, sizeof header);
+  if (header.bytes == kPart) {
+    read_part(header.crc);
+    return true;
+  }
   check(header.bytes <= kBlockBytes, "a block is longer than any is written");
   block_.resize(header.bytes);
   get(block_.data(), block_.size());
   check(header.crc == crc32c(block_), "the checksum of a block is wrong");
   position_ = 0;
   return header.bytes > 0;
+}
+
+void SnapshotReader::read_part(uint32_t crc) {
+  Part part;
+  get(&part, sizeof part);
+  check(crc == crc32c(bytes_of(part)), "the checksum of a block is wrong");
+  check(is_name(part.name) && part.bytes > 0 && part.bytes <= kPartBytes,
+        "it speaks of a part that is never written");
+  const std::string file = part_path(path_, part.name.data());
+  check(read_file(file, part, block_), str_cat("its part ", file, " is missing or damaged"));
+  position_ = 0;
 }
 
 void SnapshotReader::read(std::span<uint8_t> bytes) {

@@ -20,6 +20,16 @@ class SnapshotError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// How a snapshot is laid out in files.
+struct SnapshotFiles {
+  /// Write parts that never change again as files of their own beside the main one: of `x.bin` the
+  /// part `p` is `x-p.bin`.
+  bool apart = false;
+  /// The main file of an earlier snapshot of the same replay, or empty: parts that are equal there
+  /// are linked, not written.
+  std::string previous;
+};
+
 /// Writes one file: a header, then blocks of up to 1 MiB of the bytes given, each with its length
 /// and its CRC-32C, then an empty block. Native little-endian. Not thread-safe. Without `finish`
 /// the file lacks its end and is refused by the reader.
@@ -27,7 +37,12 @@ class SnapshotWriter {
  public:
   /// Creates or truncates the file. `kind` names what is saved, `version` its format. Throws
   /// SnapshotError.
-  SnapshotWriter(const std::string& path, std::string_view kind, uint32_t version);
+  SnapshotWriter(const std::string& path, std::string_view kind, uint32_t version,
+                 SnapshotFiles files = {});
+
+  /// Appends bytes that will never change again and that `name` (up to 40 of a-z, 0-9 and -) stands
+  /// for, at most 64 MiB; a file of their own where parts go apart.
+  void part(std::string_view name, std::span<const std::span<const uint8_t>> pieces);
 
   /// Appends bytes. Throws SnapshotError when the disk does not take them.
   void write(std::span<const uint8_t> bytes);
@@ -61,6 +76,7 @@ class SnapshotWriter {
   std::string path_;
   std::unique_ptr<std::FILE, Close> file_;
   std::vector<uint8_t> block_;
+  SnapshotFiles files_;
 };
 
 /// Reads such a file after checking all of it: the constructor goes through every block once.
@@ -102,8 +118,10 @@ class SnapshotReader {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
 
-  /// Reads the next block into block_; false at the end mark.
+  /// Reads the next block, or the part that stands in its place, into block_; false at the end
+  /// mark.
   bool next_block();
+  void read_part(uint32_t crc);
   void get(void* data, size_t bytes);
 
   std::string path_;

@@ -27,9 +27,13 @@ template <typename Type>
 void def_common(py::class_<Type>& type) {
   using Release = py::call_guard<py::gil_scoped_release>;
   type.def(
-      "save", [](const Type& self, const std::string& path) { self.core().save(path); },
-      py::arg("path"), Release(),
-      "Writes the whole state to a file; SnapshotError when it cannot be written.");
+      "save",
+      [](const Type& self, const std::string& path, bool apart, const std::string& previous) {
+        self.core().save(path, {apart, previous});
+      },
+      py::arg("path"), py::kw_only(), py::arg("apart") = false, py::arg("previous") = "", Release(),
+      "Writes the whole state to a file, or with `apart` to several; SnapshotError when it cannot "
+      "be written.");
   type.def(
       "load", [](Type& self, const std::string& path) { self.core().load(path); }, py::arg("path"),
       Release(),

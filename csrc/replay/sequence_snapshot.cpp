@@ -88,9 +88,9 @@ void SequenceTable::load(SnapshotReader& reader, int64_t head,
   tree_.set(all, weights);
 }
 
-void SequenceReplay::save(const std::string& path) const {
+void SequenceReplay::save(const std::string& path, const SnapshotFiles& files) const {
   const std::lock_guard lock(mutex_);
-  SnapshotWriter writer(path, kKind, kVersion);
+  SnapshotWriter writer(path, kKind, kVersion, files);
   writer.array<uint64_t>(settings(options_));
   writer.value(head_);
   writer.value(max_weight_);

@@ -106,8 +106,8 @@ class TransitionReplay {
   /// sizes above 2^48 bytes.
   static size_t memory_bytes(const TransitionReplayOptions& options);
 
-  /// Writes the whole state to a file. Throws SnapshotError.
-  void save(const std::string& path) const;
+  /// Writes the whole state to a file, or to several as `files` says. Throws SnapshotError.
+  void save(const std::string& path, const SnapshotFiles& files = {}) const;
   /// Takes the state of a replay with the same options out of a file. Throws SnapshotError, naming
   /// the file and the cause, for a file that is damaged or another replay's; this one is then as it
   /// was. Until the file is known to be whole both states are in memory, so that as much as the

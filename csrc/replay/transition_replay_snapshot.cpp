@@ -25,9 +25,9 @@ std::vector<uint64_t> settings(const TransitionReplayOptions& o) {
 
 }  // namespace
 
-void TransitionReplay::save(const std::string& path) const {
+void TransitionReplay::save(const std::string& path, const SnapshotFiles& files) const {
   const std::lock_guard lock(mutex_);
-  SnapshotWriter writer(path, kKind, kVersion);
+  SnapshotWriter writer(path, kKind, kVersion, files);
   writer.array<uint64_t>(settings(options_));
   writer.value(head_);
   writer.value(max_weight_);

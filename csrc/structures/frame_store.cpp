@@ -241,8 +241,10 @@ void FrameStore::add_chunk(Lane& lane) {
   if (lane.next_chunk - lane.first_chunk == chunk_slots_) {
     drop_oldest_chunk(lane);
   }
-  lane.chunks[lane.next_chunk % chunk_slots_] = std::move(spare_.back());
+  Chunk& chunk = lane.chunks[lane.next_chunk % chunk_slots_];
+  chunk = std::move(spare_.back());
   spare_.pop_back();
+  std::memset(chunk.get(), 0, chunk_bytes_);  // so that snapshots depend on what was appended alone
   ++lane.next_chunk;
 }
 

@@ -142,6 +142,7 @@ class FrameStore {
   bool changes_frame_before(const uint8_t* raw) const;
   const uint8_t* decode(const uint8_t* code, uint8_t* frame, const uint8_t* key) const;
   const uint8_t* start_run(const Lane& lane, int64_t run, int64_t& key_run, Scratch& memory) const;
+  void save_chunks(const Lane& lane, SnapshotWriter& writer) const;
   void load_lane(Lane& lane, SnapshotReader& reader);
   uint64_t check_run(const Lane& lane, int64_t run, const SnapshotReader& reader) const;
   int64_t oldest_key(const Lane& lane) const;

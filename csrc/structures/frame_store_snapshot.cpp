@@ -1,10 +1,16 @@
 // Saving and loading of the frame store: codes travel as they lie in memory.
 #include <algorithm>
 
+#include "base/error.h"
 #include "kernels/sparse.h"
 #include "structures/frame_store.h"
 
 namespace atari_fast {
+namespace {
+
+constexpr uint64_t kPartBytes = uint64_t{1} << 21;  // about as many in a part of a snapshot
+
+}  // namespace
 
 // The run of the oldest key frame that is still needed.
 int64_t FrameStore::oldest_key(const Lane& lane) const {
@@ -31,11 +37,36 @@ void FrameStore::save(SnapshotWriter& writer) const {
     for (int64_t run = oldest_key(lane); run <= (lane.next_row - 1) / kRun; ++run) {
       writer.value(run_at(lane, run));
     }
-    for (uint64_t chunk = lane.first_chunk; chunk < lane.next_chunk; ++chunk) {
-      const bool last = chunk + 1 == lane.next_chunk;
-      writer.write({lane.chunks[chunk % chunk_slots_].get(), last ? lane.used : chunk_bytes_});
+    save_chunks(lane, writer);
+  }
+}
+
+// Only the newest chunk still changes. Of the others as many as make a part, counted from the first
+// one ever, go together, so that the next snapshot has the same parts.
+void FrameStore::save_chunks(const Lane& lane, SnapshotWriter& writer) const {
+  const uint64_t of_a_part = std::max<uint64_t>(1, kPartBytes / chunk_bytes_);
+  const uint64_t newest = lane.next_chunk - 1;
+  const auto full = [&](uint64_t chunk) {
+    return std::span<const uint8_t>(lane.chunks[chunk % chunk_slots_].get(), chunk_bytes_);
+  };
+  uint64_t chunk = lane.first_chunk;
+  while (chunk < newest) {
+    std::vector<std::span<const uint8_t>> pieces;
+    const uint64_t part = chunk / of_a_part;
+    const bool whole =
+        chunk % of_a_part == 0 && (part + 1) * of_a_part <= newest && chunk_bytes_ <= kPartBytes;
+    for (; chunk < newest && chunk / of_a_part == part; ++chunk) {
+      pieces.push_back(full(chunk));
+    }
+    if (whole) {
+      writer.part(str_cat("lane", &lane - lanes_.data(), "-", part), pieces);
+    } else {
+      for (const std::span<const uint8_t> piece : pieces) {
+        writer.write(piece);
+      }
     }
   }
+  writer.write(full(newest).first(lane.used));
 }
 
 void FrameStore::load(SnapshotReader& reader) {
