@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
 
         try:
             finish(session.directory, session.device)
-        except AtariFastError as error:
+        except (AtariFastError, OSError) as error:
             warnings.warn(f"the run is saved, but not all of its pictures: {error}", stacklevel=1)
     return 0
 
@@ -54,15 +54,17 @@ def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:
     """A run that goes on from its newest whole checkpoint with a replay."""
     if len(runs) > 1:
         raise ConfigError(f"--resume: expected one run directory, got {' and '.join(runs)}")
-    from atari_fast.infra.checkpoint import latest_checkpoint, open_checkpoints, read_checkpoint
+    from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
     from atari_fast.infra.files import loading
+    from atari_fast.infra.weights import unpack_state
     from atari_fast.runtime.session import REPLAY, Session
 
     root = Path(runs[0]) / "checkpoints"
     path = latest_checkpoint(root, holding=f"{REPLAY}.bin")
-    open_checkpoints(root)
     checkpoint = read_checkpoint(path)
     with loading(path):
+        state = unpack_state(checkpoint.tensors["state"], checkpoint.records["state"])
+        owes_evaluation = bool(state["run"]["owes_evaluation"])
         saved = from_record(checkpoint.records["config"])
         validate(saved)
     saved = dataclasses.replace(saved, run=dataclasses.replace(saved.run, dir=runs[0]))
@@ -77,7 +79,7 @@ def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:
             f"{fixed[0]}: a resumed run keeps {before[fixed[0]]}, got {after[fixed[0]]}; begin a "
             f"new run for that, or change only {', '.join(_CHANGEABLE)}"
         )
-    if checkpoint.frames >= config.total_frames:
+    if checkpoint.frames >= config.total_frames and not owes_evaluation:
         raise ConfigError(
             f"--resume: {runs[0]} has played its {config.total_frames} frames; raise --total-frames"
         )

@@ -17,7 +17,7 @@ import signal
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -347,6 +347,8 @@ class LanePool:
         states: list[dict[str, Any]] = []
         for worker in self._workers:
             self._tell(worker, _FETCH)
+            if not worker.pipe.poll(self._timeout):
+                self._fail(WorkerError(_silent([worker], self._timeout)))
             try:
                 states += json.loads(worker.pipe.recv_bytes())
             except (EOFError, ConnectionError):
@@ -422,13 +424,7 @@ class LanePool:
         while waiting:
             ready = self._answers.poll(max(0.0, deadline - time.monotonic()) * 1000)
             if not ready:
-                names = ", ".join(worker.name for worker in waiting.values())
-                self._fail(
-                    WorkerError(
-                        f"{names} gave no answer for {timeout:g} seconds and was killed; if the "
-                        "machine is only slow, raise env.worker_timeout"
-                    )
-                )
+                self._fail(WorkerError(_silent(waiting.values(), timeout)))
             for channel, _ in ready:
                 worker = self._by_channel[channel]
                 try:
@@ -444,6 +440,14 @@ class LanePool:
     def _fail(self, error: Exception, cause: Exception | None = None) -> NoReturn:
         self.close()
         raise error from cause
+
+
+def _silent(workers: Iterable[_Worker], timeout: float) -> str:
+    names = ", ".join(worker.name for worker in workers)
+    return (
+        f"{names} gave no answer for {timeout:g} seconds and was killed; if the machine is only "
+        "slow, raise env.worker_timeout"
+    )
 
 
 def _died(worker: _Worker, starting: bool) -> str:

@@ -9,6 +9,7 @@ had before, so a crash at any moment leaves every older checkpoint as it was.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import platform
 import re
@@ -81,24 +82,38 @@ class Checkpoint(NamedTuple):
         return int(self.manifest["frames"])
 
 
-def open_checkpoints(root: Path) -> None:
+def open_checkpoints(root: Path) -> int:
     """Create `root` where it is missing and remove what an interrupted writer left in it.
 
     Args:
-        root: directory of the checkpoints of one run; no other process may be writing into it.
+        root: directory of the checkpoints of one run.
+
+    Returns:
+        A file descriptor; until it is closed, or the process ends, no other can open `root`.
 
     Raises:
-        CheckpointError: `root` cannot be made or written.
+        CheckpointError: `root` cannot be made or written, or is open already.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
+        lock = os.open(root, os.O_RDONLY)
+    except OSError as error:
+        raise CheckpointError(f"{root}: cannot keep checkpoints here: {reason(error)}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for path in root.glob(TEMPORARY + "*"):
             remove(path)
         probe = root / temporary_name()
         probe.mkdir()
         probe.rmdir()
     except OSError as error:
+        os.close(lock)
+        if isinstance(error, BlockingIOError):
+            raise CheckpointError(
+                f"{root}: another training is writing here; wait for it or name another --run.dir"
+            ) from error
         raise CheckpointError(f"{root}: cannot keep checkpoints here: {reason(error)}") from error
+    return lock
 
 
 def write_checkpoint(
@@ -108,6 +123,7 @@ def write_checkpoint(
     records: Mapping[str, Any],
     keep: int,
     snapshots: Mapping[str, Snapshot] | None = None,
+    spare: Path | None = None,
 ) -> Path:
     """Write a checkpoint, then prune old ones.
 
@@ -116,9 +132,9 @@ def write_checkpoint(
         frames: emulator frames of play so far, 0 to 10^12 - 1.
         tensors: groups of named tensors; each group becomes NAME.safetensors.
         records: JSON-able values; each becomes NAME.json.
-        keep: number of checkpoints that stay, at least 1; the best one stays besides, and the last
-            one with snapshots.
+        keep: number of checkpoints that stay, at least 1; the best one stays besides.
         snapshots: files that other parts write; each becomes NAME.bin.
+        spare: another checkpoint that stays.
 
     Returns:
         The new directory: `ckpt-<frames>`, or `ckpt-<frames>.<n>` where that name is taken.
@@ -167,7 +183,7 @@ def write_checkpoint(
     finally:
         remove(temporary)
     fail_point("checkpoint.before_prune")
-    _prune(root, final, keep)
+    _prune(root, final, keep, spare)
     fail_point("checkpoint.after_prune")
     return final
 
@@ -299,6 +315,7 @@ def _file_name(stem: str, kind: str) -> str:
 
 
 def _manifest(frames: int, entries: Mapping[str, Mapping[str, Any]]) -> bytes:
+    import ale_py
     import safetensors
     import torch
 
@@ -307,6 +324,7 @@ def _manifest(frames: int, entries: Mapping[str, Mapping[str, Any]]) -> bytes:
         "checksum": "crc32 (zlib)",
         "frames": frames,
         "versions": {
+            "ale_py": ale_py.__version__,
             "atari_fast": _core.__version__,
             "python": platform.python_version(),
             "safetensors": safetensors.__version__,
@@ -364,12 +382,10 @@ def _rename_to_new(temporary: Path, root: Path, frames: int) -> Path:
     return temporary.rename(final)
 
 
-def _prune(root: Path, newest: Path, keep: int) -> None:
-    """Remove all but `newest`, the best, the last with snapshots and the last `keep - 1` others."""
-    spared = {newest.name, _best_name(root, quiet=True)}
-    found = list_checkpoints(root)
-    spared.update(path.name for path in [p for p in found if any(p.glob("*.bin"))][-1:])
-    others = [path for path in found if path.name not in spared]
+def _prune(root: Path, newest: Path, keep: int, spare: Path | None) -> None:
+    """Remove all but `newest`, the best, `spare` and the last `keep - 1` others."""
+    spared = {newest.name, _best_name(root, quiet=True), spare.name if spare else None}
+    others = [path for path in list_checkpoints(root) if path.name not in spared]
     for path in others[: max(0, len(others) - (keep - 1))]:
         remove(path)
 

@@ -19,14 +19,12 @@ def fail_point(name: str) -> None:
         OSError: the disk is "full" (action `full`). The action `kill` ends the process as `kill -9`
             does.
     """
-    wanted = os.environ.get(VARIABLE)
-    if not wanted:
-        return
-    place, action, count = (*wanted.split(":"), "1")[:3]
+    place, _, what = os.environ.get(VARIABLE, "").partition(":")
     if place != name:
         return
+    action, _, count = what.partition(":")
     _passed[name] = _passed.get(name, 0) + 1
-    if _passed[name] != int(count):
+    if _passed[name] != int(count or 1):
         return
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -122,7 +122,7 @@ def loading(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except WorkerError:
+    except (WorkerError, MemoryError):
         raise
     except Exception as error:
         problem = str(error) if isinstance(error, AtariFastError) else repr(error)

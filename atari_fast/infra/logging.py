@@ -23,11 +23,18 @@ class RunLogger:
     """Appends metrics to a run directory; a full disk or a broken TensorBoard costs one warning.
 
     Each line of `metrics.jsonl` is a JSON object: `frames` (emulator frames of play), `seconds`
-    (since this logger was made) and the values, with null for what is not finite. Not thread-safe.
+    (since the run began, resumes included) and the values, with null for what is not finite. Not
+    thread-safe.
     """
 
     def __init__(
-        self, directory: Path, tensorboard: bool, *, size: int | None = None, frames: int = 0
+        self,
+        directory: Path,
+        tensorboard: bool,
+        *,
+        size: int | None = None,
+        frames: int = 0,
+        seconds: float = 0.0,
     ) -> None:
         """Open the files of a run.
 
@@ -35,13 +42,14 @@ class RunLogger:
             directory: the run directory; made where it is missing.
             tensorboard: also write TensorBoard events, with frames on the x-axis.
             size: bytes of the metrics to keep, those of a checkpoint that the run is resumed from.
-            frames: TensorBoard hides what it has beyond these frames.
+            frames: TensorBoard hides what it has after these frames.
+            seconds: how long the run had taken there.
 
         Raises:
             CheckpointError: the directory cannot be made or written.
         """
         self._path = directory / METRICS
-        self._start = time.monotonic()
+        self._start = time.monotonic() - seconds
         self._warned = False
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -56,6 +64,11 @@ class RunLogger:
             self._events.purge(frames)
 
     @property
+    def seconds(self) -> float:
+        """Seconds that the run has taken so far, those before a resume included."""
+        return round(time.monotonic() - self._start, 3)
+
+    @property
     def size(self) -> int:
         """Bytes of the metrics so far."""
         return os.fstat(self._file).st_size
@@ -67,8 +80,7 @@ class RunLogger:
             frames: emulator frames of play so far.
             values: numbers by name, such as {"train/return_mean_100": 12.5}.
         """
-        seconds = round(time.monotonic() - self._start, 3)
-        line: dict[str, float | None] = {"frames": frames, "seconds": seconds}
+        line: dict[str, float | None] = {"frames": frames, "seconds": self.seconds}
         line.update((name, _plain(value)) for name, value in values.items())
         self._append(json.dumps(line).encode() + b"\n")
         if self._events is not None:
@@ -167,13 +179,13 @@ class _EventWriter:
             self._give_up(error)
 
     def purge(self, frames: int) -> None:
-        """Tell TensorBoard that what other files have from `frames` on is void."""
+        """Tell TensorBoard that what other files have after `frames` is void."""
         if self._writer is None:
             return
         try:
             start = self._session_log(status=self._session_log.START)
             self._writer.add_event(
-                self._event(wall_time=time.time(), step=frames, session_log=start)
+                self._event(wall_time=time.time(), step=frames + 1, session_log=start)
             )
         except Exception as error:  # as above
             self._give_up(error)

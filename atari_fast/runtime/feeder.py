@@ -66,8 +66,8 @@ class Feeder:
         return {"ahead": None if self._ahead is None else list(self._ahead)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Hands out the batch of `state` next, where one was drawn ahead."""
-        if state["ahead"] is None:
+        """Hands out the batch of `state` next, where one was drawn ahead; the CPU draws anew."""
+        if state["ahead"] is None or not self._cuda:
             return
         pairs = zip(state["ahead"], self._buffers[0], strict=True)
         *fields, ids = (like(value, field) for value, field in pairs)

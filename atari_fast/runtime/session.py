@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import os
 import signal
 import time
+import weakref
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,7 +31,7 @@ from atari_fast.infra.checkpoint import (
     open_checkpoints,
     write_checkpoint,
 )
-from atari_fast.infra.files import loading, reason
+from atari_fast.infra.files import loading, replace_file
 from atari_fast.infra.logging import RunLogger
 from atari_fast.infra.memory import require_memory
 from atari_fast.infra.progress import Progress
@@ -68,8 +72,11 @@ class Interrupt:
         self.__exit__()
 
 
-def create_run_directory(config: Config) -> Path:
+def create_run_directory(config: Config) -> tuple[Path, int]:
     """Makes the run directory, which must not hold a run yet, and writes config.json into it.
+
+    Returns:
+        The directory, and what `open_checkpoints` gives.
 
     Raises:
         ConfigError: it holds a run already.
@@ -78,14 +85,11 @@ def create_run_directory(config: Config) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     name = f"{config.game}-{config.preset}-s{config.seed}-{stamp}"
     directory = Path(config.run.dir) if config.run.dir else Path("runs") / name
-    if (directory / "config.json").exists():
+    if (directory / "config.json").exists() or any(directory.glob("checkpoints/ckpt-*")):
         raise ConfigError(f"run.dir: {directory} holds a run already; name another --run.dir")
-    open_checkpoints(directory / "checkpoints")
-    try:
-        (directory / "config.json").write_text(to_json(config))
-    except OSError as error:
-        raise CheckpointError(f"{directory}: cannot be written: {reason(error)}") from error
-    return directory
+    lock = open_checkpoints(directory / "checkpoints")
+    replace_file(directory / "config.json", to_json(config).encode())
+    return directory, lock
 
 
 class Session:
@@ -102,6 +106,7 @@ class Session:
         torch.manual_seed(to_int(stream(config.seed, "torch")))
         self.autocast = Autocast(self.device, config.precision)
         self.pool = LanePool(config.game, config.env, stream(config.seed, "lanes"))
+        self._unlock: Callable[[], object] = lambda: None
         try:
             self._build()
             self.episodes = 0
@@ -111,19 +116,25 @@ class Session:
             self._owes_evaluation = False
             self.interrupt = Interrupt()
             self._loss = math.nan
-            self._logged_at = self._saved_at = 0
+            self._saved_at = self._replay_at = 0
+            self._seconds = 0.0
             self._metrics_size: int | None = None
             self._saved_replay: Path | None = None
             self._returns: deque[float] = deque(maxlen=100)
             self._lengths: deque[int] = deque(maxlen=100)
             if resumed is None:
-                self.directory = create_run_directory(config)
+                self.directory, lock = create_run_directory(config)
             else:
                 self.directory = Path(config.run.dir)
+                lock = open_checkpoints(self.directory / "checkpoints")
+            self._unlock = weakref.finalize(self, os.close, lock)
+            if resumed is not None:
                 with loading(resumed.path):
                     self._load(resumed)
+                self._mark_best(resumed.path)  # it may have been killed just before it did
         except BaseException:
             self.pool.close()
+            self._unlock()
             raise
 
     def _build(self) -> None:
@@ -169,6 +180,7 @@ class Session:
         """
         config = self.config
         with (
+            contextlib.ExitStack() as at_end,
             self.interrupt,
             self.pool,
             RunLogger(
@@ -176,25 +188,28 @@ class Session:
                 config.run.tensorboard,
                 size=self._metrics_size,
                 frames=self.frames,
+                seconds=self._seconds,
             ) as self.logger,
             Progress(
                 config.total_frames, first_frame=self.frames, title=str(self.directory)
             ) as self.progress,
         ):
+            at_end.callback(self._unlock)
+            if self.frames:
+                self.progress.note(f"goes on from {self.frames:,} frames")
             try:
                 if self._owes_evaluation:
                     self._evaluate(with_replay=True)
-                for tick in self.loop:
+                ticks = iter(self.loop)
+                while not self.interrupt.requested and (tick := next(ticks, None)):
                     self._take(tick)
-                    if self.interrupt.requested:
-                        break
-                if self._logged_at != self.frames and not self.interrupt.requested:
-                    self._log(tick)
-                if self._saved_at != self.frames:
-                    self.save(with_replay=config.run.replay_period > 0)
+                with_replay = config.run.replay_period > 0
+                if (self._replay_at if with_replay else self._saved_at) != self.frames:
+                    self.save(with_replay)
             except NumericError as error:
                 raise NumericError(f"{error}; {self._crash_text()}") from error
             except WorkerError:
+                self._best_at = -1  # the weights are later ones
                 self._try_save(with_replay=False)  # the games in flight are lost
                 if not self.interrupt.requested:  # a signal to all processes ends workers too
                     raise
@@ -226,12 +241,13 @@ class Session:
         def passed(period: int) -> bool:
             return period > 0 and before // period < self.frames // period
 
-        if passed(run.log_period):
+        last = self.frames >= self.config.total_frames
+        if last or passed(run.log_period):
             self._log(tick)
-        with_replay = passed(run.replay_period)
+        with_replay = run.replay_period > 0 and (last or passed(run.replay_period))
         if passed(run.eval_period):
             self._evaluate(with_replay)
-        elif passed(run.checkpoint_period) or with_replay:
+        elif not last and (passed(run.checkpoint_period) or with_replay):  # `run` saves the last
             self._try_save(with_replay)
 
     def _log(self, tick: Tick) -> None:
@@ -247,7 +263,6 @@ class Session:
             played["train/steps_mean_100"] = float(np.mean(self._lengths))
         self.logger.scalars(tick.frames, played | learned)
         self._loss = learned.get("loss/td", self._loss)
-        self._logged_at = tick.frames
 
     def _show(self, tick: Tick) -> None:
         mean = sum(self._returns) / len(self._returns) if self._returns else math.nan
@@ -318,18 +333,23 @@ class Session:
             {**nets, "state": state},
             {"config": to_record(self.config), "state": record},
             keep=_KEPT_CHECKPOINTS,
-            snapshots={REPLAY: Snapshot(self.replay.bytes_used, self._save_replay)}
-            if with_replay
-            else None,
+            snapshots={REPLAY: self._replay_snapshot()} if with_replay else None,
+            spare=self._saved_replay.parent if self._saved_replay and not with_replay else None,
         )
         if with_replay:
-            self._saved_replay = path / f"{REPLAY}.bin"
+            self._saved_replay, self._replay_at = path / f"{REPLAY}.bin", self.frames
         self._saved_at = self.frames
         return path
 
-    def _save_replay(self, path: Path) -> None:
-        """Writes the replay's files; what the last checkpoint has already is linked."""
-        self.replay.save(path, apart=True, previous=self._saved_replay)
+    def _replay_snapshot(self) -> Snapshot:
+        """The replay's files; what the last checkpoint has already is linked."""
+        before = self._saved_replay
+        parts = before.parent.glob(f"{REPLAY}-*.bin") if before else ()
+        linked = sum(part.stat().st_size for part in parts)
+        return Snapshot(
+            max(0, self.replay.bytes_used - linked),
+            lambda path: self.replay.save(path, apart=True, previous=before),
+        )
 
     def _state(self, with_replay: bool) -> dict[str, Any]:
         """Everything but networks and replay."""
@@ -341,8 +361,8 @@ class Session:
                 "best_at": self._best_at,
                 "owes_evaluation": self._owes_evaluation,
                 "loss": self._loss,
-                "logged_at": self._logged_at,
                 "metrics_size": self.logger.size,
+                "seconds": self.logger.seconds,
                 "returns": list(self._returns),
                 "lengths": list(self._lengths),
             },
@@ -366,15 +386,15 @@ class Session:
         self.pool.load_states(state["lanes"])
         torch.set_rng_state(state["torch_rng"])
         run = state["run"]
-        self.frames = self._saved_at = checkpoint.frames
+        self.frames = self._saved_at = self._replay_at = checkpoint.frames
         if not run["frames"] == state["loop"]["frames"] == self.frames:
             raise ValueError("its counts of frames differ")
         self.episodes = int(run["episodes"])
         self.best = -math.inf if run["best"] is None else float(run["best"])
         self._best_at = int(run["best_at"])
         self._owes_evaluation = bool(run["owes_evaluation"])
-        self._loss, self._logged_at = float(run["loss"]), int(run["logged_at"])
+        self._loss = float(run["loss"])
         self._metrics_size = int(run["metrics_size"])
+        self._seconds = float(run.get("seconds", 0.0))
         self._returns.extend(map(float, run["returns"]))
         self._lengths.extend(map(int, run["lengths"]))
-        self._mark_best(checkpoint.path)  # the run may have been killed just before it did

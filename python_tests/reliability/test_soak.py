@@ -129,7 +129,7 @@ def test_memory_is_flat_after_the_first_minute(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_training_of_pong_takes_no_more_after_three_minutes(tmp_path: Path) -> None:
-    """Half a minute of samples at either end: saves and evaluations open files for a moment."""
+    """The least of a minute at either end: saves and evaluations open files for a while."""
     command = [
         *(sys.executable, "-m", "atari_fast.train", "pong", "--run.dir", "run", "--threads", "1"),
         *("--total-frames", "1000000000", "--replay.capacity", "20000", "--env.workers", "2"),
@@ -151,7 +151,7 @@ def test_a_training_of_pong_takes_no_more_after_three_minutes(tmp_path: Path) ->
         process.terminate()
         process.wait()
     assert process.returncode == 130, (tmp_path / "out").read_text()
-    first, last = (np.median(half, axis=0) for half in (samples[:60], samples[-60:]))
+    first, last = (np.min(half, axis=0) for half in (samples[:120], samples[-120:]))
     print(f"resident bytes, files, threads: {first.tolist()}, at the end {last.tolist()}")
     assert last[0] - first[0] < 8_000_000, "resident memory grew"
     assert last[1:].tolist() == first[1:].tolist(), "open files or threads grew"

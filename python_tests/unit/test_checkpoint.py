@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle  # noqa: TID251 - to show that nothing loads it
 import resource
 import shutil
@@ -232,8 +233,12 @@ def test_open_removes_what_an_interrupted_writer_left(tmp_path):
     (half / "online.safetensors").write_bytes(b"half")
     (tmp_path / ".tmp-best").write_bytes(b"half")
     assert ckpt.latest_checkpoint(tmp_path) == path
-    ckpt.open_checkpoints(tmp_path)
+    lock = ckpt.open_checkpoints(tmp_path)
     assert names(tmp_path) == [path.name]
+    with pytest.raises(CheckpointError, match="another training is writing here"):
+        ckpt.open_checkpoints(tmp_path)
+    os.close(lock)
+    os.close(ckpt.open_checkpoints(tmp_path))
 
 
 @pytest.mark.parametrize("root", ["file", "file/below", "x" * 300])
