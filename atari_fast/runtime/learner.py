@@ -105,6 +105,8 @@ class Learner:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Goes on after the update at which `state` was taken."""
         settings = self.optimizer.state_dict()["param_groups"]
+        for mine, saved in zip(settings, state["optimizer"]["param_groups"], strict=True):
+            mine["lr"] = float(saved["lr"])
         moments = state["optimizer"]["state"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": settings})
         names = self._moment_names()

@@ -20,7 +20,7 @@ from atari_fast.infra.logging import read_metrics
 from atari_fast.runtime import session as session_module
 from atari_fast.runtime.learner import Learner
 from atari_fast.train import main
-from commands import CATCH, one_sentence, outcome, train
+from commands import CATCH, PERIOD, one_sentence, outcome, train
 
 At = Callable[[str, int, Callable[[], Any]], None]
 
@@ -139,22 +139,27 @@ def test_a_run_that_a_signal_ends_goes_on_bit_for_bit(
     assert outcome(tmp_path / "run") == whole
 
 
-def test_an_evaluation_that_a_signal_ends_is_held_after_the_resume(
-    tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ended", [{2}, {2, 3}, {3}], ids=["second", "twice", "last"])
+def test_evaluations_that_a_signal_ends_are_held_after_the_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: set[int]
 ) -> None:
     real, calls = session_module.evaluate, []
 
     def signalled(*arguments: Any, **options: Any) -> Any:
         calls.append(0)
-        if len(calls) == 2:
+        if len(calls) in ended:
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*arguments, **options)
 
     monkeypatch.chdir(tmp_path)
+    arguments = [*CATCH, "--total-frames", str(3 * PERIOD)]
+    assert main([*arguments, "--run.dir", "whole"]) == 0
     monkeypatch.setattr(session_module, "evaluate", signalled)
-    assert main(CATCH) == 130
+    assert main(arguments) == 130
+    for _ in ended - {min(ended)}:
+        assert main(["--resume", "run"]) == 130
     assert main(["--resume", "run"]) == 0
-    assert outcome(tmp_path / "run") == whole
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
 def test_a_second_signal_acts_at_once(tmp_path: Path, at: At) -> None:
