@@ -76,10 +76,6 @@ std::string part_path(const std::string& path, std::string_view name) {
   return str_cat(path.substr(0, stem), "-", name, kEnding);
 }
 
-struct CloseFile {
-  void operator()(std::FILE* file) const { std::fclose(file); }
-};
-
 /// Reads a part's file; false unless it is there and has the part's size and checksum.
 bool read_file(const std::string& path, const Part& part, std::vector<uint8_t>& bytes) {
   const std::unique_ptr<std::FILE, CloseFile> file(std::fopen(path.c_str(), "rbe"));

@@ -20,6 +20,11 @@ class SnapshotError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// Closes what std::fopen opened.
+struct CloseFile {
+  void operator()(std::FILE* file) const { std::fclose(file); }
+};
+
 /// How a snapshot is laid out in files.
 struct SnapshotFiles {
   /// Write parts that never change again as files of their own beside the main one: of `x.bin` the
@@ -66,15 +71,11 @@ class SnapshotWriter {
   void finish();
 
  private:
-  struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-
   void flush_block();
   void put(const void* data, size_t bytes);
 
   std::string path_;
-  std::unique_ptr<std::FILE, Close> file_;
+  std::unique_ptr<std::FILE, CloseFile> file_;
   std::vector<uint8_t> block_;
   SnapshotFiles files_;
 };
@@ -114,10 +115,6 @@ class SnapshotReader {
   void finish();
 
  private:
-  struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-
   /// Reads the next block, or the part that stands in its place, into block_; false at the end
   /// mark.
   bool next_block();
@@ -125,7 +122,7 @@ class SnapshotReader {
   void get(void* data, size_t bytes);
 
   std::string path_;
-  std::unique_ptr<std::FILE, Close> file_;
+  std::unique_ptr<std::FILE, CloseFile> file_;
   std::vector<uint8_t> block_;
   size_t position_ = 0;  // in block_
 };
