@@ -63,8 +63,9 @@ std::span<const uint8_t> bytes_of(const Part& part) {
 }
 
 bool is_name(const std::array<char, kNameBytes>& name) {
-  const auto end = std::find(name.begin(), name.end(), '\0');
-  return end != name.begin() && end != name.end() && std::all_of(name.begin(), end, [](char c) {
+  const std::string_view text(name.data(), strnlen(name.data(), name.size()));
+  return !text.empty() && text.size() < name.size() &&
+         std::all_of(text.begin(), text.end(), [](char c) {
            return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
          });
 }

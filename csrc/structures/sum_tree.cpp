@@ -134,7 +134,10 @@ void SumTree::set(std::span<const int64_t> indices, std::span<const double> weig
   if (!mins_.empty()) {
     for (size_t i = 0; i < indices.size(); ++i) {
       double& min = mins_[static_cast<size_t>(indices[i])];
-      min = weights[i] > 0.0 ? weights[i] : kInfinity;
+      min = weights[i];
+      if (min == 0.0) {
+        min = kInfinity;
+      }
     }
   }
   refresh_parents(indices);
