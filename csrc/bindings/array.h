@@ -106,7 +106,7 @@ auto checked_span(const py::object& object, const char* name,
 /// The memory of a named argument.
 struct Extent {
   template <typename T>
-  Extent(const char* name_, std::span<T> values) : name(name_), bytes(std::as_bytes(values)) {}
+  Extent(const char* of, std::span<T> values) : name(of), bytes(std::as_bytes(values)) {}
 
   const char* name;
   std::span<const std::byte> bytes;

@@ -97,8 +97,8 @@ ShortMemory parse_short_memory(const std::string& name) {
   if (name == "zero") {
     return ShortMemory::kZero;
   }
-  check_argument(name == "scale", "short_memory: expected \"use\", \"zero\" or \"scale\", got \"",
-                 name, "\"");
+  check_argument(name == "scale", R"(short_memory: expected "use", "zero" or "scale", got ")", name,
+                 '"');
   return ShortMemory::kScale;
 }
 

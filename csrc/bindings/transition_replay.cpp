@@ -40,9 +40,12 @@ class PyTransitionReplay {
     batch.steps = checked_span<int64_t, true>(steps, "steps", {size});
     batch.weights = checked_span<float, true>(weights, "weights", {size});
     batch.ids = checked_span<int64_t, true>(ids, "ids", {size});
-    const Extent f("frames", batch.frames), a("actions", batch.actions),
-        r("rewards", batch.rewards), d("discounts", batch.discounts), s("steps", batch.steps),
-        w("weights", batch.weights);
+    const Extent f("frames", batch.frames);
+    const Extent a("actions", batch.actions);
+    const Extent r("rewards", batch.rewards);
+    const Extent d("discounts", batch.discounts);
+    const Extent s("steps", batch.steps);
+    const Extent w("weights", batch.weights);
     check_disjoint(a, {f});
     check_disjoint(r, {f, a});
     check_disjoint(d, {f, a, r});

@@ -72,6 +72,7 @@ auto checked_vectors(const py::object& object, const char* what,
 inline std::vector<std::string> vector_names(const char* what,
                                              const std::vector<VectorSpec>& specs) {
   std::vector<std::string> names;
+  names.reserve(specs.size());
   for (const VectorSpec& spec : specs) {
     names.push_back(str_cat(what, "[", names.size(), "] (", spec.name, ")"));
   }
