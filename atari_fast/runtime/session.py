@@ -69,7 +69,9 @@ class Interrupt:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         self.requested = True
-        self.__exit__()
+        # Not what was there before: a shell's background jobs begin with SIGINT ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def create_run_directory(config: Config) -> tuple[Path, int]:
