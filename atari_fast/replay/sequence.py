@@ -171,18 +171,9 @@ class SequenceReplay:
         """Bytes that the replay takes now."""
         return self._core.bytes_used
 
-    def save(self, path: Path, *, apart: bool = False, previous: Path | None = None) -> None:
-        """Writes the whole state, frames and random numbers included.
-
-        Args:
-            path: the file.
-            apart: write frames that are there to stay into files beside it, `<stem>-*.bin`.
-            previous: an earlier snapshot of this run, written apart; what is equal there is linked.
-
-        Raises:
-            CheckpointError: a file cannot be written.
-        """
-        save_snapshot(self._core, path, apart=apart, previous=str(previous or ""))
+    def save(self, path: Path) -> None:
+        """Writes the whole state, frames and random numbers included; see `save_snapshot`."""
+        save_snapshot(self._core, path)
 
     def load(self, path: Path) -> None:
         """Goes to the state of a replay with the same settings; see `load_snapshot`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import unittest
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def arrived(rows: list[Any]) -> tuple[StepBatch, NDArray[np.int64]]:
     return step, np.array([row.action for row in rows], np.int64)
 
 
-class Pair:
+class Pair(ABC):
     """A replay and its twin, driven together; every answer must be equal bit for bit
     (importance weights to a millionth)."""
 
@@ -83,11 +84,13 @@ class Pair:
         self.ids = np.zeros(0, np.int64)
         """Drawn lately."""
 
+    @abstractmethod
     def append(self) -> None:
-        raise NotImplementedError
+        """Appends the same row of every lane to both."""
 
+    @abstractmethod
     def replay_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
-        raise NotImplementedError
+        """Sets the replay's priorities; returns how many ids were stale."""
 
     def sample(self, size: int, beta: float) -> None:
         batch = self.replay.new_batch(size, pinned=False)
