@@ -6,13 +6,11 @@ import contextlib
 import dataclasses
 import math
 import os
-import signal
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -41,6 +39,7 @@ from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.crash import write_crash
 from atari_fast.runtime.device import Autocast, select_device, set_threads
 from atari_fast.runtime.evaluation import evaluate
+from atari_fast.runtime.interrupt import Interrupt
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.loop import Loop, Tick
 from atari_fast.seeding import stream, to_int
@@ -48,30 +47,6 @@ from atari_fast.seeding import stream, to_int
 REPLAY = "replay"
 """Name of the replay's file in a checkpoint; one that has it can be resumed."""
 _KEPT_CHECKPOINTS = 2
-
-
-class Interrupt:
-    """Makes the first SIGINT or SIGTERM a flag to look at; the second one acts at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> Interrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self.requested = True
-        # Not what was there before: a shell's background jobs begin with SIGINT ignored.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def create_run_directory(config: Config) -> tuple[Path, int]:
