@@ -64,12 +64,30 @@ RANGES: Mapping[str, Range] = {
     "net.hidden": Range(1, 1_048_576),
     "net.stack": Range(1, 255),
     "agent.discount": _SHARE,
+    "agent.dueling_gradient": _SHARE,
+    "agent.noisy_sigma": _REAL_NOT_NEGATIVE,
     "agent.n_step": Range(1, 65_536),
     "agent.reward_clip": _REAL_NOT_NEGATIVE,
+    "agent.operator_alpha": _SHARE,
+    "agent.munchausen_alpha": _SHARE,
+    "agent.munchausen_temperature": _REAL_POSITIVE,
+    "agent.munchausen_clip": Range(-1e300, 0),
+    "agent.atoms": Range(2, 65_536),
+    "agent.v_max": _REAL_POSITIVE,
+    "agent.quantiles": Range(2, 65_536),
+    "agent.taus": Range(1, 65_536),
+    "agent.taus_acting": Range(1, 65_536),
+    "agent.cosines": Range(1, 65_536),
     "agent.target_period": _PERIOD,
     "agent.epsilon_start": _SHARE,
     "agent.epsilon_end": _SHARE,
     "agent.epsilon_frames": _NOT_NEGATIVE,
+    "ls.period": _PERIOD,
+    "ls.samples": _NOT_NEGATIVE,
+    "ls.prior": _REAL_NOT_NEGATIVE,
+    "ls.clip": _REAL_NOT_NEGATIVE,
+    "ls.games": Range(2, 1_000_000),
+    "ls.batch_size": Range(1, 1_048_576),
     "replay.capacity": Range(1, 10**10),
     "replay.min_frames": _NOT_NEGATIVE,
     "replay.alpha": _SHARE,
@@ -264,6 +282,45 @@ def _joint_problems(config: Config) -> Iterator[str]:
             f"agent.target_period: expected at least optim.update_period = {optim.update_period}, "
             f"got {agent.target_period}"
         )
+    yield from _algorithm_problems(config)
+
+
+def _algorithm_problems(config: Config) -> Iterator[str]:
+    """Options that do not go together in an algorithm, or have no effect in it."""
+    agent, ls = config.agent, config.ls
+    if agent.munchausen:
+        if agent.double:
+            yield "agent.double: a soft value has no maximum to choose; drop it or munchausen"
+        if agent.operator != "none":
+            yield (
+                f"agent.operator: munchausen widens the action gap itself, got {agent.operator} "
+                "beside it; drop one of them"
+            )
+        if agent.algorithm == "c51":
+            yield (
+                "agent.munchausen: the entropy moves each action's atoms by another amount, so "
+                "expected dqn, qr-dqn or iqn, got c51"
+            )
+    if agent.operator == "lazy" and agent.algorithm != "dqn":
+        yield (
+            "agent.operator: lazy keeps a value and does not shift a distribution, so expected "
+            f"agent.algorithm dqn, got {agent.algorithm}"
+        )
+    if agent.operator == "consistent" and agent.n_step > 1:
+        yield f"agent.n_step: the consistent operator is of one step, got {agent.n_step}"
+    if agent.loss != "huber" and agent.algorithm != "dqn":
+        yield f"agent.loss: {agent.algorithm} has a loss of its own, got {agent.loss}"
+    if ls.method != "none" and agent.algorithm != "dqn":
+        yield f"ls.method: the last layer of dqn is solved for, got {agent.algorithm}"
+    if ls.method == "lstdq":
+        for name, other in (
+            ("agent.dueling", agent.dueling),
+            ("agent.munchausen", agent.munchausen),
+            ("agent.operator", agent.operator != "none"),
+            ("ls.clip", ls.clip > 0),
+        ):
+            if other:
+                yield f"{name}: LSTD-Q solves for the values of plain targets; use --ls.method fqi"
 
 
 def _list(values: typing.Iterable[Any]) -> str:

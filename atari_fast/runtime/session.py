@@ -9,14 +9,14 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from atari_fast.agents import dqn
+from atari_fast.agents.recipes import build
 from atari_fast.config import Config
 from atari_fast.config_io import to_json, to_record
 from atari_fast.envs.pool import LanePool
@@ -42,6 +42,7 @@ from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.interrupt import Interrupt
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.loop import Loop, Tick
+from atari_fast.runtime.services import RunServices
 from atari_fast.seeding import stream, to_int
 
 REPLAY = "replay"
@@ -79,6 +80,7 @@ class Session:
     def __init__(self, config: Config, resumed: Checkpoint | None = None) -> None:
         self.config = config = dataclasses.replace(config, game=canonical_name(config.game))
         self.device = select_device(config.device)
+        self._cuda = self.device.type == "cuda"
         set_threads(config.threads)
         torch.manual_seed(to_int(stream(config.seed, "torch")))
         self.autocast = Autocast(self.device, config.precision)
@@ -119,7 +121,7 @@ class Session:
         require_memory(
             replay_bytes(config.replay, config.env.lanes, spec.frame_shape), "replay.capacity"
         )
-        self.parts = dqn.build(config, spec, self.device)
+        self.parts = build(config, spec, self.device)
         self.replay = TransitionReplay(
             config.env,
             config.net,
@@ -137,7 +139,7 @@ class Session:
             check_period=1 if self.device.type == "cpu" else 100,
         )
         self.actor = Actor(
-            self.parts.q_values,
+            self.parts.behaviour,
             spec,
             config.env.lanes,
             config.net.stack,
@@ -145,7 +147,19 @@ class Session:
             self.autocast,
             np.random.default_rng(stream(config.seed, "actor")),
         )
-        self.loop = Loop(config, self.parts, self.pool, self.replay, self.actor, self.learner)
+        services = RunServices(
+            config,
+            self.parts,
+            spec,
+            self.device,
+            self.autocast,
+            self.replay,
+            self.learner.optimizer,
+            self._log_hook,
+        )
+        self.loop = Loop(
+            config, self.parts, self.pool, self.replay, self.actor, self.learner, services
+        )
 
     def run(self) -> bool:
         """Trains to the end; returns False when a signal ended it before, after saving.
@@ -240,6 +254,10 @@ class Session:
             played["train/steps_mean_100"] = float(np.mean(self._lengths))
         self.logger.scalars(tick.frames, played | learned)
         self._loss = learned.get("loss/td", self._loss)
+
+    def _log_hook(self, values: Mapping[str, float], note: str) -> None:
+        self.logger.scalars(self.frames, dict(values))
+        self.progress.note(f"{note} (at {self.frames:,} frames)")
 
     def _show(self, tick: Tick) -> None:
         mean = sum(self._returns) / len(self._returns) if self._returns else math.nan
@@ -347,6 +365,7 @@ class Session:
             "actor": self.actor.state(),
             "loop": self.loop.state(),
             "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self._cuda else None,
             "lanes": self.pool.states() if with_replay else None,
         }
 
@@ -362,6 +381,8 @@ class Session:
         self.loop.load_state(state["loop"])
         self.pool.load_states(state["lanes"])
         torch.set_rng_state(state["torch_rng"])
+        if self._cuda:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         run = state["run"]
         self.frames = self._saved_at = self._replay_at = checkpoint.frames
         if not run["frames"] == state["loop"]["frames"] == self.frames:
