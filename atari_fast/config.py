@@ -40,13 +40,24 @@ class EnvConfig:
 class NetConfig:
     """The network."""
 
-    torso: Literal["nature", "mlp"] = "nature"
-    """nature: three convolutions for 84x84 frames (Mnih 2015); mlp: one hidden layer (toys)."""
+    torso: Literal["nature", "impala", "mlp"] = "nature"
+    """nature: three convolutions for 84x84 frames (Mnih 2015); impala: fifteen, with residual
+    blocks (Espeholt 2018); mlp: one hidden layer (toys)."""
     pixels: Literal["scale", "standardize"] = "scale"
-    """How the nature torso takes pixels: over 255 (Mnih 2015), or each observation shifted and
+    """How nature and impala take pixels: over 255 (Mnih 2015), or each observation shifted and
     scaled to mean 0 and variance 1, from which a network learns small moving things much sooner."""
     channels: tuple[int, int, int] = (32, 64, 64)
     """Filters of the three convolutions of the nature torso."""
+    width: int = 1
+    """The impala torso's three sections have this times 16, 32 and 32 filters."""
+    layer_norm: bool = False
+    """Layer normalization behind each section of the impala torso."""
+    spectral_norm: bool = False
+    """Spectral normalization of the convolutions in the impala torso's residual blocks (Clark
+    2024)."""
+    pool: int = 0
+    """Side to which the impala torso's last maps (11x11 for 84x84 frames) are max-pooled, 6 in
+    Clark 2024; 0: they are not."""
     hidden: int = 512
     """Units of the hidden layer; a dueling network has two such layers."""
     stack: int = 4

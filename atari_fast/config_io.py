@@ -11,12 +11,13 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
-from atari_fast.config import FRAMES_PER_STEP, Config
+from atari_fast.config import FRAMES_PER_STEP, Config, NetConfig
 from atari_fast.errors import ConfigError
 
 SCHEMA_VERSION = 1
 _MAX_INT = 2**63 - 1
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,4})?")
+_IMPALA_OPTIONS = ("width", "layer_norm", "spectral_norm", "pool")
 T = TypeVar("T")
 
 
@@ -61,6 +62,8 @@ RANGES: Mapping[str, Range] = {
     "env.workers": Range(0, 65_536),
     "env.worker_timeout": _REAL_POSITIVE,
     "net.channels": Range(1, 65_536),
+    "net.width": Range(1, 256),
+    "net.pool": Range(0, 11),
     "net.hidden": Range(1, 1_048_576),
     "net.stack": Range(1, 255),
     "agent.discount": _SHARE,
@@ -249,6 +252,7 @@ def _device_problems(config: Config) -> Iterator[str]:
 def _joint_problems(config: Config) -> Iterator[str]:
     """What two or more fields say against each other."""
     env, agent, replay, optim = config.env, config.agent, config.replay, config.optim
+    yield from _net_problems(config.net)
     if env.workers > env.lanes:
         yield (
             f"env.workers: expected at most one for each of env.lanes = {env.lanes}, "
@@ -321,6 +325,16 @@ def _algorithm_problems(config: Config) -> Iterator[str]:
         ):
             if other:
                 yield f"{name}: LSTD-Q solves for the values of plain targets; use --ls.method fqi"
+
+
+def _net_problems(net: NetConfig) -> Iterator[str]:
+    """Options of a torso that is not the chosen one."""
+    foreign = ("channels",) if net.torso == "impala" else _IMPALA_OPTIONS
+    given = [name for name in foreign if getattr(net, name) != getattr(NetConfig(), name)]
+    if given:
+        owner = "nature" if net.torso == "impala" else "impala"
+        names = " and ".join(f"net.{name}" for name in given)
+        yield f"{names}: belong to net.torso = {owner}, got net.torso = {net.torso}"
 
 
 def _list(values: typing.Iterable[Any]) -> str:
