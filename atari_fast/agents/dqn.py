@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from atari_fast.agents.common import shaped, value_metrics, with_target
+from atari_fast.agents.ls_dqn import least_squares_hooks
 from atari_fast.agents.parts import AgentParts, LossOutput
 from atari_fast.config import Config
 from atari_fast.nets.networks import QNetwork
@@ -22,19 +23,22 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
     online, target, sync = with_target(QNetwork(config, spec), agent.target_period, device)
     element_loss = huber if agent.loss == "huber" else squared
 
-    def loss(batch: TransitionBatch) -> LossOutput:
+    def targets(batch: TransitionBatch, bootstrap: QNetwork, noise: int = 0) -> torch.Tensor:
         obs_tm1, obs_t = cut_stacks(batch.frames, batch.steps, config.net.stack)
+        q_t = bootstrap(obs_t, noise)
+        if agent.munchausen:
+            temperature = agent.munchausen_temperature
+            y = soft_q_learning(batch.rewards, batch.discounts, q_t, temperature)
+        elif agent.double:
+            y = double_q_learning(batch.rewards, batch.discounts, q_t, online(obs_t, noise))
+        else:
+            y = q_learning(batch.rewards, batch.discounts, q_t)
+        return shaped(agent, y, batch, (obs_tm1, obs_t), lambda obs: bootstrap(obs, noise), q_t)
+
+    def loss(batch: TransitionBatch) -> LossOutput:
+        obs_tm1, _ = cut_stacks(batch.frames, batch.steps, config.net.stack)
         with torch.no_grad():
-            q_t = target(obs_t, noise=1)
-            if agent.munchausen:
-                tau = agent.munchausen_temperature
-                y = soft_q_learning(batch.rewards, batch.discounts, q_t, tau)
-            elif agent.double:
-                selector = online(obs_t, noise=1)
-                y = double_q_learning(batch.rewards, batch.discounts, q_t, selector)
-            else:
-                y = q_learning(batch.rewards, batch.discounts, q_t)
-            y = shaped(agent, y, batch, (obs_tm1, obs_t), lambda obs: target(obs, noise=1), q_t)
+            y = targets(batch, target, noise=1)
         q_tm1 = online(obs_tm1, noise=1)
         td = y - q_tm1.gather(1, batch.actions[:, None]).squeeze(1)
         return LossOutput(element_loss(td), td.detach().abs(), value_metrics(q_tm1, y))
@@ -46,5 +50,5 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
         behaviour=lambda obs: online(obs, noise=len(obs)),
         epsilon=linear(agent.epsilon_start, agent.epsilon_end, agent.epsilon_frames),
         loss=loss,
-        hooks=(sync,),
+        hooks=(sync, *least_squares_hooks(config, online, target, targets)),
     )

@@ -37,8 +37,15 @@ class Services(Protocol):
     def optimizer(self) -> torch.optim.Optimizer:
         """The optimizer of the trained network."""
 
+    @property
+    def frames(self) -> int:
+        """Emulator frames of the run so far."""
+
     def play(self, games: int, seed: str) -> Sequence[float]:
         """Scores of full games with `q_values` as they are, on the seeds that `seed` names."""
+
+    def show(self, text: str) -> None:
+        """Says what is being done, while it takes long."""
 
     def log(self, values: Mapping[str, float], note: str) -> None:
         """Logs values at the present frame and shows a line."""

@@ -28,7 +28,8 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
     taus = quantile_midpoints(agent.quantiles, device)
 
     def mean(obs: torch.Tensor, noise: int) -> torch.Tensor:
-        return online(obs, noise).mean(dim=2)
+        quantiles: torch.Tensor = online(obs, noise)
+        return quantiles.mean(dim=2)
 
     def loss(batch: TransitionBatch) -> LossOutput:
         obs_tm1, obs_t = cut_stacks(batch.frames, batch.steps, config.net.stack)

@@ -26,15 +26,20 @@ class QHead(nn.Module):
         self.out = linear(hidden, num_actions * outputs)
         self._shape = (num_actions, outputs)
 
-    def features(self, x: torch.Tensor, noise: int = 0) -> tuple[torch.Tensor]:
+    def features(self, x: torch.Tensor, noise: int = 0) -> tuple[torch.Tensor, ...]:
         """The inputs [..., hidden] of the last layer."""
         return (F.relu(_apply(self.hidden, x, noise)),)
 
     def forward(self, x: torch.Tensor, noise: int = 0) -> torch.Tensor:
         """Maps [B, ..., D] to float32[B, ..., A, N]; `noise` as in `NoisyLinear.forward`."""
-        (hidden,) = self.features(x, noise)
-        with torch.autocast(x.device.type, enabled=False):
-            return _apply(self.out, hidden.float(), noise).unflatten(-1, self._shape)
+        return self.last(self.features(x, noise), noise)
+
+    def last(self, features: tuple[torch.Tensor, ...], noise: int = 0) -> torch.Tensor:
+        """Maps `features` to float32[B, ..., A, N]."""
+        (hidden,) = features
+        with torch.autocast(hidden.device.type, enabled=False):
+            values = _apply(self.out, hidden.float(), noise)
+        return values.view(*values.shape[:-1], *self._shape)
 
 
 class DuelingHead(nn.Module):
@@ -50,19 +55,24 @@ class DuelingHead(nn.Module):
         self.advantage = linear(hidden, num_actions * outputs)
         self._shape = (num_actions, outputs)
 
-    def features(self, x: torch.Tensor, noise: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    def features(self, x: torch.Tensor, noise: int = 0) -> tuple[torch.Tensor, ...]:
         """The inputs [..., hidden] of the last layers of the value and advantage streams."""
         value = F.relu(_apply(self.value_hidden, x, noise))
         return value, F.relu(_apply(self.advantage_hidden, x, noise))
 
     def forward(self, x: torch.Tensor, noise: int = 0) -> torch.Tensor:
         """Maps [B, ..., D] to float32[B, ..., A, N]; `noise` as in `NoisyLinear.forward`."""
-        value_hidden, advantage_hidden = self.features(x, noise)
-        with torch.autocast(x.device.type, enabled=False):
+        return self.last(self.features(x, noise), noise)
+
+    def last(self, features: tuple[torch.Tensor, ...], noise: int = 0) -> torch.Tensor:
+        """Maps `features` to float32[B, ..., A, N]."""
+        value_hidden, advantage_hidden = features
+        with torch.autocast(value_hidden.device.type, enabled=False):
             value = _apply(self.value, value_hidden.float(), noise).unsqueeze(-2)
             advantage = _apply(self.advantage, advantage_hidden.float(), noise)
-            advantage = advantage.unflatten(-1, self._shape)
-            return value + advantage - advantage.mean(dim=-2, keepdim=True)
+            advantage = advantage.view(*advantage.shape[:-1], *self._shape)
+            centred: torch.Tensor = advantage - advantage.mean(dim=-2, keepdim=True)
+            return value + centred
 
 
 def _apply(layer: nn.Linear, x: torch.Tensor, noise: int) -> torch.Tensor:
@@ -70,9 +80,7 @@ def _apply(layer: nn.Linear, x: torch.Tensor, noise: int) -> torch.Tensor:
     return y
 
 
-def make_head(
-    config: Config, inputs: int, num_actions: int, outputs: int
-) -> QHead | DuelingHead:
+def make_head(config: Config, inputs: int, num_actions: int, outputs: int) -> QHead | DuelingHead:
     """The head that `config.agent` asks for (dueling, noisy), of float32 last layers.
 
     The last layers stay float32 under autocast: action gaps are finer than bfloat16 resolves.

@@ -79,9 +79,7 @@ def quantile_huber_loss(
     return (weights * huber).mean(dim=2).sum(dim=1)
 
 
-def soft_quantiles(
-    quantiles: torch.Tensor, q: torch.Tensor, temperature: float
-) -> torch.Tensor:
+def soft_quantiles(quantiles: torch.Tensor, q: torch.Tensor, temperature: float) -> torch.Tensor:
     """sum_b pi(b) (z_j(b) - tau log pi(b)), pi = softmax(q / tau) (Vieillard et al. 2020, 4).
 
     Args:

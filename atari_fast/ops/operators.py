@@ -23,9 +23,7 @@ def action_deficit(q: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
     return q.max(dim=1).values - q.gather(1, actions[:, None]).squeeze(1)
 
 
-def advantage_learning(
-    y: torch.Tensor, deficit_tm1: torch.Tensor, alpha: float
-) -> torch.Tensor:
+def advantage_learning(y: torch.Tensor, deficit_tm1: torch.Tensor, alpha: float) -> torch.Tensor:
     """T_AL = T - alpha (V(x_tm1) - Q(x_tm1, a)) (eq. 7).
 
     Args:

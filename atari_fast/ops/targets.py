@@ -81,8 +81,9 @@ def munchausen_reward(
 def soft_q_learning(
     reward_t: torch.Tensor, discount_t: torch.Tensor, q_t: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """y = r_t + discount_t V(x_t) with the soft value, which equals sum_b pi(b) (q_t(b) - tau log
-    pi(b)) (Vieillard et al. 2020, eq. 1).
+    """Soft Q-learning: y = r_t + discount_t V(x_t) (Vieillard et al. 2020, eq. 1).
+
+    The soft value V equals sum_b pi(b) (q_t(b) - tau log pi(b)).
 
     Args:
         reward_t: reward, the Munchausen term included. float32[B]

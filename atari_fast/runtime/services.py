@@ -27,10 +27,17 @@ class RunServices:
     autocast: Autocast
     replay: TransitionReplay
     optimizer: torch.optim.Optimizer
+    now: Callable[[], int]
+    show: Callable[[str], None]
     log: Callable[[Mapping[str, float], str], None]
 
+    @property
+    def frames(self) -> int:
+        """Emulator frames of the run so far."""
+        return self.now()
+
     def play(self, games: int, seed: str) -> tuple[float, ...]:
-        """Scores of full games with the networks as they are, without exploration in training."""
+        """Scores of full games with the networks as they are, by the run's evaluation protocol."""
         return evaluate(
             self.parts.q_values,
             self.config,

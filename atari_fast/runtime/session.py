@@ -155,7 +155,9 @@ class Session:
             self.autocast,
             self.replay,
             self.learner.optimizer,
-            self._log_hook,
+            now=lambda: self.frames,
+            show=lambda text: self.progress.busy(text),
+            log=self._log_hook,
         )
         self.loop = Loop(
             config, self.parts, self.pool, self.replay, self.actor, self.learner, services
