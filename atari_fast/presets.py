@@ -229,7 +229,7 @@ def ls_dqn_boxing() -> Config:
         config,
         preset="ls-dqn-boxing",
         game="boxing",
-        total_frames=4_000_000,
+        total_frames=3_000_000,
         agent=AgentConfig(
             double=True,
             dueling=True,
