@@ -23,6 +23,7 @@ from atari_fast.replay.transition import TransitionReplay
 from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.learner import Learner
+from atari_fast.runtime.services import RunServices
 from atari_fast.runtime.session import Session
 from atari_fast.types import EnvSpec
 
@@ -46,6 +47,28 @@ def make_actor(
     seed: int = 0,
 ) -> Actor:
     return Actor(q_values, spec, lanes, stack, CPU, FP32, np.random.default_rng(seed))
+
+
+def make_services(
+    config: Config,
+    parts: AgentParts,
+    spec: EnvSpec,
+    replay: TransitionReplay,
+    learner: Learner,
+    log: Callable[..., None] = lambda values, note: None,
+) -> RunServices:
+    return RunServices(
+        config,
+        parts,
+        spec,
+        CPU,
+        FP32,
+        replay,
+        learner.optimizer,
+        now=lambda: 0,
+        show=lambda text: None,
+        log=log,
+    )
 
 
 TINY_PONG = Config(

@@ -1,17 +1,18 @@
-"""DQN learns games whose answers are known, in seconds."""
+"""Every agent learns games whose answers are known, in seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from atari_fast.agents import dqn
 from atari_fast.agents.parts import AgentParts
+from atari_fast.agents.recipes import build
 from atari_fast.config import (
     AgentConfig,
     Config,
@@ -20,13 +21,15 @@ from atari_fast.config import (
     OptimConfig,
     ReplayConfig,
 )
+from atari_fast.config_io import validate
 from atari_fast.envs.lane import Lane, make_lane
 from atari_fast.envs.pool import LanePool
 from atari_fast.envs.toy import Chain
+from atari_fast.presets import PRESETS
 from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.loop import Loop
 from atari_fast.seeding import stream
-from run_parts import CPU, FP32, make_actor, make_learner, make_replay
+from run_parts import CPU, FP32, make_actor, make_learner, make_replay, make_services
 
 TOY = Config(
     game="catch",
@@ -43,12 +46,13 @@ TOY = Config(
 def learn(config: Config, make: Callable[..., Lane] = make_lane) -> tuple[AgentParts, LanePool]:
     torch.manual_seed(config.seed)
     with LanePool(config.game, config.env, stream(config.seed, "lanes"), make=make) as pool:
-        parts = dqn.build(config, pool.spec, CPU)
+        parts = build(config, pool.spec, CPU)
         replay = make_replay(config, pool.spec.frame_shape, seed=1)
         learner = make_learner(parts, replay, config.optim)
         lanes, stack = config.env.lanes, config.net.stack
-        actor = make_actor(parts.q_values, pool.spec, lanes, stack, config.seed)
-        for _ in Loop(config, parts, pool, replay, actor, learner):
+        actor = make_actor(parts.behaviour, pool.spec, lanes, stack, config.seed)
+        services = make_services(config, parts, pool.spec, replay, learner)
+        for _ in Loop(config, parts, pool, replay, actor, learner, services):
             pass
     return parts, pool
 
@@ -61,29 +65,69 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
+def on_catch(preset: Config) -> Config:
+    """A preset's algorithm with a tiny network and the periods of a game of seconds."""
+    agent, ls = preset.agent, preset.ls
+    return replace(
+        TOY,
+        total_frames=4 * 8_000,
+        env=replace(TOY.env, lanes=8),
+        optim=replace(TOY.optim, lr=2e-3),
+        agent=replace(
+            agent,
+            target_period=TOY.agent.target_period,
+            epsilon_end=min(agent.epsilon_start, 0.1),
+            epsilon_frames=12_000,
+            noisy_sigma=0.5,
+            atoms=min(agent.atoms, 21),
+            v_max=2.0,
+            quantiles=min(agent.quantiles, 16),
+            taus=8,
+            taus_acting=8,
+            cosines=16,
+        ),
+        ls=replace(ls, period=8_000, games=4),
+        replay=replace(
+            preset.replay, capacity=TOY.replay.capacity, min_frames=TOY.replay.min_frames
+        ),
+    )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_s_algorithm_solves_catch(preset: str) -> None:
+    config = on_catch(PRESETS[preset]())
+    validate(config)
+    assert score(config) >= 0.95
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
-        {"double": True, "n_step": 3},
-        {"dueling": True},
-        {"double": True, "dueling": True, "n_step": 3, "prioritized": True},
+        {"operator": "persistent"},
+        {"operator": "consistent", "double": True},
+        {"operator": "lazy"},
+        {"operator": "pal", "operator_next": "gamma", "double": True, "n_step": 3},
+        {"operator": "al", "algorithm": "iqn", "double": True},
+        {"operator": "pal", "algorithm": "c51", "dueling": True},
+        {"munchausen": True, "algorithm": "qr-dqn", "n_step": 3},
+        {"noisy": True, "dueling": True, "algorithm": "iqn", "epsilon_start": 0.0},
+        {"noisy": True, "munchausen": True, "loss": "squared"},
     ],
-    ids=["plain", "double-3step", "dueling", "all"],
+    ids=lambda changes: "-".join(map(str, changes.values())),
 )
-def test_dqn_solves_catch(changes: dict[str, object]) -> None:
-    changes = dict(changes)
-    prioritized = bool(changes.pop("prioritized", False))
-    config = replace(
-        TOY,
-        agent=replace(TOY.agent, **changes),
-        replay=replace(TOY.replay, prioritized=prioritized),
-    )
+def test_combinations_solve_catch(changes: dict[str, Any]) -> None:
+    config = on_catch(replace(TOY, agent=replace(TOY.agent, **changes)))
+    validate(config)
+    assert score(config) >= 0.95
+
+
+def score(config: Config) -> float:
+    """Mean score of 100 games of catch after learning."""
     parts, pool = learn(config)
     result = evaluate(
         parts.q_values, config, pool.spec, CPU, FP32, episodes=100, epsilon=0.0, seed=5
     )
-    assert result.mean >= 0.95
+    return result.mean
 
 
 def chain_values(parts: AgentParts, length: int) -> np.ndarray:

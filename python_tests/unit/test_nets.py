@@ -4,9 +4,18 @@ import pytest
 import torch
 from torch.nn.utils.parametrizations import spectral_norm
 
-from atari_fast.config import NetConfig
-from atari_fast.nets.heads import DuelingHead, QHead, QNetwork
+from atari_fast.config import AgentConfig, Config, NetConfig
+from atari_fast.nets.heads import DuelingHead, QHead
+from atari_fast.nets.networks import ImplicitQuantileNetwork, QNetwork
 from atari_fast.nets.torsos import ImpalaTorso, SpectralConv2d, make_torso
+from atari_fast.types import EnvSpec
+
+
+def q_network(
+    net: NetConfig, frame_shape: tuple[int, int], num_actions: int, dueling: bool = False
+) -> QNetwork:
+    config = Config(net=net, agent=AgentConfig(dueling=dueling))
+    return QNetwork(config, EnvSpec(frame_shape, tuple("ABCDEFGH"[:num_actions])))
 
 
 def frames(batch: int = 3) -> torch.Tensor:
@@ -14,7 +23,7 @@ def frames(batch: int = 3) -> torch.Tensor:
 
 
 def test_nature_network_has_the_published_layers() -> None:
-    net = QNetwork(NetConfig(), (84, 84), 6, dueling=False)
+    net = q_network(NetConfig(), (84, 84), 6, dueling=False)
     shapes = {name: tuple(p.shape) for name, p in net.named_parameters() if p.ndim > 1}
     assert shapes == {
         "torso.conv1.weight": (32, 4, 8, 8),
@@ -28,17 +37,17 @@ def test_nature_network_has_the_published_layers() -> None:
 
 def test_nature_torso_divides_the_pixels_by_255() -> None:
     torch.manual_seed(0)
-    net = QNetwork(NetConfig(), (84, 84), 6, dueling=False)
+    net = q_network(NetConfig(), (84, 84), 6, dueling=False)
     x = frames()
     torso = net.torso
     y = torch.relu(torso.conv1(x.float() / 255))
     y = torch.relu(torso.conv3(torch.relu(torso.conv2(y)))).flatten(1)
-    torch.testing.assert_close(net(x), net.head(y), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net(x), net.head(y).squeeze(-1), rtol=1e-4, atol=1e-5)
 
 
 def test_nature_torso_standardizes_each_observation() -> None:
     torch.manual_seed(0)
-    net = QNetwork(NetConfig(pixels="standardize"), (84, 84), 6, dueling=False)
+    net = q_network(NetConfig(pixels="standardize"), (84, 84), 6, dueling=False)
     x = frames()
     x[1] //= 8  # another brightness and contrast
     flat = x.double().flatten(1)
@@ -46,32 +55,80 @@ def test_nature_torso_standardizes_each_observation() -> None:
     pixels = ((flat - mean) / (var + 1).sqrt()).float().view_as(x)
     y = torch.relu(net.torso.conv2(torch.relu(net.torso.conv1(pixels))))
     y = torch.relu(net.torso.conv3(y)).flatten(1)
-    torch.testing.assert_close(net(x), net.head(y), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net(x), net.head(y).squeeze(-1), rtol=1e-4, atol=1e-5)
     blank = torch.zeros(1, 4, 84, 84, dtype=torch.uint8)
     assert torch.isfinite(net(blank)).all()
 
 
-def test_dueling_values_have_the_mean_of_the_value_stream() -> None:
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_dueling_values_have_the_mean_of_the_value_stream(outputs: int) -> None:
     torch.manual_seed(0)
-    head = DuelingHead(16, 8, 5)
+    head = DuelingHead(16, 8, 5, outputs, torch.nn.Linear)
     x = torch.randn(7, 16)
-    value = head.value(torch.relu(head.value_hidden(x)))
+    value = head.value(torch.relu(head.value_hidden(x)))[:, None]
     torch.testing.assert_close(head(x).mean(1, keepdim=True), value)
-    advantage = head.advantage(torch.relu(head.advantage_hidden(x)))
+    advantage = head.advantage(torch.relu(head.advantage_hidden(x))).view(7, 5, outputs)
     torch.testing.assert_close(head(x), value + advantage - advantage.mean(1, keepdim=True))
+    alone = head(x[:1])
+    torch.testing.assert_close(head(x)[:1], alone)  # the mean is per state, not over the batch
 
 
-def test_single_head_is_two_linear_layers() -> None:
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_single_head_is_two_linear_layers(outputs: int) -> None:
     torch.manual_seed(0)
-    head = QHead(16, 8, 5)
+    head = QHead(16, 8, 5, outputs, torch.nn.Linear)
     x = torch.randn(7, 16)
-    torch.testing.assert_close(head(x), head.out(torch.relu(head.hidden(x))))
+    values = head.out(torch.relu(head.hidden(x))).view(7, 5, outputs)
+    torch.testing.assert_close(head(x), values)
+    torch.testing.assert_close(head.last(head.features(x)), values)
+
+
+def test_dueling_gradient_is_scaled_where_it_enters_the_torso() -> None:
+    gradients = []
+    for scale in (1.0, 0.5):
+        torch.manual_seed(0)
+        agent = AgentConfig(dueling=True, dueling_gradient=scale)
+        config = Config(net=NetConfig(channels=(4, 4, 4), hidden=16), agent=agent)
+        net = QNetwork(config, EnvSpec((84, 84), tuple("ABCD")))
+        torch.manual_seed(1)
+        net(frames()).sum().backward()
+        gradients.append({name: p.grad for name, p in net.named_parameters()})
+    for name, gradient in gradients[0].items():
+        factor = 0.5 if name.startswith("torso") else 1.0
+        torch.testing.assert_close(gradients[1][name], factor * gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_implicit_quantiles_take_the_cosines_of_their_levels() -> None:
+    torch.manual_seed(0)
+    config = Config(net=NetConfig(torso="mlp", stack=1, hidden=8), agent=AgentConfig(cosines=3))
+    net = ImplicitQuantileNetwork(config, EnvSpec((2, 2), tuple("AB")))
+    x, taus = torch.randint(0, 256, (2, 1, 2, 2), dtype=torch.uint8), torch.rand(2, 5)
+    found = net(x, taus)
+    assert found.shape == (2, 2, 5)
+    for b in range(2):
+        for k in range(5):
+            cosines = torch.cos(torch.pi * torch.tensor([1.0, 2.0, 3.0]) * taus[b, k])
+            merged = net.torso(x)[b] * torch.relu(net.embedding(cosines))
+            torch.testing.assert_close(found[b, :, k], net.head(merged[None])[0, :, 0])
+
+
+@pytest.mark.parametrize("dueling", [False, True])
+def test_noise_is_an_argument_and_off_by_default(dueling: bool) -> None:
+    agent = AgentConfig(dueling=dueling, noisy=True)
+    config = Config(net=NetConfig(channels=(4, 4, 4), hidden=16), agent=agent)
+    net, x = QNetwork(config, EnvSpec((84, 84), tuple("ABCD"))), frames(2)
+    assert torch.equal(net(x), net(x))
+    assert not torch.equal(net(x, 1), net(x, 1))
+    same = x[:1].expand(2, -1, -1, -1)
+    one = net(same, 1)
+    torch.testing.assert_close(one[0], one[1])
+    assert (net(same, 2).std(0) > 0).all()
 
 
 @pytest.mark.parametrize("dueling", [False, True])
 def test_bfloat16_is_close_to_float32(dueling: bool) -> None:
     torch.manual_seed(0)
-    net = QNetwork(NetConfig(), (84, 84), 6, dueling=dueling)
+    net = q_network(NetConfig(), (84, 84), 6, dueling=dueling)
     x = frames(8)
     with torch.no_grad():
         exact = net(x)
@@ -82,7 +139,7 @@ def test_bfloat16_is_close_to_float32(dueling: bool) -> None:
 
 
 def test_mlp_takes_frames_of_any_size() -> None:
-    net = QNetwork(NetConfig(torso="mlp", stack=1, hidden=32), (10, 5), 3, dueling=False)
+    net = q_network(NetConfig(torso="mlp", stack=1, hidden=32), (10, 5), 3, dueling=False)
     assert net(torch.zeros(2, 1, 10, 5, dtype=torch.uint8)).shape == (2, 3)
 
 
@@ -200,7 +257,7 @@ def test_spectral_convolution_changes_in_differentiable_passes_alone() -> None:
 def test_impala_survives_its_state_dict_bit_for_bit(options) -> None:
     torch.manual_seed(0)
     net, copy = (
-        QNetwork(NetConfig(torso="impala", **options), (84, 84), 6, dueling=True) for _ in range(2)
+        q_network(NetConfig(torso="impala", **options), (84, 84), 6, dueling=True) for _ in range(2)
     )
     net(frames()).sum().backward()
     copy.load_state_dict(net.state_dict())
@@ -212,7 +269,7 @@ def test_impala_survives_its_state_dict_bit_for_bit(options) -> None:
 @pytest.mark.parametrize("options", [{}, ALL_OF_BTR, {"pixels": "standardize"}])
 def test_impala_in_bfloat16_is_close_to_float32(options) -> None:
     torch.manual_seed(0)
-    net = QNetwork(NetConfig(torso="impala", **options), (84, 84), 6, dueling=False)
+    net = q_network(NetConfig(torso="impala", **options), (84, 84), 6, dueling=False)
     net.to(memory_format=torch.channels_last)
     x = frames(4)
     with torch.no_grad():

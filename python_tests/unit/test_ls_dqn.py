@@ -1,0 +1,234 @@
+"""The least-squares update of a network's last layer, on a replay of real transitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import torch
+
+from atari_fast.agents.parts import AgentParts
+from atari_fast.agents.recipes import build
+from atari_fast.config import (
+    AgentConfig,
+    Config,
+    EnvConfig,
+    LeastSquaresConfig,
+    NetConfig,
+    ReplayConfig,
+)
+from atari_fast.envs.pool import LanePool
+from atari_fast.ops.stacks import cut_stacks
+from atari_fast.replay.transition import TransitionBatch, TransitionReplay
+from atari_fast.seeding import stream
+from run_parts import CPU, make_replay
+
+BASE = Config(
+    game="catch",
+    precision="fp32",
+    env=EnvConfig(lanes=4),
+    net=NetConfig(torso="mlp", stack=2, hidden=12),
+    agent=AgentConfig(n_step=2),
+    ls=LeastSquaresConfig(method="fqi", prior=0.5, batch_size=100),
+    replay=ReplayConfig(capacity=2_000),
+)
+
+
+@dataclass
+class Recorder:
+    """Services that note what they are asked, with scores given beforehand."""
+
+    replay: TransitionReplay
+    optimizer: torch.optim.Optimizer
+    scores: Sequence[Sequence[float]] = ()
+    frames: int = 800
+    logged: list[tuple[Mapping[str, float], str]] = field(default_factory=list)
+    asked: list[tuple[int, str]] = field(default_factory=list)
+
+    def play(self, games: int, seed: str) -> Sequence[float]:
+        self.asked.append((games, seed))
+        return self.scores[len(self.asked) - 1]
+
+    def show(self, text: str) -> None:
+        pass
+
+    def log(self, values: Mapping[str, float], note: str) -> None:
+        self.logged.append((values, note))
+
+
+def setting(config: Config, **services: object) -> tuple[AgentParts, Recorder]:
+    """An agent, a replay of 300 random steps of four games, and an optimizer with moments."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    with LanePool(config.game, config.env, stream(1, "lanes")) as pool:
+        parts = build(config, pool.spec, CPU)
+        replay = make_replay(config, pool.spec.frame_shape)
+        step = pool.step(np.zeros(4, np.int64))
+        for _ in range(300):
+            actions = rng.integers(3, size=4)
+            replay.append(step, actions)
+            step = pool.step(actions)
+    for weight in parts.nets["target"].parameters():  # another network than the online one
+        weight.data += 0.05 * torch.randn_like(weight)
+    optimizer = torch.optim.Adam(parts.trained.parameters(), lr=1e-3, fused=True)
+    everything = all_of(replay)
+    parts.loss(everything).losses.mean().backward()
+    optimizer.step()
+    return parts, Recorder(replay, optimizer, **services)
+
+
+def all_of(replay: TransitionReplay) -> TransitionBatch:
+    ids = replay.starts()
+    batch = replay.new_batch(len(ids), pinned=False)
+    replay.read_into(batch, ids)
+    return batch
+
+
+def solve(parts: AgentParts, services: Recorder) -> None:
+    (hook,) = parts.hooks[1:]
+    hook.call(services)
+
+
+def loss_of(parts: AgentParts, batch: TransitionBatch, before: dict, config: Config) -> float:
+    """The problem that the update solves: mean squared error to fixed targets, and the prior."""
+    obs, obs_t = cut_stacks(batch.frames, batch.steps, config.net.stack)
+    with torch.no_grad():
+        q_t = parts.nets["target"](obs_t)
+        y = batch.rewards + batch.discounts * q_t.max(1).values
+        q = parts.trained(obs).gather(1, batch.actions[:, None]).squeeze(1)
+        far = sum(
+            float((w - before[n]).square().sum()) for n, w in parts.trained.state_dict().items()
+        )
+    return float((y - q).square().mean()) + config.ls.prior * far
+
+
+@pytest.mark.parametrize("dueling", [False, True])
+def test_update_solves_the_regularized_problem(dueling: bool) -> None:
+    """No step away from the solution, in any direction of the last layers, is better."""
+    config = replace(BASE, agent=replace(BASE.agent, dueling=dueling))
+    parts, services = setting(config)
+    before = {name: w.clone() for name, w in parts.trained.state_dict().items()}
+    batch = all_of(services.replay)
+    first = loss_of(parts, batch, before, config)
+    solve(parts, services)
+    least = loss_of(parts, batch, before, config)
+    assert least < first - 1e-3
+    last = ("head.value.", "head.advantage.") if dueling else ("head.out.",)
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in parts.trained.state_dict().items():
+        if not name.startswith(last):
+            assert torch.equal(weight, before[name])
+            continue
+        assert not torch.equal(weight, before[name])
+        solution = weight.clone()
+        for _ in range(5):
+            step = torch.randn(weight.shape, generator=generator)
+            for size in (1e-2, -1e-2):
+                weight.copy_(solution + size * step)
+                assert loss_of(parts, batch, before, config) > least
+        weight.copy_(solution)
+    ((values, _),) = services.logged
+    assert values["ls/samples"] == len(services.replay)
+    assert values["ls/accepted"] == 1
+
+
+def test_lstdq_finds_the_fixed_point_of_its_own_targets() -> None:
+    """With hardly a prior no feature of the taken action is correlated with the residual."""
+    ls = replace(BASE.ls, method="lstdq", prior=1e-9)
+    config = replace(BASE, ls=ls)
+    parts, services = setting(config)
+    batch = all_of(services.replay)
+    obs, obs_t = cut_stacks(batch.frames, batch.steps, config.net.stack)
+    with torch.no_grad():
+        policy = parts.trained(obs_t).argmax(1, keepdim=True)
+        solve(parts, services)
+        q = parts.trained(obs).gather(1, batch.actions[:, None]).squeeze(1)
+        y = batch.rewards + batch.discounts * parts.trained(obs_t).gather(1, policy).squeeze(1)
+        (features,) = parts.trained.features(obs)
+    for action in range(3):
+        taken = batch.actions == action
+        moments = features[taken].T @ (y - q)[taken] / len(q)
+        torch.testing.assert_close(moments, torch.zeros(12), atol=2e-4, rtol=0)
+
+
+def test_bootstrap_network_and_clip_change_the_solution() -> None:
+    outcomes = []
+    for changes in ({}, {"bootstrap": "online"}, {"clip": 0.01}, {"samples": 50}):
+        parts, services = setting(replace(BASE, ls=replace(BASE.ls, **changes)))
+        solve(parts, services)
+        outcomes.append(parts.trained.head.out.weight.detach().clone())
+        assert services.logged[0][0]["ls/samples"] == changes.get("samples", len(services.replay))
+    for i in range(4):
+        for j in range(i):
+            assert not torch.allclose(outcomes[i], outcomes[j])
+
+
+def test_update_draws_nothing_from_replay_or_torch() -> None:
+    parts, services = setting(BASE)
+    _, others = setting(BASE)
+    state = torch.get_rng_state()
+    solve(parts, services)
+    assert torch.equal(torch.get_rng_state(), state)
+    batches = [r.replay.new_batch(32, pinned=False) for r in (services, others)]
+    services.replay.sample_into(batches[0], 0.5)
+    others.replay.sample_into(batches[1], 0.5)
+    assert torch.equal(batches[0].ids, batches[1].ids)
+
+
+@pytest.mark.parametrize(("moments", "left"), [("reset", 0), ("keep", 2)])
+def test_moments_of_the_replaced_layer(moments: str, left: int) -> None:
+    parts, services = setting(replace(BASE, ls=replace(BASE.ls, moments=moments)))
+    solve(parts, services)
+    layer = list(parts.trained.head.out.parameters())
+    assert sum(weight in services.optimizer.state for weight in layer) == left
+    others = [w for w in parts.trained.parameters() if all(w is not mine for mine in layer)]
+    assert all(weight in services.optimizer.state for weight in others)
+    parts.loss(all_of(services.replay)).losses.mean().backward()
+    services.optimizer.step()  # begins anew where nothing is left
+
+
+def test_failed_solution_leaves_everything_as_it_was() -> None:
+    config = replace(BASE, ls=replace(BASE.ls, prior=0.0))
+    parts, services = setting(config)
+    with torch.no_grad():
+        parts.trained.head.hidden.bias[:] = -100.0  # dead features: a singular system
+    before = {name: w.clone() for name, w in parts.trained.state_dict().items()}
+    solve(parts, services)
+    assert all(torch.equal(w, before[n]) for n, w in parts.trained.state_dict().items())
+    assert len(services.optimizer.state) == 4
+    ((values, note),) = services.logged
+    assert values == {"ls/accepted": 0.0}
+    assert note.startswith("warning: ")
+    assert note.endswith("the old weights are kept")
+
+
+@pytest.mark.parametrize(
+    ("scores", "rounds", "accepted"),
+    [
+        ([[1.0, 1.1, 0.9], [5.0, 5.1, 4.9]], [3], 1.0),
+        ([[5.0, 5.1, 4.9], [1.0, 1.1, 0.9]], [3], 0.0),
+        ([[0, 9, 0], [0, 9, 1], [1, 0, 2], [20, 21, 22]], [3, 3], 1.0),
+        ([[0, 9, 0], [0, 9, 1]] * 2 + [[0, 9, 0] * 2, [0, 9, 0] * 2], [3, 3, 6], 1.0),
+        ([[0, 9, 0], [0, 9, 0]] * 2 + [[0, 9, 0] * 2, [0, 9, 0] * 2], [3, 3, 6], 0.0),
+    ],
+    ids=["better", "worse", "better-after-more", "undecided-better", "equal"],
+)
+def test_conditional_update_plays_until_it_can_tell(
+    scores: list[list[float]], rounds: list[int], accepted: float
+) -> None:
+    config = replace(BASE, ls=replace(BASE.ls, conditional=True, games=3))
+    parts, services = setting(config, scores=scores)
+    before = parts.trained.head.out.weight.detach().clone()
+    solve(parts, services)
+    assert [games for games, _ in services.asked] == [games for games in rounds for _ in "12"]
+    seeds = [seed for _, seed in services.asked]
+    assert seeds[::2] == seeds[1::2]  # both on the same games
+    assert len(set(seeds)) == len(rounds)
+    ((values, note),) = services.logged
+    assert values["ls/accepted"] == accepted
+    assert ("accepted" if accepted else "refused") in note
+    assert torch.equal(parts.trained.head.out.weight, before) == (not accepted)
+    kept = sum(w in services.optimizer.state for w in parts.trained.head.out.parameters())
+    assert kept == (0 if accepted else 2)
