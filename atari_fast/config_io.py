@@ -328,13 +328,11 @@ def _algorithm_problems(config: Config) -> Iterator[str]:
 
 
 def _net_problems(net: NetConfig) -> Iterator[str]:
-    """Options of a torso that is not the chosen one."""
-    foreign = ("channels",) if net.torso == "impala" else _IMPALA_OPTIONS
-    given = [name for name in foreign if getattr(net, name) != getattr(NetConfig(), name)]
-    if given:
-        owner = "nature" if net.torso == "impala" else "impala"
+    """Options of the impala torso beside another torso."""
+    given = [name for name in _IMPALA_OPTIONS if getattr(net, name) != getattr(NetConfig(), name)]
+    if given and net.torso != "impala":
         names = " and ".join(f"net.{name}" for name in given)
-        yield f"{names}: belong to net.torso = {owner}, got net.torso = {net.torso}"
+        yield f"{names}: expected net.torso = impala, which alone has this, got {net.torso}"
 
 
 def _list(values: typing.Iterable[Any]) -> str:

@@ -1,4 +1,4 @@
-"""The action gap and a form that the scale of the values does not change."""
+"""The action gap and forms of it that the scale of the values does not change."""
 
 from __future__ import annotations
 
@@ -29,3 +29,16 @@ def relative_gap(q: torch.Tensor) -> torch.Tensor:
     """
     low, high = q.aminmax(dim=1)
     return action_gap(q) / (high - low).clamp(min=torch.finfo(q.dtype).tiny)
+
+
+def value_gap(q: torch.Tensor) -> torch.Tensor:
+    """The action gap over |V|, V = max_a Q(a); 0 where the gap is 0, infinite where V alone is 0.
+
+    Args:
+        q: as in `action_gap`.
+
+    Returns:
+        float32[B]
+    """
+    gap = action_gap(q)
+    return torch.where(gap > 0, gap / q.amax(dim=1).abs(), 0.0)

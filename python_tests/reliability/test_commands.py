@@ -85,6 +85,12 @@ def test_record_and_plot_write_where_they_say(run: Path) -> None:
     done = command("plot", "curves", run, run, "--out", run / "two.png", cwd=run)
     assert done.returncode == 0, done.stderr
     assert (run / "two.png").exists()
+    options = ["--episodes", "2", "--states", "60"]
+    done = command("plot", "action-gap", run, run, *options, cwd=run)
+    assert done.returncode == 0, done.stderr
+    assert "run (2): mean score" in done.stdout
+    assert (run / "plots" / "action-gap.png").stat().st_size > 20_000
+    assert len(list((run / "plots").glob("action-gap-*.csv"))) == 3
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, ReplayC
 from atari_fast.errors import CheckpointError
 from atari_fast.infra.checkpoint import Snapshot, verify_checkpoint, write_checkpoint
 from atari_fast.types import StepBatch
-from commands import outcome, train
+from commands import CATCH, outcome, train
 from run_parts import make_replay
 
 TINY = (
@@ -47,6 +47,17 @@ def test_killed_and_resumed_equals_never_stopped(agent: str, tmp_path: Path) -> 
     resumed = train("--resume", "killed", "--env.workers", "1", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert outcome(tmp_path / "killed") == whole
+
+
+def test_spectral_norms_go_on_where_they_were(tmp_path: Path) -> None:
+    impala = ("--net.torso", "impala", "--net.spectral-norm", "--net.layer-norm", "--net.pool", "1")
+    arguments = (*CATCH, *impala, "--run.eval-episodes", "1")
+    whole = train(*arguments, "--run.dir", "whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    killed = train(*arguments, cwd=tmp_path, failpoint="checkpoint.after_prune:kill:2")
+    assert killed.returncode == -9, killed.stderr
+    assert train("--resume", "run", cwd=tmp_path).returncode == 0
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
 def test_checkpoints_share_the_frames_that_stay(tmp_path: Path) -> None:
