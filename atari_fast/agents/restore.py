@@ -15,12 +15,12 @@ from atari_fast.envs.lane import make_lane
 from atari_fast.errors import CheckpointError
 from atari_fast.infra.checkpoint import (
     BEST,
-    MANIFEST,
     best_checkpoint,
     latest_checkpoint,
     read_checkpoint,
 )
 from atari_fast.infra.files import loading
+from atari_fast.infra.manifest import MANIFEST
 from atari_fast.infra.weights import load_weights
 from atari_fast.seeding import stream
 from atari_fast.types import EnvSpec
