@@ -61,7 +61,7 @@ def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:
 
     root = Path(runs[0]) / "checkpoints"
     path = latest_checkpoint(root, holding=f"{REPLAY}.bin")
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, snapshots=False)  # verified just now
     with loading(path):
         state = unpack_state(checkpoint.tensors["state"], checkpoint.records["state"])
         owes_evaluation = bool(state["run"]["owes_evaluation"])

@@ -59,7 +59,7 @@ class Snapshot(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """What `read_checkpoint` found, every byte of it checked."""
+    """What `read_checkpoint` found, every byte that it read checked."""
 
     path: Path
     """Directory it was read from."""
@@ -182,8 +182,13 @@ def write_checkpoint(
     return final
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, snapshots: bool = True) -> Checkpoint:
     """Read a checkpoint after checking the size and the checksum of every file.
+
+    Args:
+        path: the checkpoint, a directory.
+        snapshots: check the .bin files too, which can be many times as large as all others; who
+            does not need them, or has verified them, leaves them alone.
 
     Raises:
         CheckpointError: a file is missing, damaged or of another format version; names the file.
@@ -194,7 +199,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     for name, entry in manifest["files"].items():
         stem, _, kind = name.rpartition(".")
         if kind == "bin":
-            check_file(path / name, entry)
+            if snapshots:
+                check_file(path / name, entry)
             continue
         blob = read_checked(path / name, entry)
         if kind == "json":
@@ -204,14 +210,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, tensors, records, manifest)
 
 
-def verify_checkpoint(path: Path) -> None:
-    """Check manifest, sizes and checksums without building tensors.
+def verify_checkpoint(path: Path, snapshots: bool = True) -> None:
+    """Check manifest, sizes and checksums without building tensors; see `read_checkpoint`.
 
     Raises:
         CheckpointError: names the file that is missing or damaged.
     """
     for name, entry in read_manifest(path)["files"].items():
-        check_file(path / name, entry)
+        if snapshots or not name.endswith(".bin"):
+            check_file(path / name, entry)
 
 
 def list_checkpoints(root: Path) -> list[Path]:
@@ -223,12 +230,13 @@ def list_checkpoints(root: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def latest_checkpoint(root: Path, holding: str | None = None) -> Path:
+def latest_checkpoint(root: Path, holding: str | None = None, snapshots: bool = True) -> Path:
     """The newest checkpoint that is whole; warns when a newer one is damaged.
 
     Args:
         root: directory of the checkpoints.
         holding: pass over checkpoints without this file.
+        snapshots: as for `read_checkpoint`.
 
     Raises:
         CheckpointError: there is no such checkpoint, or none is whole.
@@ -238,7 +246,7 @@ def latest_checkpoint(root: Path, holding: str | None = None) -> Path:
         try:
             if holding is not None and holding not in read_manifest(path)["files"]:
                 continue
-            verify_checkpoint(path)
+            verify_checkpoint(path, snapshots)
         except CheckpointError as error:
             problems.append(str(error))
             continue
@@ -272,8 +280,8 @@ def mark_best(root: Path, path: Path, score: float) -> None:
     fail_point("checkpoint.after_best")
 
 
-def best_checkpoint(root: Path) -> Path:
-    """The checkpoint that `mark_best` named last, verified.
+def best_checkpoint(root: Path, snapshots: bool = True) -> Path:
+    """The checkpoint that `mark_best` named last, verified; see `read_checkpoint`.
 
     Raises:
         CheckpointError: none was marked, or the pointer or the checkpoint is damaged.
@@ -281,7 +289,7 @@ def best_checkpoint(root: Path) -> Path:
     name = _best_name(root)
     if name is None:
         raise CheckpointError(f"{root / BEST}: missing, so no evaluation has chosen a best yet")
-    verify_checkpoint(root / name)
+    verify_checkpoint(root / name, snapshots)
     return root / name
 
 

@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 import torch
 
+from atari_fast.agents.restore import load_agent
 from atari_fast.config import EnvConfig
 from atari_fast.envs.pool import LanePool
 from atari_fast.errors import CheckpointError, EnvError, NumericError
+from atari_fast.infra import checkpoint as ckpt
 from atari_fast.infra.checkpoint import (
     Snapshot,
+    best_checkpoint,
     latest_checkpoint,
     list_checkpoints,
     read_checkpoint,
@@ -29,6 +32,7 @@ from atari_fast.infra.weights import pack_state, unpack_state
 from atari_fast.seeding import stream
 from atari_fast.train import main
 from commands import CATCH, one_sentence, outcome, train
+from run_parts import CPU
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +139,39 @@ def test_resume_takes_the_checkpoint_before_a_damaged_one(run: Path, tmp_path: P
     for path in list_checkpoints(copy / "checkpoints"):
         (path / "replay.bin").unlink()
     one_sentence(train("--resume", "run", cwd=tmp_path), 4, "no checkpoint is whole", "replay.bin")
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_an_agent_is_loaded_without_a_look_at_the_replay(
+    run: Path, tmp_path: Path, which: str
+) -> None:
+    """Hundreds of megabytes that an evaluation does not need; its networks are checked as ever."""
+    root = shutil.copytree(run, tmp_path / "run") / "checkpoints"
+    for path in list_checkpoints(root):
+        (path / "replay.bin").unlink()
+    expected = latest_checkpoint(root, snapshots=False)
+    if which == "best":
+        expected = best_checkpoint(root, snapshots=False)
+    for path in (root.parent, expected):
+        assert load_agent(path, which, CPU).source == expected
+    (expected / "online.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"online\.safetensors: damaged"):
+        load_agent(expected, which, CPU)
+
+
+def test_resume_checks_the_replay_once(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, checked = ckpt.check_file, []
+
+    def check_file(path: Path, entry: dict[str, Any]) -> None:
+        checked.append(path.name)
+        real(path, entry)
+
+    monkeypatch.chdir(shutil.copytree(run, tmp_path / "run").parent)
+    monkeypatch.setattr(ckpt, "check_file", check_file)
+    assert main(["--resume", "run", "--total-frames", "2804"]) == 0
+    assert checked.count("replay.bin") == 1
 
 
 class Forger:
