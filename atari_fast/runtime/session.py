@@ -65,7 +65,11 @@ def create_run_directory(config: Config) -> tuple[Path, int]:
     if (directory / "config.json").exists() or any(directory.glob("checkpoints/ckpt-*")):
         raise ConfigError(f"run.dir: {directory} holds a run already; name another --run.dir")
     lock = open_checkpoints(directory / "checkpoints")
-    replace_file(directory / "config.json", to_json(config).encode())
+    try:
+        replace_file(directory / "config.json", to_json(config).encode())
+    except BaseException:
+        os.close(lock)
+        raise
     return directory, lock
 
 

@@ -79,6 +79,19 @@ def test_session_takes_any_spelling_of_a_game(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["game"] == "pong"
 
 
+def test_session_that_cannot_begin_leaves_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, blob: bytes) -> None:
+        raise CheckpointError(f"{path}: no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session_module, "replace_file", full)
+        with pytest.raises(CheckpointError, match="no space left"):
+            tiny_session(tmp_path / "run")
+    tiny_session(tmp_path / "run").pool.close()
+
+
 def test_session_goes_on_when_a_checkpoint_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
