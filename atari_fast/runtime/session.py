@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import math
 import os
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -18,9 +17,9 @@ import torch
 
 from atari_fast.agents import dqn
 from atari_fast.config import Config
-from atari_fast.config_io import to_json, to_record
+from atari_fast.config_io import to_record
 from atari_fast.envs.pool import LanePool
-from atari_fast.errors import CheckpointError, ConfigError, NumericError, WorkerError
+from atari_fast.errors import CheckpointError, NumericError, WorkerError
 from atari_fast.games import canonical_name
 from atari_fast.infra.checkpoint import (
     Checkpoint,
@@ -29,7 +28,7 @@ from atari_fast.infra.checkpoint import (
     open_checkpoints,
     write_checkpoint,
 )
-from atari_fast.infra.files import loading, replace_file
+from atari_fast.infra.files import loading
 from atari_fast.infra.logging import RunLogger
 from atari_fast.infra.memory import require_memory
 from atari_fast.infra.progress import Progress
@@ -38,6 +37,7 @@ from atari_fast.replay.transition import TransitionReplay, replay_bytes
 from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.crash import write_crash
 from atari_fast.runtime.device import Autocast, select_device, set_threads
+from atari_fast.runtime.directory import create_run_directory
 from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.interrupt import Interrupt
 from atari_fast.runtime.learner import Learner
@@ -47,30 +47,6 @@ from atari_fast.seeding import stream, to_int
 REPLAY = "replay"
 """Name of the replay's file in a checkpoint; one that has it can be resumed."""
 _KEPT_CHECKPOINTS = 2
-
-
-def create_run_directory(config: Config) -> tuple[Path, int]:
-    """Makes the run directory, which must not hold a run yet, and writes config.json into it.
-
-    Returns:
-        The directory, and what `open_checkpoints` gives.
-
-    Raises:
-        ConfigError: it holds a run already.
-        CheckpointError: it cannot be made or written.
-    """
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    name = f"{config.game}-{config.preset}-s{config.seed}-{stamp}"
-    directory = Path(config.run.dir) if config.run.dir else Path("runs") / name
-    if (directory / "config.json").exists() or any(directory.glob("checkpoints/ckpt-*")):
-        raise ConfigError(f"run.dir: {directory} holds a run already; name another --run.dir")
-    lock = open_checkpoints(directory / "checkpoints")
-    try:
-        replace_file(directory / "config.json", to_json(config).encode())
-    except BaseException:
-        os.close(lock)
-        raise
-    return directory, lock
 
 
 class Session:
@@ -94,6 +70,7 @@ class Session:
             self.frames = 0
             self.best = -math.inf
             self._best_at = -1
+            self._failed_saves = 0
             self._owes_evaluation = False
             self.interrupt = Interrupt()
             self._loss = math.nan
@@ -156,7 +133,7 @@ class Session:
 
         Raises:
             NumericError: the loss or the weights are not finite; the last checkpoint is whole.
-            WorkerError: a worker died or hung; what was learned is saved.
+            WorkerError: a worker died or hung; says so where what was learned is not saved.
             CheckpointError: the last checkpoint could not be written.
         """
         config = self.config
@@ -179,24 +156,43 @@ class Session:
             if self.frames:
                 self.progress.note(f"goes on from {self.frames:,} frames")
             try:
-                if self._owes_evaluation:
-                    self._evaluate(with_replay=True)
-                ticks = iter(self.loop)
-                while not self.interrupt.requested and (tick := next(ticks, None)):
-                    self._take(tick)
-                with_replay = config.run.replay_period > 0
-                if (self._replay_at if with_replay else self._saved_at) != self.frames:
-                    self.save(with_replay)
+                self._train()
             except NumericError as error:
                 raise NumericError(f"{error}; {self._crash_text()}") from error
-            except WorkerError:
-                self._best_at = -1  # the weights are later ones
-                self._try_save(with_replay=False)  # the games in flight are lost
-                if not self.interrupt.requested:  # a signal to all processes ends workers too
-                    raise
-                return False
+            finally:
+                if self._failed_saves:
+                    self.progress.note(f"warning: saves that failed: {self._failed_saves}")
             self.progress.note(f"saved {self.directory}")
         return not self.interrupt.requested
+
+    def _train(self) -> None:
+        """Plays and learns to the end or to a signal, and saves; raises as `run`."""
+        try:
+            if self._owes_evaluation:
+                self._evaluate(with_replay=True)
+            ticks = iter(self.loop)
+            while not self.interrupt.requested and (tick := next(ticks, None)):
+                self._take(tick)
+            with_replay = self.config.run.replay_period > 0
+            if (self._replay_at if with_replay else self._saved_at) != self.frames:
+                self.save(with_replay)
+        except WorkerError as error:
+            self._save_without_workers(error)
+
+    def _save_without_workers(self, error: WorkerError) -> None:
+        """Saves what was learned, without the games in flight, which are lost; raises `error`.
+
+        Not where a signal ended the run: one to all processes ends workers too.
+        """
+        self._best_at = -1  # the weights are later ones
+        try:
+            self.save(with_replay=False)
+        except CheckpointError as problem:
+            if self.interrupt.requested:
+                raise
+            raise WorkerError(f"{error}; what was learned is lost too: {problem}") from error
+        if not self.interrupt.requested:
+            raise error
 
     def _crash_text(self) -> str:
         """Writes the crash bundle; says where it is."""
@@ -288,6 +284,7 @@ class Session:
             self._mark_best(self.save(with_replay))
         except CheckpointError as error:
             self.best, self._best_at = before
+            self._failed_saves += 1
             self.progress.note(f"warning: {error}; training goes on")
 
     def _mark_best(self, path: Path) -> None:
