@@ -29,23 +29,28 @@ def file_name(stem: str, kind: str) -> str:
     return name
 
 
-def dump_manifest(frames: int, entries: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """The content of a manifest: frames of play, and bytes and crc32 of every file."""
+def library_versions() -> dict[str, str]:
+    """Versions of what decides how a checkpoint is read and goes on."""
     import ale_py
     import safetensors
     import torch
 
+    return {
+        "ale_py": ale_py.__version__,
+        "atari_fast": _core.__version__,
+        "python": platform.python_version(),
+        "safetensors": safetensors.__version__,
+        "torch": str(torch.__version__),
+    }
+
+
+def dump_manifest(frames: int, entries: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """The content of a manifest: frames of play, and bytes and crc32 of every file."""
     body = {
         "format": FORMAT_VERSION,
         "checksum": "crc32 (zlib)",
         "frames": frames,
-        "versions": {
-            "ale_py": ale_py.__version__,
-            "atari_fast": _core.__version__,
-            "python": platform.python_version(),
-            "safetensors": safetensors.__version__,
-            "torch": torch.__version__,
-        },
+        "versions": library_versions(),
         "files": entries,
     }
     return dump_json({**body, "manifest_crc32": crc32(dump_json(body))})

@@ -35,6 +35,7 @@ from atari_fast.infra.progress import Progress
 from atari_fast.infra.weights import pack_state, unpack_state
 from atari_fast.replay.transition import TransitionReplay, replay_bytes
 from atari_fast.runtime.actor import Actor
+from atari_fast.runtime.conditions import changes, conditions
 from atari_fast.runtime.crash import write_crash
 from atari_fast.runtime.device import Autocast, select_device, set_threads
 from atari_fast.runtime.directory import create_run_directory
@@ -71,6 +72,7 @@ class Session:
             self.best = -math.inf
             self._best_at = -1
             self._failed_saves = 0
+            self._changes: list[str] = []
             self._owes_evaluation = False
             self.interrupt = Interrupt()
             self._loss = math.nan
@@ -87,6 +89,7 @@ class Session:
                 lock = open_checkpoints(self.directory / "checkpoints")
             self._unlock = weakref.finalize(self, os.close, lock)
             if resumed is not None:
+                self._require_memory()  # the saved replay comes into being beside the empty one
                 with loading(resumed.path):
                     self._load(resumed)
                 self._mark_best(resumed.path)  # it may have been killed just before it did
@@ -97,9 +100,7 @@ class Session:
 
     def _build(self) -> None:
         config, spec = self.config, self.pool.spec
-        require_memory(
-            replay_bytes(config.replay, config.env.lanes, spec.frame_shape), "replay.capacity"
-        )
+        self._require_memory()
         self.parts = dqn.build(config, spec, self.device)
         self.replay = TransitionReplay(
             config.env,
@@ -128,6 +129,10 @@ class Session:
         )
         self.loop = Loop(config, self.parts, self.pool, self.replay, self.actor, self.learner)
 
+    def _require_memory(self) -> None:
+        config, shape = self.config, self.pool.spec.frame_shape
+        require_memory(replay_bytes(config.replay, config.env.lanes, shape), "replay.capacity")
+
     def run(self) -> bool:
         """Trains to the end; returns False when a signal ended it before, after saving.
 
@@ -155,6 +160,8 @@ class Session:
             at_end.callback(self._unlock)
             if self.frames:
                 self.progress.note(f"goes on from {self.frames:,} frames")
+            for change in self._changes:
+                self.progress.note(f"warning: {change}")
             try:
                 self._train()
             except NumericError as error:
@@ -339,6 +346,7 @@ class Session:
                 "best_at": self._best_at,
                 "owes_evaluation": self._owes_evaluation,
                 "loss": self._loss,
+                "conditions": conditions(self.device, self.autocast),
                 "metrics_size": self.logger.size,
                 "seconds": self.logger.seconds,
                 "returns": list(self._returns),
@@ -372,6 +380,11 @@ class Session:
         self._best_at = int(run["best_at"])
         self._owes_evaluation = bool(run["owes_evaluation"])
         self._loss = float(run["loss"])
+        self._changes = changes(
+            checkpoint.manifest.get("versions", {}),
+            run.get("conditions", {}),
+            conditions(self.device, self.autocast),
+        )
         self._metrics_size = int(run["metrics_size"])
         self._seconds = float(run.get("seconds", 0.0))
         self._returns.extend(map(float, run["returns"]))

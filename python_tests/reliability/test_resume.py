@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import math
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, ReplayConfig
-from atari_fast.errors import CheckpointError
-from atari_fast.infra.checkpoint import Snapshot, verify_checkpoint, write_checkpoint
+from atari_fast.errors import CheckpointError, ConfigError
+from atari_fast.infra import memory
+from atari_fast.infra.checkpoint import (
+    Snapshot,
+    list_checkpoints,
+    verify_checkpoint,
+    write_checkpoint,
+)
+from atari_fast.infra.files import crc32, dump_json
+from atari_fast.replay.transition import TransitionReplay, replay_bytes
+from atari_fast.train import main
 from atari_fast.types import StepBatch
-from commands import outcome, train
+from commands import CATCH, outcome, train
 from run_parts import make_replay
 
 TINY = (
@@ -47,6 +61,56 @@ def test_killed_and_resumed_equals_never_stopped(agent: str, tmp_path: Path) -> 
     resumed = train("--resume", "killed", "--env.workers", "1", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert outcome(tmp_path / "killed") == whole
+
+
+def half_a_run(folder: Path) -> Path:
+    """A run of the toy without its end; returns its last checkpoint."""
+    assert train(*CATCH, cwd=folder).returncode == 0
+    root = folder / "run" / "checkpoints"
+    shutil.rmtree(list_checkpoints(root)[-1])
+    return list_checkpoints(root)[-1]
+
+
+def test_a_resume_under_other_conditions_says_that_it_may_differ(tmp_path: Path) -> None:
+    newest = half_a_run(tmp_path)
+    shutil.copytree(tmp_path / "run", tmp_path / "same")
+    assert "warning: " not in train("--resume", "same", cwd=tmp_path).stdout
+    manifest = newest / "manifest.json"
+    body = json.loads(manifest.read_bytes())
+    del body["manifest_crc32"]
+    body["versions"]["torch"] = "0.1"
+    del body["versions"]["ale_py"]  # as in the first checkpoints of format 1
+    manifest.write_bytes(dump_json({**body, "manifest_crc32": crc32(dump_json(body))}))
+    done = train("--resume", "run", "--threads", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    library, threads = (x for x in done.stdout.splitlines() if x.startswith("warning: "))
+    assert f"torch was 0.1 and is {torch.__version__}, so the run need not" in library
+    assert "threads was 1 and is 2, so the run need not" in threads
+
+
+def test_a_resume_needs_memory_for_the_saved_replay_beside_the_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_a_run(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    live: list[TransitionReplay] = []
+    real = TransitionReplay.__init__
+
+    def init(replay: TransitionReplay, *arguments: Any) -> None:
+        real(replay, *arguments)
+        live.append(replay)
+
+    config = Config(env=EnvConfig(lanes=4), replay=ReplayConfig(capacity=400, prioritized=True))
+    room = math.ceil(replay_bytes(config.replay, 4, (10, 10)) / 0.9)
+
+    def available() -> int:
+        return room - sum(replay.bytes_used for replay in live)
+
+    monkeypatch.setattr(TransitionReplay, "__init__", init)
+    monkeypatch.setattr(memory, "available_bytes", available)
+    with pytest.raises(ConfigError, match=r"replay\.capacity: needs .* GB"):
+        main(["--resume", "run"])
+    assert len(live) == 1
 
 
 def test_checkpoints_share_the_frames_that_stay(tmp_path: Path) -> None:
