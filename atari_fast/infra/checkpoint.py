@@ -280,6 +280,11 @@ def mark_best(root: Path, path: Path, score: float) -> None:
     fail_point("checkpoint.after_best")
 
 
+def is_best(path: Path) -> bool:
+    """Whether `mark_best` named this checkpoint last."""
+    return _best_name(path.parent, quiet=True) == path.name
+
+
 def best_checkpoint(root: Path, snapshots: bool = True) -> Path:
     """The checkpoint that `mark_best` named last, verified; see `read_checkpoint`.
 
