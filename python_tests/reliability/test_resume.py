@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from atari_fast.errors import CheckpointError, ConfigError
 from atari_fast.infra import memory
 from atari_fast.infra.checkpoint import (
     Snapshot,
+    latest_checkpoint,
     list_checkpoints,
+    read_checkpoint,
     verify_checkpoint,
     write_checkpoint,
 )
@@ -25,7 +28,7 @@ from atari_fast.infra.files import crc32, dump_json
 from atari_fast.replay.transition import TransitionReplay, replay_bytes
 from atari_fast.train import main
 from atari_fast.types import StepBatch
-from commands import CATCH, outcome, train
+from commands import CATCH, outcome, train, training
 from run_parts import make_replay
 
 TINY = (
@@ -61,6 +64,23 @@ def test_killed_and_resumed_equals_never_stopped(agent: str, tmp_path: Path) -> 
     resumed = train("--resume", "killed", "--env.workers", "1", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert outcome(tmp_path / "killed") == whole
+
+
+def test_ended_by_a_signal_and_resumed_equals_never_stopped(tmp_path: Path) -> None:
+    """Of a real game, whose save at other frames than the whole run's must not change it."""
+    arguments = (*AGENTS["dqn"], *TINY, "--run.log-period", "400")
+    assert train(*arguments, "--run.dir", "whole", cwd=tmp_path).returncode == 0
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    with training(*arguments, "--run.dir", "run", cwd=tmp_path) as process:
+        while not metrics.exists() or metrics.read_bytes().count(b"\n") < 4:
+            assert process.is_alive()
+            time.sleep(0.005)
+        process.terminate()
+    assert process.exitcode == 130, (tmp_path / "stderr").read_text()
+    saved = read_checkpoint(latest_checkpoint(tmp_path / "run" / "checkpoints")).frames
+    assert 1600 <= saved < 4800
+    assert train("--resume", "run", cwd=tmp_path).returncode == 0
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
 def half_a_run(folder: Path) -> Path:
