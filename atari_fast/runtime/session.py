@@ -36,7 +36,7 @@ from atari_fast.infra.weights import pack_state, unpack_state
 from atari_fast.replay.transition import TransitionReplay, replay_bytes
 from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.conditions import changes, conditions
-from atari_fast.runtime.crash import write_crash
+from atari_fast.runtime.crash import crash_text
 from atari_fast.runtime.device import Autocast, select_device, set_threads
 from atari_fast.runtime.directory import create_run_directory
 from atari_fast.runtime.evaluation import evaluate
@@ -165,7 +165,9 @@ class Session:
             try:
                 self._train()
             except NumericError as error:
-                raise NumericError(f"{error}; {self._crash_text()}") from error
+                batch = self.learner.batch
+                text = crash_text(self.directory, self.frames, config, self.parts, batch)
+                raise NumericError(f"{error}; {text}") from error
             finally:
                 if self._failed_saves:
                     self.progress.note(f"warning: saves that failed: {self._failed_saves}")
@@ -200,18 +202,6 @@ class Session:
             raise WorkerError(f"{error}; what was learned is lost too: {problem}") from error
         if not self.interrupt.requested:
             raise error
-
-    def _crash_text(self) -> str:
-        """Writes the crash bundle; says where it is."""
-        if self.learner.batch is None:
-            return "there was no update yet"
-        try:
-            path = write_crash(
-                self.directory, self.frames, self.config, self.parts, self.learner.batch
-            )
-        except CheckpointError as error:
-            return str(error)
-        return f"{path} has the batch and the networks"
 
     def _take(self, tick: Tick) -> None:
         run = self.config.run
