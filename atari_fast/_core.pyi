@@ -122,6 +122,27 @@ class TransitionReplay(metaclass=_Pybind11Type):
             ids: int64[B].
         """
 
+    def starts(self) -> NDArray[np.int64]:
+        """Ids int64[num_starts] of all transitions that can be drawn, ascending."""
+
+    def read_into(
+        self,
+        frames: NDArray[np.uint8],
+        actions: NDArray[np.int64],
+        rewards: NDArray[np.float32],
+        discounts: NDArray[np.float32],
+        steps: NDArray[np.int64],
+        weights: NDArray[np.float32],
+        ids: NDArray[np.int64],
+    ) -> None:
+        """Fills the arrays of `sample_into` with the transitions of `ids`, in their order.
+
+        The weights are 1. Nothing of the replay changes.
+
+        Raises:
+            ValueError: An id is none of `starts()`; nothing is then written.
+        """
+
     def update_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
         """Sets priorities float32[n] of ids int64[n]; returns how many ids were stale."""
 

@@ -40,13 +40,24 @@ class EnvConfig:
 class NetConfig:
     """The network."""
 
-    torso: Literal["nature", "mlp"] = "nature"
-    """nature: three convolutions for 84x84 frames (Mnih 2015); mlp: one hidden layer (toys)."""
+    torso: Literal["nature", "impala", "mlp"] = "nature"
+    """nature: three convolutions for 84x84 frames (Mnih 2015); impala: fifteen, with residual
+    blocks (Espeholt 2018); mlp: one hidden layer (toys)."""
     pixels: Literal["scale", "standardize"] = "scale"
-    """How the nature torso takes pixels: over 255 (Mnih 2015), or each observation shifted and
+    """How nature and impala take pixels: over 255 (Mnih 2015), or each observation shifted and
     scaled to mean 0 and variance 1, from which a network learns small moving things much sooner."""
     channels: tuple[int, int, int] = (32, 64, 64)
     """Filters of the three convolutions of the nature torso."""
+    width: int = 1
+    """The impala torso's three sections have this times 16, 32 and 32 filters."""
+    layer_norm: bool = False
+    """Layer normalization behind each section of the impala torso."""
+    spectral_norm: bool = False
+    """Spectral normalization of the convolutions in the impala torso's residual blocks (Clark
+    2024)."""
+    pool: int = 0
+    """Side to which the impala torso's last maps (11x11 for 84x84 frames) are max-pooled, 6 in
+    Clark 2024; 0: they are not."""
     hidden: int = 512
     """Units of the hidden layer; a dueling network has two such layers."""
     stack: int = 4
@@ -55,8 +66,12 @@ class NetConfig:
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """DQN and its options."""
+    """The algorithm and its options."""
 
+    algorithm: Literal["dqn", "c51", "qr-dqn", "iqn"] = "dqn"
+    """What the network estimates of the return: its mean (dqn), the probabilities of fixed values
+    (c51, Bellemare 2017), fixed quantiles (qr-dqn, Dabney 2018a), or any quantile (iqn, Dabney
+    2018b)."""
     discount: float = 0.99
     """Discount factor gamma of one agent step."""
     double: bool = False
@@ -64,10 +79,48 @@ class AgentConfig:
     Hasselt 2016)."""
     dueling: bool = False
     """Dueling network: Q = V + A - mean A (Wang 2016)."""
+    dueling_gradient: float = 1.0
+    """Factor on the gradient that both streams of a dueling network send into the torso."""
+    noisy: bool = False
+    """Linear layers with learned noise, by which the agent explores (Fortunato 2018)."""
+    noisy_sigma: float = 0.5
+    """Scale of that noise at the beginning."""
     n_step: int = 1
     """Steps of reward before the bootstrap."""
     reward_clip: float = 1.0
     """Rewards are clipped to [-x, x] in the learner's batch; 0 switches it off."""
+    loss: Literal["huber", "squared"] = "huber"
+    """Loss of a TD error in dqn: linear beyond 1 (Mnih 2015), or half its square."""
+    operator: Literal["none", "al", "pal", "persistent", "consistent", "lazy"] = "none"
+    """Operator around the target that widens the action gap (Bellemare 2016): advantage learning,
+    persistent advantage learning, its second branch alone, the consistent Bellman operator,
+    alpha-lazy."""
+    operator_alpha: float = 0.9
+    """Its alpha."""
+    operator_next: Literal["alpha", "gamma"] = "alpha"
+    """Factor of the next state's gap in pal and persistent: alpha as in the published agents, or
+    gamma as the operator is defined."""
+    munchausen: bool = False
+    """Munchausen targets: the policy's logarithm is added to the reward, and the next state has
+    its soft value (Vieillard 2020)."""
+    munchausen_alpha: float = 0.9
+    """Scale of the added logarithm."""
+    munchausen_temperature: float = 0.03
+    """Temperature tau of the softmax policy."""
+    munchausen_clip: float = -1.0
+    """Lowest value l0 of tau times the logarithm."""
+    atoms: int = 51
+    """Values of the return in c51."""
+    v_max: float = 10.0
+    """They lie from -x to x."""
+    quantiles: int = 200
+    """Quantiles of qr-dqn."""
+    taus: int = 64
+    """Quantiles that iqn draws of the return, N and N'."""
+    taus_acting: int = 32
+    """Quantiles that iqn averages when it acts, K."""
+    cosines: int = 64
+    """Cosines that stand for a quantile's level in iqn."""
     target_period: int = 40_000
     """Frames between copies of the online network into the target network."""
     epsilon_start: float = 1.0
@@ -76,6 +129,34 @@ class AgentConfig:
     """Probability of a random action from frame `epsilon_frames` on."""
     epsilon_frames: int = 4_000_000
     """Frames of the linear decay of epsilon, counted from the first frame of learning."""
+
+
+@dataclass(frozen=True)
+class LeastSquaresConfig:
+    """Least-squares updates of the last layer of dqn (Levine et al. 2017)."""
+
+    method: Literal["none", "fqi", "lstdq"] = "none"
+    """How the last layer is solved for: fitted Q iteration, or LSTD-Q; none: never."""
+    period: int = 8_000_000
+    """Frames between the solutions, from the first frame of learning on."""
+    samples: int = 0
+    """Transitions in a solution, drawn from the replay; 0: all of it."""
+    prior: float = 1.0
+    """Precision lambda of the Bayesian prior around the present weights, beside means over the
+    samples."""
+    clip: float = 0.0
+    """Bellman residuals are clipped to [-x, x]: boosted FQI (Tosatto et al. 2017); 0: never."""
+    bootstrap: Literal["target", "online"] = "target"
+    """Network whose values the targets of FQI have."""
+    conditional: bool = False
+    """Keep the new weights only if they score better in full games on the same seeds."""
+    games: int = 20
+    """Games with the old and with the new weights each, twice as many while they do not differ by
+    two standard errors, four times this number at the most."""
+    moments: Literal["reset", "keep"] = "reset"
+    """What becomes of the optimizer's moments of the weights that are replaced."""
+    batch_size: int = 2_048
+    """Transitions whose features are computed at a time."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +263,7 @@ class Config:
     env: EnvConfig = field(default_factory=EnvConfig)
     net: NetConfig = field(default_factory=NetConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
+    ls: LeastSquaresConfig = field(default_factory=LeastSquaresConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)

@@ -11,12 +11,13 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
-from atari_fast.config import FRAMES_PER_STEP, Config
+from atari_fast.config import FRAMES_PER_STEP, Config, NetConfig
 from atari_fast.errors import ConfigError
 
 SCHEMA_VERSION = 1
 _MAX_INT = 2**63 - 1
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,4})?")
+_IMPALA_OPTIONS = ("width", "layer_norm", "spectral_norm", "pool")
 T = TypeVar("T")
 
 
@@ -61,15 +62,35 @@ RANGES: Mapping[str, Range] = {
     "env.workers": Range(0, 65_536),
     "env.worker_timeout": _REAL_POSITIVE,
     "net.channels": Range(1, 65_536),
+    "net.width": Range(1, 256),
+    "net.pool": Range(0, 11),
     "net.hidden": Range(1, 1_048_576),
     "net.stack": Range(1, 255),
     "agent.discount": _SHARE,
+    "agent.dueling_gradient": _SHARE,
+    "agent.noisy_sigma": _REAL_NOT_NEGATIVE,
     "agent.n_step": Range(1, 65_536),
     "agent.reward_clip": _REAL_NOT_NEGATIVE,
+    "agent.operator_alpha": _SHARE,
+    "agent.munchausen_alpha": _SHARE,
+    "agent.munchausen_temperature": _REAL_POSITIVE,
+    "agent.munchausen_clip": Range(-1e300, 0),
+    "agent.atoms": Range(2, 65_536),
+    "agent.v_max": _REAL_POSITIVE,
+    "agent.quantiles": Range(2, 65_536),
+    "agent.taus": Range(1, 65_536),
+    "agent.taus_acting": Range(1, 65_536),
+    "agent.cosines": Range(1, 65_536),
     "agent.target_period": _PERIOD,
     "agent.epsilon_start": _SHARE,
     "agent.epsilon_end": _SHARE,
     "agent.epsilon_frames": _NOT_NEGATIVE,
+    "ls.period": _PERIOD,
+    "ls.samples": _NOT_NEGATIVE,
+    "ls.prior": _REAL_NOT_NEGATIVE,
+    "ls.clip": _REAL_NOT_NEGATIVE,
+    "ls.games": Range(2, 1_000_000),
+    "ls.batch_size": Range(1, 1_048_576),
     "replay.capacity": Range(1, 10**10),
     "replay.min_frames": _NOT_NEGATIVE,
     "replay.alpha": _SHARE,
@@ -231,6 +252,7 @@ def _device_problems(config: Config) -> Iterator[str]:
 def _joint_problems(config: Config) -> Iterator[str]:
     """What two or more fields say against each other."""
     env, agent, replay, optim = config.env, config.agent, config.replay, config.optim
+    yield from _net_problems(config.net)
     if env.workers > env.lanes:
         yield (
             f"env.workers: expected at most one for each of env.lanes = {env.lanes}, "
@@ -264,6 +286,55 @@ def _joint_problems(config: Config) -> Iterator[str]:
             f"agent.target_period: expected at least optim.update_period = {optim.update_period}, "
             f"got {agent.target_period}"
         )
+    yield from _algorithm_problems(config)
+
+
+def _algorithm_problems(config: Config) -> Iterator[str]:
+    """Options that do not go together in an algorithm, or have no effect in it."""
+    agent, ls = config.agent, config.ls
+    if agent.munchausen:
+        if agent.double:
+            yield "agent.double: a soft value has no maximum to choose; drop it or munchausen"
+        if agent.operator != "none":
+            yield (
+                f"agent.operator: munchausen widens the action gap itself, got {agent.operator} "
+                "beside it; drop one of them"
+            )
+        if agent.algorithm == "c51":
+            yield (
+                "agent.munchausen: the entropy moves each action's atoms by another amount, so "
+                "expected dqn, qr-dqn or iqn, got c51"
+            )
+    if agent.operator == "lazy" and agent.algorithm != "dqn":
+        yield (
+            "agent.operator: lazy keeps a value and does not shift a distribution, so expected "
+            f"agent.algorithm dqn, got {agent.algorithm}"
+        )
+    if agent.operator == "consistent" and agent.n_step > 1:
+        yield f"agent.n_step: the consistent operator is of one step, got {agent.n_step}"
+    if agent.loss != "huber" and agent.algorithm != "dqn":
+        yield f"agent.loss: {agent.algorithm} has a loss of its own, got {agent.loss}"
+    if ls.method != "none" and agent.algorithm != "dqn":
+        yield f"ls.method: the last layer of dqn is solved for, got {agent.algorithm}"
+    if ls.method == "lstdq":
+        for name, other in (
+            ("agent.dueling", agent.dueling),
+            ("agent.munchausen", agent.munchausen),
+            ("agent.operator", agent.operator != "none"),
+            ("ls.clip", ls.clip > 0),
+        ):
+            if other:
+                yield f"{name}: LSTD-Q solves for the values of plain targets; use --ls.method fqi"
+
+
+def _net_problems(net: NetConfig) -> Iterator[str]:
+    """Options of a torso that is not the chosen one."""
+    foreign = ("channels",) if net.torso == "impala" else _IMPALA_OPTIONS
+    given = [name for name in foreign if getattr(net, name) != getattr(NetConfig(), name)]
+    if given:
+        owner = "nature" if net.torso == "impala" else "impala"
+        names = " and ".join(f"net.{name}" for name in given)
+        yield f"{names}: belong to net.torso = {owner}, got net.torso = {net.torso}"
 
 
 def _list(values: typing.Iterable[Any]) -> str:

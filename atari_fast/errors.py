@@ -30,6 +30,12 @@ class NumericError(AtariFastError, RuntimeError):
     exit_code = 3
 
 
+class LeastSquaresError(AtariFastError, ArithmeticError):
+    """A least-squares system has no solution that can be relied on; keep the old weights."""
+
+    exit_code = 3
+
+
 class CheckpointError(AtariFastError, RuntimeError):
     """A run directory or checkpoint is missing, damaged or unwritable."""
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from atari_fast.config import (
     AgentConfig,
     Config,
     EnvConfig,
+    LeastSquaresConfig,
     NetConfig,
     OptimConfig,
     ReplayConfig,
     RunConfig,
 )
+
+_SAVES = RunConfig(eval_period=4_000_000, checkpoint_period=4_000_000, replay_period=4_000_000)
 
 
 def dqn_nature() -> Config:
@@ -25,12 +30,7 @@ def dqn_nature() -> Config:
         preset="dqn-nature",
         env=EnvConfig(lanes=1, life_loss="zero_discount"),
         optim=OptimConfig(name="rmsprop", lr=2.5e-4, eps=0.01 / 32**2, decay=0.95),
-        run=RunConfig(
-            eval_period=4_000_000,
-            checkpoint_period=4_000_000,
-            replay_period=4_000_000,
-            eval_epsilon=0.05,
-        ),
+        run=replace(_SAVES, eval_epsilon=0.05),
     )
 
 
@@ -42,13 +42,154 @@ def dqn_adam() -> Config:
         agent=AgentConfig(target_period=32_000, epsilon_end=0.01, epsilon_frames=1_000_000),
         replay=ReplayConfig(min_frames=80_000, stratified=False),
         optim=OptimConfig(lr=6.25e-5, eps=1.5e-4),
-        run=RunConfig(
-            eval_period=4_000_000,
-            checkpoint_period=4_000_000,
-            replay_period=4_000_000,
-            eval_epsilon=0.001,
-        ),
+        run=replace(_SAVES, eval_epsilon=0.001),
     )
+
+
+def double_dqn() -> Config:
+    """Double DQN (van Hasselt et al. 2016, tuned version): a rarer target copy, less exploration.
+
+    Both as in google-deepmind/dqn_zoo: copies every 30,000 agent steps, epsilon down to 0.01.
+    """
+    return _tuned("double-dqn", dqn_nature().optim, 0.01, double=True, target_period=120_000)
+
+
+def dueling() -> Config:
+    """Double DQN with a dueling network (Wang et al. 2016, 4.2).
+
+    There: the gradient that enters the last convolution is scaled by 1 / sqrt(2), gradients are
+    clipped to norm 10, and the learning rate is lower, 6.25e-5.
+    """
+    optim = replace(dqn_nature().optim, lr=6.25e-5, max_grad_norm=10.0)
+    return _tuned(
+        "dueling", optim, 0.01, double=True, dueling=True, dueling_gradient=2**-0.5,
+        target_period=120_000,
+    )  # fmt: skip
+
+
+def per() -> Config:
+    """Double DQN with proportional prioritized replay (Schaul et al. 2016, B.2.1).
+
+    There: alpha 0.6, beta from 0.4 to 1, a quarter of the learning rate.
+    """
+    optim = replace(dqn_nature().optim, lr=2.5e-4 / 4)
+    config = _tuned("per", optim, 0.01, double=True, target_period=120_000)
+    return replace(config, replay=ReplayConfig(prioritized=True, alpha=0.6, beta_start=0.4))
+
+
+def c51() -> Config:
+    """C51 (Bellemare et al. 2017, 5): 51 atoms from -10 to 10, Adam 2.5e-4 with eps 0.01 / 32."""
+    return _tuned("c51", _adam(2.5e-4), 0.001, algorithm="c51")
+
+
+def qr_dqn() -> Config:
+    """QR-DQN-1 (Dabney et al. 2018a, 5): Adam 5e-5 with eps 0.01 / 32, 201 quantiles (dqn_zoo)."""
+    return _tuned("qr-dqn", _adam(5e-5), 0.001, algorithm="qr-dqn", quantiles=201)
+
+
+def iqn() -> Config:
+    """IQN (Dabney et al. 2018b, 4): N = N' = 64, K = 32, the optimizer of QR-DQN."""
+    return _tuned("iqn", _adam(5e-5), 0.001, algorithm="iqn")
+
+
+def m_dqn() -> Config:
+    """M-DQN (Vieillard et al. 2020, 4.1) on DQN's settings in Dopamine: Adam 5e-5, eps 0.01 / 32.
+
+    alpha 0.9, tau 0.03, l0 = -1 as there.
+    """
+    config = dqn_adam()
+    return replace(
+        config,
+        preset="m-dqn",
+        agent=replace(config.agent, munchausen=True),
+        optim=replace(_adam(5e-5), max_grad_norm=0.0),
+    )
+
+
+def m_iqn() -> Config:
+    """M-IQN (Vieillard et al. 2020, 4.1): M-DQN's settings and 1-step IQN."""
+    config = m_dqn()
+    return replace(config, preset="m-iqn", agent=replace(config.agent, algorithm="iqn"))
+
+
+def rainbow() -> Config:
+    """Rainbow (Hessel et al. 2018, table 1): C51 with all extensions, in one lane.
+
+    Learning begins after 80,000 frames, targets are copied every 32,000, priorities have exponent
+    0.5, no epsilon but noise; sigma 0.1 as in google-deepmind/dqn_zoo (0.5 in the paper).
+    """
+    return Config(
+        preset="rainbow",
+        env=EnvConfig(lanes=1, life_loss="zero_discount"),
+        agent=AgentConfig(
+            algorithm="c51",
+            double=True,
+            dueling=True,
+            noisy=True,
+            noisy_sigma=0.1,
+            n_step=3,
+            target_period=32_000,
+            epsilon_start=0.0,
+            epsilon_end=0.0,
+        ),
+        replay=ReplayConfig(min_frames=80_000, prioritized=True, alpha=0.5, beta_start=0.4),
+        optim=OptimConfig(lr=6.25e-5, eps=0.005 / 32, max_grad_norm=10.0),
+        run=replace(_SAVES, eval_epsilon=0.0),
+    )
+
+
+def rainbow_dopamine() -> Config:
+    """The Rainbow of Dopamine (Castro et al. 2018): C51, 3 steps, prioritized replay, no more.
+
+    Priorities are square roots of the losses and importance weights have exponent 0.5 throughout.
+    """
+    config = dqn_adam()
+    return replace(
+        config,
+        preset="rainbow-dopamine",
+        agent=replace(config.agent, algorithm="c51", n_step=3),
+        replay=replace(
+            config.replay, prioritized=True, alpha=0.5, beta_start=0.5, beta_end=0.5,
+            priority_epsilon=1e-10, uniform_mix=0.0, stratified=True,
+        ),
+    )  # fmt: skip
+
+
+def al() -> Config:
+    """Advantage learning on Nature DQN (Bellemare et al. 2016, 4): alpha 0.9."""
+    config = dqn_nature()
+    return replace(config, preset="al", agent=replace(config.agent, operator="al"))
+
+
+def pal() -> Config:
+    """Persistent advantage learning on Nature DQN (Bellemare et al. 2016, 4): alpha 0.9."""
+    config = dqn_nature()
+    return replace(config, preset="pal", agent=replace(config.agent, operator="pal"))
+
+
+def ls_dqn() -> Config:
+    """LS-DQN on Nature DQN (Levine et al. 2017, 5): FQI every 500,000 updates, lambda 1."""
+    ls = LeastSquaresConfig(method="fqi", period=8_000_000, prior=1.0)
+    return replace(dqn_nature(), preset="ls-dqn", ls=ls)
+
+
+def ls_dqn_lstdq() -> Config:
+    """LS-DQN by LSTD-Q (Levine et al. 2017, 4)."""
+    config = ls_dqn()
+    return replace(config, preset="ls-dqn-lstdq", ls=replace(config.ls, method="lstdq"))
+
+
+def ls_dqn_dueling() -> Config:
+    """LS-DQN of both streams of a dueling network with double targets, solved for jointly."""
+    config = ls_dqn()
+    agent = replace(config.agent, double=True, dueling=True)
+    return replace(config, preset="ls-dqn-dueling", agent=agent)
+
+
+def ls_dqn_boosted() -> Config:
+    """LS-DQN with residuals clipped to 1, boosted FQI (Tosatto et al. 2017)."""
+    config = ls_dqn()
+    return replace(config, preset="ls-dqn-boosted", ls=replace(config.ls, clip=1.0))
 
 
 def pong() -> Config:
@@ -71,9 +212,64 @@ def pong() -> Config:
     )
 
 
+def ls_dqn_pong() -> Config:
+    """LS-DQN that learns Pong on two CPU cores: preset pong, and FQI every 160,000 frames."""
+    ls = LeastSquaresConfig(method="fqi", period=160_000, conditional=True, games=10)
+    return replace(pong(), preset="ls-dqn-pong", ls=ls)
+
+
+def ls_dqn_boxing() -> Config:
+    """LS-DQN for Boxing on two CPU cores: a dueling network, boosted and conditional updates.
+
+    Narrow and standardised as in preset pong; double, prioritized, 3 steps as in Rainbow; 250,000
+    frames of replay, and solutions from 50,000 of them.
+    """
+    config = pong()
+    return replace(
+        config,
+        preset="ls-dqn-boxing",
+        game="boxing",
+        total_frames=3_000_000,
+        agent=AgentConfig(
+            double=True,
+            dueling=True,
+            n_step=3,
+            target_period=16_000,
+            epsilon_end=0.01,
+            epsilon_frames=400_000,
+        ),
+        ls=LeastSquaresConfig(
+            method="fqi", period=800_000, samples=50_000, clip=1.0, conditional=True
+        ),
+        replay=replace(config.replay, capacity=250_000, prioritized=True, alpha=0.5),
+        optim=replace(config.optim, lr=2.5e-4),
+        run=replace(_SAVES, eval_period=400_000, checkpoint_period=400_000, replay_period=800_000),
+    )
+
+
+def _tuned(preset: str, optim: OptimConfig, eval_epsilon: float, **agent: Any) -> Config:
+    """Nature DQN as its successors changed it: epsilon ends at 0.01, another optimizer."""
+    config = dqn_nature()
+    return replace(
+        config,
+        preset=preset,
+        agent=replace(config.agent, epsilon_end=0.01, **agent),
+        optim=optim,
+        run=replace(_SAVES, eval_epsilon=eval_epsilon),
+    )
+
+
+def _adam(lr: float) -> OptimConfig:
+    """Adam as in google-deepmind/dqn_zoo's distributional agents."""
+    return OptimConfig(lr=lr, eps=0.01 / 32, max_grad_norm=10.0)
+
+
 PRESETS: Mapping[str, Callable[[], Config]] = {
-    "pong": pong,
-    "dqn-nature": dqn_nature,
-    "dqn-adam": dqn_adam,
-}
+    function().preset: function
+    for function in (
+        pong, dqn_nature, dqn_adam, double_dqn, dueling, per, c51, qr_dqn, iqn, m_dqn, m_iqn,
+        rainbow, rainbow_dopamine, al, pal, ls_dqn, ls_dqn_lstdq, ls_dqn_dueling, ls_dqn_boosted,
+        ls_dqn_pong, ls_dqn_boxing,
+    )
+}  # fmt: skip
 DEFAULT_PRESET = "pong"

@@ -34,6 +34,32 @@ TEST(TransitionReplay, StaleIdsAreDroppedAndCounted) {
   EXPECT_REFUSED(dropped({-1}), "ids[0]");
 }
 
+TEST(TransitionReplay, ReadsNothingForAnIdThatCannotBeDrawn) {
+  TransitionReplayOptions o = replay_options(1, 8, 2, 1);
+  TransitionReplay replay(o);
+  EXPECT_TRUE(replay.starts().empty());
+  fill_replay(replay, 20);  // rows 0 to 20: 13 to 20 are kept, starts 14 to 19
+  EXPECT_EQ(replay.starts(), (std::vector<int64_t>{14, 15, 16, 17, 18, 19}));
+  ReplayBatch batch(o, 3);
+  const std::vector<uint8_t> untouched = batch.frames;
+  // Overwritten, its stack gone, its window open, never given.
+  for (const int64_t bad : {6, 13, 20, 21, -1}) {
+    batch.ids = {19, bad, 14};
+    EXPECT_REFUSED(replay.read(batch.view()), "ids[1]");
+    EXPECT_EQ(batch.frames, untouched);
+  }
+  batch.ids = {19, 14, 19};
+  replay.read(batch.view());
+  for (const size_t i : {0U, 1U, 2U}) {  // frames are filled with their row's number
+    EXPECT_EQ(batch.frames[(i * 3 + 1) * kTagBytes], i == 1 ? 14 : 19);
+  }
+  EXPECT_EQ(batch.weights, (std::vector<float>{1.0f, 1.0f, 1.0f}));
+  ReplayBatch empty(o, 0);
+  EXPECT_REFUSED(replay.read(empty.view()), "batch");
+  batch.steps.pop_back();
+  EXPECT_REFUSED(replay.read(batch.view()), "batch");
+}
+
 TEST(TransitionReplay, BadPrioritiesChangeNothing) {
   TransitionReplayOptions o = replay_options(1, 64, 1, 1);
   o.prioritized = true;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <string>
 #include <thread>
@@ -13,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "snapshot_fixture.h"
 #include "transition_replay_fixture.h"
 
 namespace atari_fast {
@@ -157,6 +159,38 @@ TEST(TransitionReplay, EveryItemEqualsABruteForceReading) {
           }
         }
       }
+    }
+  }
+}
+
+TEST(TransitionReplay, ReadingInOrderGivesEveryStartAndChangesNothing) {
+  for (const bool prioritized : {false, true}) {
+    TransitionReplayOptions o = replay_options(3, 40, 4, 3);
+    o.prioritized = prioritized;
+    o.threads = prioritized ? 3 : 1;
+    TransitionReplay replay(o);
+    const Script script(3, 200, 11);
+    for (size_t row = 0; row < 200; ++row) {
+      script.append(replay, row);
+      const std::vector<int64_t> ids = replay.starts();
+      ASSERT_EQ(ids.size(), replay.num_starts());
+      ASSERT_TRUE(std::adjacent_find(ids.begin(), ids.end(), std::greater_equal()) == ids.end());
+      if (ids.empty() || row % 20 != 0) {
+        continue;
+      }
+      const TemporaryFile before;
+      const TemporaryFile after;
+      replay.save(before.path());
+      ReplayBatch batch(o, ids.size());
+      batch.ids = ids;
+      replay.read(batch.view());
+      EXPECT_EQ(batch.ids, ids);
+      EXPECT_EQ(batch.weights, std::vector<float>(ids.size(), 1.0f));
+      for (size_t i = 0; i < ids.size(); ++i) {
+        ASSERT_EQ(difference(script, o, batch, i), "");
+      }
+      replay.save(after.path());
+      ASSERT_EQ(before.bytes(), after.bytes());
     }
   }
 }

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from atari_fast.agents import dqn
 from atari_fast.agents.parts import AgentParts
+from atari_fast.agents.recipes import build
 from atari_fast.config import Config
 from atari_fast.config_io import from_record
 from atari_fast.envs.lane import make_lane
@@ -62,7 +62,7 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
         config = from_record(record)
     spec = make_lane(config.game, config.env, stream(0, "spec")).spec
     with loading(source):
-        parts = dqn.build(config, spec, device)
+        parts = build(config, spec, device)
         parts.trained.load_state_dict(tensors)
     return TrainedAgent(source, frames, config, spec, parts)
 

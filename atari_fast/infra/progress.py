@@ -57,6 +57,7 @@ class Progress:
         self._title = title
         self._line_period = line_period
         self._state = _State(frames=first_frame)
+        self._activity = ""
         self._start = self._shown = time.monotonic()
         self._marks: deque[tuple[float, int]] = deque([(self._start, first_frame)])
         self._open = True
@@ -87,9 +88,13 @@ class Progress:
             updates: updates of the network so far.
         """
         self._state = _State(frames, episodes, mean_return, epsilon, loss, updates)
-        now = time.monotonic()
-        if now - self._shown >= (_REFRESH_SECONDS if self._live else self._line_period):
-            self._show(now)
+        self._activity = ""
+        self._show_when_due()
+
+    def busy(self, text: str) -> None:
+        """Say what is being done until the next update; shown when it is time."""
+        self._activity = text
+        self._show_when_due()
 
     def note(self, text: str) -> None:
         """Print a line that stays: an evaluation, a checkpoint."""
@@ -120,6 +125,11 @@ class Progress:
         (first_time, first), (last_time, last) = self._marks[0], self._marks[-1]
         return (last - first) / (last_time - first_time) if last_time > first_time else 0.0
 
+    def _show_when_due(self) -> None:
+        now = time.monotonic()
+        if now - self._shown >= (_REFRESH_SECONDS if self._live else self._line_period):
+            self._show(now)
+
     def _show(self, now: float) -> None:
         self._shown = now
         self._marks.append((now, self._state.frames))
@@ -135,7 +145,7 @@ class Progress:
         state, rate = self._state, self.frames_per_second
         left = (self._total - state.frames) / rate if rate > 0 else math.inf
         share = state.frames / self._total if self._total > 0 else 1.0
-        return [
+        cells = [
             ("frames", f"{state.frames:,}/{self._total:,} ({share:.1%})"),
             ("frames/s", f"{rate:,.0f}"),
             ("episodes", f"{state.episodes:,}"),
@@ -146,6 +156,7 @@ class Progress:
             ("elapsed", _clock(now - self._start)),
             ("ETA", _clock(max(0.0, left))),
         ]
+        return [*cells, ("now", self._activity)] if self._activity else cells
 
     def _table(self, now: float) -> Table:
         from rich.progress_bar import ProgressBar

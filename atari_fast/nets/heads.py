@@ -1,67 +1,96 @@
-"""Heads: feature vectors to action values, and the networks made of a torso and a head."""
+"""Heads: feature vectors to action values, or to N numbers for each action."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from atari_fast.config import NetConfig
-from atari_fast.nets.torsos import make_torso
+from atari_fast.config import Config
+from atari_fast.nets.noisy import NoisyLinear
 
-
-def _float32_linear(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    """A layer in float32 even under autocast: action gaps are finer than bfloat16 resolves."""
-    return F.linear(x.float(), layer.weight, layer.bias)
+MakeLinear = Callable[[int, int], nn.Linear]
+"""(inputs, outputs) -> layer."""
 
 
 class QHead(nn.Module):
-    """One hidden layer and one value for each action (Mnih et al. 2015): [B, D] -> [B, A]."""
+    """One hidden layer and N numbers for each action (Mnih 2015): [..., D] -> [..., A, N]."""
 
-    def __init__(self, features: int, hidden: int, num_actions: int) -> None:
+    def __init__(
+        self, inputs: int, hidden: int, num_actions: int, outputs: int, linear: MakeLinear
+    ) -> None:
         super().__init__()
-        self.hidden = nn.Linear(features, hidden)
-        self.out = nn.Linear(hidden, num_actions)
+        self.hidden = linear(inputs, hidden)
+        self.out = linear(hidden, num_actions * outputs)
+        self._shape = (num_actions, outputs)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Maps features [B, D] to action values float32[B, A]."""
-        hidden = F.relu(self.hidden(features))
-        with torch.autocast(features.device.type, enabled=False):
-            return _float32_linear(self.out, hidden)
+    def features(self, x: torch.Tensor, noise: int = 0) -> tuple[torch.Tensor, ...]:
+        """The inputs [..., hidden] of the last layer."""
+        return (F.relu(_apply(self.hidden, x, noise)),)
+
+    def forward(self, x: torch.Tensor, noise: int = 0) -> torch.Tensor:
+        """Maps [B, ..., D] to float32[B, ..., A, N]; `noise` as in `NoisyLinear.forward`."""
+        return self.last(self.features(x, noise), noise)
+
+    def last(self, features: tuple[torch.Tensor, ...], noise: int = 0) -> torch.Tensor:
+        """Maps `features` to float32[B, ..., A, N]."""
+        (hidden,) = features
+        with torch.autocast(hidden.device.type, enabled=False):
+            values = _apply(self.out, hidden.float(), noise)
+        return values.view(*values.shape[:-1], *self._shape)
 
 
 class DuelingHead(nn.Module):
     """Q = V + A - mean_b A, a hidden layer for each stream (Wang et al. 2016, eq. 9)."""
 
-    def __init__(self, features: int, hidden: int, num_actions: int) -> None:
-        super().__init__()
-        self.value_hidden = nn.Linear(features, hidden)
-        self.value = nn.Linear(hidden, 1)
-        self.advantage_hidden = nn.Linear(features, hidden)
-        self.advantage = nn.Linear(hidden, num_actions)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Maps features [B, D] to action values float32[B, A]."""
-        value_hidden = F.relu(self.value_hidden(features))
-        advantage_hidden = F.relu(self.advantage_hidden(features))
-        with torch.autocast(features.device.type, enabled=False):
-            value = _float32_linear(self.value, value_hidden)
-            advantage = _float32_linear(self.advantage, advantage_hidden)
-            return value + advantage - advantage.mean(dim=1, keepdim=True)
-
-
-class QNetwork(nn.Module):
-    """A torso and a head: frames uint8[B, S, H, W] -> action values float32[B, A]."""
-
     def __init__(
-        self, config: NetConfig, frame_shape: tuple[int, int], num_actions: int, *, dueling: bool
+        self, inputs: int, hidden: int, num_actions: int, outputs: int, linear: MakeLinear
     ) -> None:
         super().__init__()
-        self.torso = make_torso(config, frame_shape)
-        head = DuelingHead if dueling else QHead
-        self.head = head(self.torso.features, config.hidden, num_actions)
+        self.value_hidden = linear(inputs, hidden)
+        self.value = linear(hidden, outputs)
+        self.advantage_hidden = linear(inputs, hidden)
+        self.advantage = linear(hidden, num_actions * outputs)
+        self._shape = (num_actions, outputs)
 
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """Maps observations uint8[B, S, H, W] to action values float32[B, A]."""
-        q: torch.Tensor = self.head(self.torso(frames))
-        return q
+    def features(self, x: torch.Tensor, noise: int = 0) -> tuple[torch.Tensor, ...]:
+        """The inputs [..., hidden] of the last layers of the value and advantage streams."""
+        value = F.relu(_apply(self.value_hidden, x, noise))
+        return value, F.relu(_apply(self.advantage_hidden, x, noise))
+
+    def forward(self, x: torch.Tensor, noise: int = 0) -> torch.Tensor:
+        """Maps [B, ..., D] to float32[B, ..., A, N]; `noise` as in `NoisyLinear.forward`."""
+        return self.last(self.features(x, noise), noise)
+
+    def last(self, features: tuple[torch.Tensor, ...], noise: int = 0) -> torch.Tensor:
+        """Maps `features` to float32[B, ..., A, N]."""
+        value_hidden, advantage_hidden = features
+        with torch.autocast(value_hidden.device.type, enabled=False):
+            value = _apply(self.value, value_hidden.float(), noise).unsqueeze(-2)
+            advantage = _apply(self.advantage, advantage_hidden.float(), noise)
+            advantage = advantage.view(*advantage.shape[:-1], *self._shape)
+            centred: torch.Tensor = advantage - advantage.mean(dim=-2, keepdim=True)
+            return value + centred
+
+
+def _apply(layer: nn.Linear, x: torch.Tensor, noise: int) -> torch.Tensor:
+    y: torch.Tensor = layer(x, noise) if isinstance(layer, NoisyLinear) else layer(x)
+    return y
+
+
+def make_head(config: Config, inputs: int, num_actions: int, outputs: int) -> QHead | DuelingHead:
+    """The head that `config.agent` asks for (dueling, noisy), of float32 last layers.
+
+    The last layers stay float32 under autocast: action gaps are finer than bfloat16 resolves.
+    """
+    agent = config.agent
+
+    def linear(inputs: int, outputs: int) -> nn.Linear:
+        if agent.noisy:
+            return NoisyLinear(inputs, outputs, agent.noisy_sigma)
+        return nn.Linear(inputs, outputs)
+
+    head = DuelingHead if agent.dueling else QHead
+    return head(inputs, config.net.hidden, num_actions, outputs, linear)

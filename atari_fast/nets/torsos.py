@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -28,14 +30,114 @@ class NatureTorso(nn.Module):
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Maps frames uint8[B, S, 84, 84] to features [B, D]."""
-        pixels = frames.to(_compute_dtype(frames))  # bfloat16 holds whole numbers up to 256
-        if self.standardize:
-            x = F.relu(self.conv1(F.layer_norm(pixels, pixels.shape[1:], eps=1.0)))
-        else:
-            x = F.relu(F.conv2d(pixels, self.conv1.weight / 255, self.conv1.bias, stride=4))
+        x = F.relu(_first_layer(self.conv1, frames, self.standardize))
         x = F.relu(self.conv2(x))
         x = F.relu(self.conv3(x))
         return x.flatten(1)
+
+
+class SpectralConv2d(nn.Conv2d):
+    """A convolution by W / sigma, sigma the largest singular value of W as a matrix [C_out, rest].
+
+    sigma = u' W v with v = W' u / |W' u|, where u follows the largest left singular vector by one
+    power iteration before each differentiable pass (Miyato et al. 2018, algorithm 1). Passes
+    without gradient (acting, targets, evaluation) change nothing.
+    """
+
+    u: torch.Tensor
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        """A 3x3 convolution with padding 1."""
+        super().__init__(channels_in, channels_out, 3, padding=1)
+        self.register_buffer("u", F.normalize(torch.randn(channels_out), dim=0))
+        for _ in range(15):
+            self._iterate()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps [B, C_in, H, W] to [B, C_out, H, W]."""
+        if torch.is_grad_enabled():
+            self._iterate()
+        with torch.autocast(x.device.type, enabled=False):
+            matrix, u = self.weight.flatten(1), self.u.clone()
+            v = F.normalize(u @ matrix.detach(), dim=0)
+            weight = self.weight / (u @ matrix @ v)
+        y: torch.Tensor = self._conv_forward(x, weight, self.bias)
+        return y
+
+    @torch.no_grad()
+    def _iterate(self) -> None:
+        with torch.autocast(self.weight.device.type, enabled=False):
+            matrix = self.weight.flatten(1)
+            v = F.normalize(self.u @ matrix, dim=0)
+            self.u.copy_(F.normalize(matrix @ v, dim=0))
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(relu(x)))), convolutions 3x3 that keep the shape [B, C, H, W]."""
+
+    def __init__(self, channels: int, *, spectral_norm: bool) -> None:
+        super().__init__()
+        self.conv1 = _conv3x3(channels, channels, spectral_norm)
+        self.conv2 = _conv3x3(channels, channels, spectral_norm)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps [B, C, H, W] to [B, C, H, W]."""
+        y: torch.Tensor = self.conv2(F.relu(self.conv1(F.relu(x))))
+        return x + y
+
+
+class ImpalaSection(nn.Module):
+    """Convolution 3x3, max-pool 3x3 of stride 2, two residual blocks, layer normalization."""
+
+    def __init__(
+        self, config: NetConfig, channels_in: int, channels: int, maps: tuple[int, int]
+    ) -> None:
+        """A section whose output has `channels` maps of (height, width) `maps`."""
+        super().__init__()
+        self.conv = _conv3x3(channels_in, channels, False)
+        self.rest = nn.Sequential(
+            nn.MaxPool2d(3, stride=2, padding=1),
+            ResidualBlock(channels, spectral_norm=config.spectral_norm),
+            ResidualBlock(channels, spectral_norm=config.spectral_norm),
+        )
+        if config.layer_norm:
+            self.rest.append(nn.LayerNorm((channels, *maps)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps [B, C_in, H, W] to [B, C, H / 2, W / 2], sizes rounded up."""
+        y: torch.Tensor = self.rest(self.conv(x))
+        return y
+
+
+class ImpalaTorso(nn.Module):
+    """The large network of Espeholt et al. 2018 (fig. 3, right) on uint8[B, S, H, W] -> [B, D].
+
+    Three sections of w times 16, 32 and 32 filters, at the end a ReLU. Pixels are taken as
+    `NatureTorso` takes them. The options follow Clark et al. 2024 (Beyond The Rainbow): spectral
+    normalization of the blocks' convolutions, adaptive max-pooling at the end, and layer
+    normalization, here of a section's output over all its values.
+    """
+
+    def __init__(self, config: NetConfig, frame_shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.standardize = config.pixels == "standardize"
+        self.pool = config.pool
+        narrow, wide = 16 * config.width, 32 * config.width
+        half, quarter, eighth = (
+            (-(-frame_shape[0] // by), -(-frame_shape[1] // by)) for by in (2, 4, 8)
+        )
+        self.section1 = ImpalaSection(config, config.stack, narrow, half)
+        self.section2 = ImpalaSection(config, narrow, wide, quarter)
+        self.section3 = ImpalaSection(config, wide, wide, eighth)
+        self.features = wide * (self.pool**2 if self.pool else eighth[0] * eighth[1])
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """Maps frames uint8[B, S, H, W] to features [B, D]."""
+        x = _first_layer(self.section1.conv, frames, self.standardize)
+        x = self.section3(self.section2(self.section1.rest(x)))
+        if self.pool:
+            x = F.adaptive_max_pool2d(x, self.pool)
+        return F.relu(x).flatten(1)
 
 
 class MlpTorso(nn.Module):
@@ -50,12 +152,30 @@ class MlpTorso(nn.Module):
         return frames.flatten(1).to(torch.float32) / 255
 
 
+def _conv3x3(channels_in: int, channels_out: int, spectral_norm: bool) -> nn.Conv2d:
+    if spectral_norm:
+        return SpectralConv2d(channels_in, channels_out)
+    return nn.Conv2d(channels_in, channels_out, 3, padding=1)
+
+
+def _first_layer(conv: nn.Conv2d, frames: torch.Tensor, standardize: bool) -> torch.Tensor:
+    """A convolution of frames uint8[B, S, H, W], over 255 or standardised; see `NatureTorso`."""
+    pixels = frames.to(_compute_dtype(frames))  # bfloat16 holds whole numbers up to 256
+    if standardize:
+        x: torch.Tensor = conv(F.layer_norm(pixels, pixels.shape[1:], eps=1.0))
+        return x
+    return F.conv2d(pixels, conv.weight / 255, conv.bias, conv.stride, conv.padding)
+
+
 def _compute_dtype(frames: torch.Tensor) -> torch.dtype:
     kind = frames.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
 
 
-def make_torso(config: NetConfig, frame_shape: tuple[int, int]) -> NatureTorso | MlpTorso:
+Torso: TypeAlias = NatureTorso | ImpalaTorso | MlpTorso
+
+
+def make_torso(config: NetConfig, frame_shape: tuple[int, int]) -> Torso:
     """Builds the torso that `config.torso` names.
 
     Raises:
@@ -69,4 +189,6 @@ def make_torso(config: NetConfig, frame_shape: tuple[int, int]) -> NatureTorso |
             )
         standardize = config.pixels == "standardize"
         return NatureTorso(config.stack, config.channels, standardize=standardize)
+    if config.torso == "impala":
+        return ImpalaTorso(config, frame_shape)
     return MlpTorso(config.stack, frame_shape)

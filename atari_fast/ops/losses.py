@@ -19,3 +19,8 @@ def huber(td: torch.Tensor, delta: float = 1.0) -> torch.Tensor:
     """
     clipped = td.abs().clamp(max=delta)
     return clipped * (td.abs() - 0.5 * clipped)
+
+
+def squared(td: torch.Tensor) -> torch.Tensor:
+    """0.5 td^2 of errors float32[B]."""
+    return 0.5 * td.square()

@@ -130,6 +130,23 @@ class TransitionReplay:
         """Draws transitions into a batch of `new_batch`, with importance exponent `beta`."""
         self._core.sample_into(beta, *(field.numpy() for field in batch))
 
+    def starts(self) -> torch.Tensor:
+        """Ids of all transitions that can be drawn, ascending: int64[len(self)]."""
+        return torch.from_numpy(self._core.starts())
+
+    def read_into(self, batch: TransitionBatch, ids: torch.Tensor) -> None:
+        """Fills a batch of `new_batch` with given transitions; nothing of the replay changes.
+
+        Args:
+            batch: B transitions; the first fields[:B] of a larger one will do. Weights become 1.
+            ids: some of `starts()`, in any order. int64[B]
+
+        Raises:
+            ValueError: an id is none of `starts()`, or not any more.
+        """
+        batch.ids.copy_(ids)
+        self._core.read_into(*(field.numpy() for field in batch))
+
     def update_priorities(self, ids: torch.Tensor, td_abs: torch.Tensor) -> int:
         """Sets the priorities of rows int64[B] to float32[B]; returns how many rows were gone."""
         return self._core.update_priorities(ids.numpy(), td_abs.numpy())

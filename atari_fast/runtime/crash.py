@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from atari_fast.agents import dqn
 from atari_fast.agents.parts import AgentParts
+from atari_fast.agents.recipes import build
 from atari_fast.config import Config
 from atari_fast.config_io import from_record, to_record
 from atari_fast.envs.lane import make_lane
@@ -60,7 +60,7 @@ def crashed_loss(directory: Path) -> torch.Tensor:
     device = select_device(config.device)
     spec = make_lane(config.game, config.env, stream(0, "spec")).spec
     with loading(bundle.path):
-        parts = dqn.build(config, spec, device)
+        parts = build(config, spec, device)
         for name, net in parts.nets.items():
             net.load_state_dict(bundle.tensors[name])
         fields = {name: field.to(device) for name, field in bundle.tensors["batch"].items()}

@@ -75,6 +75,7 @@ def evaluate(
 
     Every lane plays a number of games that is fixed beforehand, so that short games are not
     favoured. When `stop` says so, the games that are finished by then are all that is returned.
+    All random numbers come from `seed`; torch's generators are left as they were.
     """
     lanes = min(lanes, episodes)
     env = dataclasses.replace(config.env, lanes=lanes, life_loss="none")
@@ -86,7 +87,12 @@ def evaluate(
     tracker = EpisodeTracker(lanes)
     scores: list[list[float]] = [[] for _ in range(lanes)]
     frames = truncated = 0
-    with LanePool(config.game, env, stream(seed, "evaluation/lanes")) as pool:
+    cuda = [device] if device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(cuda),
+        LanePool(config.game, env, stream(seed, "evaluation/lanes")) as pool,
+    ):
+        torch.manual_seed(seed)
         step = pool.step(np.zeros(lanes, np.int64))
         while quota.any() and not stop():
             step = pool.step(actor.act(step, epsilon))

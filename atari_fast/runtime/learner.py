@@ -76,10 +76,10 @@ class Learner:
             group["lr"] = self._config.lr * lr_share
         self.optimizer.step()
         if self._replay.prioritized:
-            self._return_priorities(batch.ids, out.td_abs)
+            self._return_priorities(batch.ids, out.priorities)
         self._feeder.prefetch(beta)
         self._add_metrics(
-            {"loss/td": loss.detach(), "loss/td_abs": out.td_abs.mean()} | dict(out.metrics)
+            {"loss/td": loss.detach(), "loss/priority": out.priorities.mean()} | dict(out.metrics)
         )
 
     def check_finite(self) -> None:
@@ -128,15 +128,15 @@ class Learner:
         optimizer.step()
         return set(optimizer.state[probe.weight])
 
-    def _return_priorities(self, ids: torch.Tensor, td_abs: torch.Tensor) -> None:
+    def _return_priorities(self, ids: torch.Tensor, priorities: torch.Tensor) -> None:
         """Sends priorities back: at once on the CPU; on CUDA one update late, without waiting."""
-        if not td_abs.is_cuda:
-            self._set_priorities(ids, td_abs)
+        if not priorities.is_cuda:
+            self._set_priorities(ids, priorities)
             return
-        host = torch.empty(td_abs.shape, dtype=td_abs.dtype, pin_memory=True)
-        host.copy_(td_abs, non_blocking=True)
+        host = torch.empty(priorities.shape, dtype=priorities.dtype, pin_memory=True)
+        host.copy_(priorities, non_blocking=True)
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        done.record(torch.cuda.current_stream(td_abs.device))
+        done.record(torch.cuda.current_stream(priorities.device))
         self._late.append((ids, host, done))
         self._set_late_priorities(1)
 
@@ -147,10 +147,10 @@ class Learner:
             done.synchronize()
             self._set_priorities(ids, host)
 
-    def _set_priorities(self, ids: torch.Tensor, td_abs: torch.Tensor) -> None:
-        if not bool(torch.isfinite(td_abs).all()):
-            raise self._not_finite("priorities: the TD errors")
-        self._replay.update_priorities(ids, td_abs)
+    def _set_priorities(self, ids: torch.Tensor, priorities: torch.Tensor) -> None:
+        if not bool(torch.isfinite(priorities).all()):
+            raise self._not_finite("priorities: they")
+        self._replay.update_priorities(ids, priorities)
 
     def _not_finite(self, what: str) -> NumericError:
         return NumericError(

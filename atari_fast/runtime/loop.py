@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from atari_fast.agents.parts import AgentParts
+from atari_fast.agents.parts import AgentParts, Services
 from atari_fast.config import FRAMES_PER_STEP, Config
 from atari_fast.envs.pool import LanePool
 from atari_fast.errors import NumericError
@@ -50,6 +50,7 @@ class Loop:
         replay: TransitionReplay,
         actor: Actor,
         learner: Learner,
+        services: Services,
     ) -> None:
         self._config = config
         self._parts = parts
@@ -57,6 +58,7 @@ class Loop:
         self._replay = replay
         self._actor = actor
         self._learner = learner
+        self._services = services
         self._tracker = EpisodeTracker(pool.num_lanes)
         self._hooks_done = [0] * len(parts.hooks)
         self._frames = 0
@@ -83,7 +85,7 @@ class Loop:
             for i, hook in enumerate(parts.hooks):
                 if learning_frames // hook.period > self._hooks_done[i]:
                     self._hooks_done[i] = learning_frames // hook.period
-                    hook.call()
+                    hook.call(self._services)
             if not config.overlap:
                 pool.send(actions)
             self._step = step = pool.recv()

@@ -8,14 +8,14 @@ import math
 import os
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from atari_fast.agents import dqn
+from atari_fast.agents.recipes import build
 from atari_fast.config import Config
 from atari_fast.config_io import to_record
 from atari_fast.envs.pool import LanePool
@@ -43,6 +43,7 @@ from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.interrupt import Interrupt
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.loop import Loop, Tick
+from atari_fast.runtime.services import RunServices
 from atari_fast.seeding import stream, to_int
 
 REPLAY = "replay"
@@ -60,6 +61,7 @@ class Session:
     def __init__(self, config: Config, resumed: Checkpoint | None = None) -> None:
         self.config = config = dataclasses.replace(config, game=canonical_name(config.game))
         self.device = select_device(config.device)
+        self._cuda = self.device.type == "cuda"
         set_threads(config.threads)
         torch.manual_seed(to_int(stream(config.seed, "torch")))
         self.autocast = Autocast(self.device, config.precision)
@@ -101,7 +103,7 @@ class Session:
     def _build(self) -> None:
         config, spec = self.config, self.pool.spec
         self._require_memory()
-        self.parts = dqn.build(config, spec, self.device)
+        self.parts = build(config, spec, self.device)
         self.replay = TransitionReplay(
             config.env,
             config.net,
@@ -119,7 +121,7 @@ class Session:
             check_period=1 if self.device.type == "cpu" else 100,
         )
         self.actor = Actor(
-            self.parts.q_values,
+            self.parts.behaviour,
             spec,
             config.env.lanes,
             config.net.stack,
@@ -127,7 +129,21 @@ class Session:
             self.autocast,
             np.random.default_rng(stream(config.seed, "actor")),
         )
-        self.loop = Loop(config, self.parts, self.pool, self.replay, self.actor, self.learner)
+        services = RunServices(
+            config,
+            self.parts,
+            spec,
+            self.device,
+            self.autocast,
+            self.replay,
+            self.learner.optimizer,
+            now=lambda: self.frames,
+            show=lambda text: self.progress.busy(text),
+            log=self._log_hook,
+        )
+        self.loop = Loop(
+            config, self.parts, self.pool, self.replay, self.actor, self.learner, services
+        )
 
     def _require_memory(self) -> None:
         config, shape = self.config, self.pool.spec.frame_shape
@@ -238,6 +254,10 @@ class Session:
         self.logger.scalars(tick.frames, played | learned)
         self._loss = learned.get("loss/td", self._loss)
 
+    def _log_hook(self, values: Mapping[str, float], note: str) -> None:
+        self.logger.scalars(self.frames, dict(values))
+        self.progress.note(f"{note} (at {self.frames:,} frames)")
+
     def _show(self, tick: Tick) -> None:
         mean = sum(self._returns) / len(self._returns) if self._returns else math.nan
         self.progress.update(
@@ -346,6 +366,7 @@ class Session:
             "actor": self.actor.state(),
             "loop": self.loop.state(),
             "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self._cuda else None,
             "lanes": self.pool.states() if with_replay else None,
         }
 
@@ -361,6 +382,8 @@ class Session:
         self.loop.load_state(state["loop"])
         self.pool.load_states(state["lanes"])
         torch.set_rng_state(state["torch_rng"])
+        if self._cuda:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         run = state["run"]
         self.frames = self._saved_at = self._replay_at = checkpoint.frames
         if not run["frames"] == state["loop"]["frames"] == self.frames:

@@ -1,6 +1,7 @@
 #include "replay/transition_replay.h"
 
 #include <limits>
+#include <vector>
 
 #include "bindings/array.h"
 #include "bindings/register.h"
@@ -29,6 +30,46 @@ class PyTransitionReplay {
   void sample_into(double beta, const py::object& frames, const py::object& actions,
                    const py::object& rewards, const py::object& discounts, const py::object& steps,
                    const py::object& weights, const py::object& ids) {
+    const TransitionBatch batch =
+        checked_batch(frames, actions, rewards, discounts, steps, weights, ids);
+    const py::gil_scoped_release release;
+    replay_.sample(beta, batch);
+  }
+
+  py::array_t<int64_t> starts() const {
+    std::vector<int64_t> ids;
+    {
+      const py::gil_scoped_release release;
+      ids = replay_.starts();
+    }
+    return py::array_t<int64_t>(static_cast<py::ssize_t>(ids.size()), ids.data());
+  }
+
+  void read_into(const py::object& frames, const py::object& actions, const py::object& rewards,
+                 const py::object& discounts, const py::object& steps, const py::object& weights,
+                 const py::object& ids) {
+    const TransitionBatch batch =
+        checked_batch(frames, actions, rewards, discounts, steps, weights, ids);
+    const py::gil_scoped_release release;
+    replay_.read(batch);
+  }
+
+  size_t update_priorities(const py::object& ids, const py::object& priorities) {
+    const auto i = checked_span<int64_t>(ids, "ids", {kAny});
+    const auto p =
+        checked_span<float>(priorities, "priorities", {static_cast<py::ssize_t>(i.size())});
+    const py::gil_scoped_release release;
+    return replay_.update_priorities(i, p);
+  }
+
+  const TransitionReplay& core() const { return replay_; }
+  TransitionReplay& core() { return replay_; }
+
+ private:
+  TransitionBatch checked_batch(const py::object& frames, const py::object& actions,
+                                const py::object& rewards, const py::object& discounts,
+                                const py::object& steps, const py::object& weights,
+                                const py::object& ids) const {
     const auto window =
         static_cast<py::ssize_t>(replay_.options().stack + replay_.options().n_step);
     TransitionBatch batch;
@@ -52,22 +93,9 @@ class PyTransitionReplay {
     check_disjoint(s, {f, a, r, d});
     check_disjoint(w, {f, a, r, d, s});
     check_disjoint({"ids", batch.ids}, {f, a, r, d, s, w});
-    const py::gil_scoped_release release;
-    replay_.sample(beta, batch);
+    return batch;
   }
 
-  size_t update_priorities(const py::object& ids, const py::object& priorities) {
-    const auto i = checked_span<int64_t>(ids, "ids", {kAny});
-    const auto p =
-        checked_span<float>(priorities, "priorities", {static_cast<py::ssize_t>(i.size())});
-    const py::gil_scoped_release release;
-    return replay_.update_priorities(i, p);
-  }
-
-  const TransitionReplay& core() const { return replay_; }
-  TransitionReplay& core() { return replay_; }
-
- private:
   TransitionReplay replay_;
   py::ssize_t height_;
   py::ssize_t width_;
@@ -149,6 +177,13 @@ void register_transition_replay(py::module_& module) {
            py::arg("weights"), py::arg("ids"),
            "Draws B transitions into the given arrays: uint8[B, stack + n, H, W], int64[B], "
            "float32[B], float32[B], int64[B], float32[B], int64[B].")
+      .def("starts", &PyTransitionReplay::starts,
+           "Ids int64[num_starts] of all transitions that can be drawn, ascending.")
+      .def("read_into", &PyTransitionReplay::read_into, py::arg("frames"), py::arg("actions"),
+           py::arg("rewards"), py::arg("discounts"), py::arg("steps"), py::arg("weights"),
+           py::arg("ids"),
+           "Fills the arrays of sample_into with the transitions of ids int64[B], weights 1; "
+           "changes nothing of the replay.")
       .def("update_priorities", &PyTransitionReplay::update_priorities, py::arg("ids"),
            py::arg("priorities"),
            "Sets priorities float32[n] of ids int64[n]; returns how many ids were stale.");

@@ -239,7 +239,7 @@ void TransitionReplay::draw(Rng& rng, std::span<int64_t> slots) const {
   }
 }
 
-void TransitionReplay::sample(double beta, const TransitionBatch& batch) {
+void TransitionReplay::check_batch(const TransitionBatch& batch) const {
   const size_t size = batch.actions.size();
   const size_t window = (options_.stack + options_.n_step) * options_.frame_bytes;
   check_argument(size >= 1, "batch: expected at least 1 transition, got 0");
@@ -247,11 +247,15 @@ void TransitionReplay::sample(double beta, const TransitionBatch& batch) {
                      batch.discounts.size() == size && batch.steps.size() == size &&
                      batch.weights.size() == size && batch.ids.size() == size,
                  "batch: expected arrays for ", size, " transitions of ", window, " frame bytes");
+}
+
+void TransitionReplay::sample(double beta, const TransitionBatch& batch) {
+  check_batch(batch);
   check_argument(std::isfinite(beta) && beta >= 0.0, "beta: expected a finite number >= 0, got ",
                  beta);
   const std::lock_guard lock(mutex_);
   check_argument(num_starts_ > 0, "sample: no transition is complete yet; append more rows first");
-  std::vector<int64_t> slots(size);
+  std::vector<int64_t> slots(batch.ids.size());
   Rng rng = rng_;
   draw(rng, slots);
   write_weights(beta, slots, batch.weights);
@@ -344,15 +348,13 @@ size_t TransitionReplay::update_priorities(std::span<const int64_t> ids,
   }
   size_t dropped = 0;
   for (size_t i = 0; i < ids.size(); ++i) {
-    const size_t lane = static_cast<size_t>(ids[i] % lanes);
-    const int64_t row = ids[i] / lanes;
-    const size_t at = slot(lane, row);
-    if (row_at(at) != row || tree_.get(at) <= 0.0) {
+    const int64_t at = start_at(ids[i]);
+    if (at < 0) {
       ++dropped;
       continue;
     }
     const double weight = weight_of(static_cast<double>(priorities[i]));
-    set_start(at, weight);
+    set_start(static_cast<size_t>(at), weight);
     max_weight_ = std::max(max_weight_, weight);
   }
   apply_changes();

@@ -89,6 +89,15 @@ class TransitionReplay {
   /// uses up no random numbers.
   void sample(double beta, const TransitionBatch& batch);
 
+  /// Ids of all starts that can be drawn, ascending. O(capacity).
+  std::vector<int64_t> starts() const;
+
+  /// Fills `batch` with the transitions of the starts `batch.ids`, in that order, with weights 1;
+  /// any id may come more than once. Nothing of the replay changes. Costs of `sample` without the
+  /// draw. Throws std::invalid_argument, naming the position, for an id that cannot be drawn, or
+  /// for wrong sizes; nothing is then written.
+  void read(const TransitionBatch& batch);
+
   /// Sets the priorities |delta| of drawn rows; ids of rows that were overwritten since are
   /// dropped. Of equal ids the last one wins. Returns how many were dropped. Throws
   /// std::invalid_argument, naming the position, for a priority that is negative or not finite or
@@ -129,6 +138,8 @@ class TransitionReplay {
   void read_state(SnapshotReader& reader);
   bool is_complete(size_t at) const;
   double density(double weight) const;
+  void check_batch(const TransitionBatch& batch) const;
+  int64_t start_at(int64_t id) const;
   void write_weights(double beta, std::span<const int64_t> slots, std::span<float> weights) const;
   void write_items(std::span<const int64_t> slots, const TransitionBatch& batch);
   void write_item(size_t slot, size_t item, const TransitionBatch& batch) const;

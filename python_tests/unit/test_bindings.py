@@ -73,7 +73,7 @@ def batch_arrays() -> Arrays:
         "discounts": np.zeros(SIZE, np.float32),
         "steps": np.zeros(SIZE, np.int64),
         "weights": np.zeros(SIZE, np.float32),
-        "ids": np.zeros(SIZE, np.int64),
+        "ids": np.arange(SIZE),
     }
 
 
@@ -125,6 +125,7 @@ BINDINGS = {
     "sample_into": Binding(
         lambda **arrays: REPLAY.sample_into(0.4, **arrays), batch_arrays, tuple(batch_arrays())
     ),
+    "read_into": Binding(REPLAY.read_into, batch_arrays, tuple(batch_arrays())),
     "update_priorities": Binding(
         REPLAY.update_priorities,
         lambda: {"ids": np.array([1, 2, 3]), "priorities": np.ones(3, np.float32)},
@@ -235,7 +236,7 @@ def test_a_wrong_array_is_refused_by_name(
     arrays = binding.arrays()
     before = {key: array.copy() for key, array in arrays.items()}
     named = re.escape(argument)
-    if name == "sample_into" and argument == "actions" and error is ValueError:
+    if name in ("sample_into", "read_into") and argument == "actions" and error is ValueError:
         named = "actions|frames|batch"  # the length of actions is the batch size of the others
     if name == "novelty_into" and argument == "lanes" and error is ValueError:
         named = "lanes|rewards"  # so is the length of lanes
@@ -338,6 +339,8 @@ def test_an_empty_batch_is_refused_and_empty_updates_do_nothing() -> None:
     arrays = {key: array[:0] for key, array in batch_arrays().items()}
     with pytest.raises(ValueError, match=r"^batch"):
         REPLAY.sample_into(0.4, **arrays)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^batch"):
+        REPLAY.read_into(**arrays)  # type: ignore[arg-type]
     assert REPLAY.update_priorities(np.zeros(0, np.int64), np.zeros(0, np.float32)) == 0
     TREE.set(np.zeros(0, np.int64), np.zeros(0))
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atari_fast.config import Config, EnvConfig, OptimConfig, ReplayConfig
+from atari_fast.config import Config, EnvConfig, NetConfig, OptimConfig, ReplayConfig
 from atari_fast.config_io import (
     RANGES,
     from_json,
@@ -89,6 +89,9 @@ def test_every_number_has_a_range():
         ("net.channels", (32, 0, 64), "net.channels: expected a number from 1 to 65536, got 0"),
         ("net.channels", (32, 64), "net.channels: expected 3 values (int, int, int), got (32, 64)"),
         ("net.channels", [1, 2, 3], "net.channels: expected 3 values"),
+        ("net.width", 0, "net.width: expected a number from 1 to 256, got 0"),
+        ("net.pool", 12, "net.pool: expected a number from 0 to 11, got 12"),
+        ("net.layer_norm", True, "net.layer_norm: belong to net.torso = impala, got net.torso = n"),
         ("agent.double", 1, "agent.double: expected true or false, got 1"),
         ("agent.discount", 1.01, "agent.discount: expected a number from 0 to 1, got 1.01"),
         ("agent.discount", math.nan, "agent.discount: expected a finite number, got nan"),
@@ -123,6 +126,16 @@ def test_validate_lists_all_problems_at_once():
     )
     with pytest.raises(ConfigError, match=r"^config: 3 problems: env\.lanes.*capacity.*optim\.lr"):
         validate(config)
+
+
+def test_validate_names_the_options_of_another_torso():
+    net = NetConfig(torso="mlp", width=2, spectral_norm=True)
+    with pytest.raises(ConfigError, match=r"net\.width and net\.spectral_norm: .* = impala, got "):
+        validate(Config(net=net))
+    net = replace(net, torso="impala")
+    validate(Config(net=net))
+    with pytest.raises(ConfigError, match=r"net\.channels: belong to net\.torso = nature"):
+        validate(Config(net=replace(net, channels=(16, 32, 32))))
 
 
 def test_validate_n_step_must_fit_into_a_lanes_share():

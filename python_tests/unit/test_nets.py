@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn.utils.parametrizations import spectral_norm
 
 from atari_fast.config import NetConfig
 from atari_fast.nets.heads import DuelingHead, QHead, QNetwork
+from atari_fast.nets.torsos import ImpalaTorso, SpectralConv2d, make_torso
 
 
 def frames(batch: int = 3) -> torch.Tensor:
@@ -82,3 +84,143 @@ def test_bfloat16_is_close_to_float32(dueling: bool) -> None:
 def test_mlp_takes_frames_of_any_size() -> None:
     net = QNetwork(NetConfig(torso="mlp", stack=1, hidden=32), (10, 5), 3, dueling=False)
     assert net(torch.zeros(2, 1, 10, 5, dtype=torch.uint8)).shape == (2, 3)
+
+
+def impala(**options: object) -> ImpalaTorso:
+    torso = make_torso(NetConfig(torso="impala", **options), (84, 84))
+    assert isinstance(torso, ImpalaTorso)
+    return torso.to(memory_format=torch.channels_last)
+
+
+ALL_OF_BTR = {"layer_norm": True, "spectral_norm": True, "pool": 6}
+
+
+@pytest.mark.parametrize(
+    ("options", "parameters", "features"),
+    [
+        # 592 + 4 * 2320, 4640 + 4 * 9248, 9248 + 4 * 9248
+        ({}, 9_872 + 41_632 + 46_240, 11 * 11 * 32),
+        # 1184 + 4 * 9248, 18496 + 4 * 36928, 36928 + 4 * 36928
+        ({"width": 2}, 38_176 + 166_208 + 184_640, 11 * 11 * 64),
+        ({"pool": 6, "spectral_norm": True}, 97_744, 6 * 6 * 32),
+        # weight and bias for each of 16 * 42 * 42, 32 * 21 * 21 and 32 * 11 * 11 values
+        ({"layer_norm": True}, 97_744 + 2 * (28_224 + 14_112 + 3_872), 11 * 11 * 32),
+    ],
+)
+def test_impala_torso_has_the_parameters_counted_by_hand(options, parameters, features) -> None:
+    torso = impala(**options)
+    assert sum(p.numel() for p in torso.parameters()) == parameters
+    assert torso.features == features
+    assert torso(frames()).shape == (3, features)
+    assert (torso(frames()) >= 0).all()
+
+
+@pytest.mark.parametrize("pixels", ["scale", "standardize"])
+def test_impala_torso_is_the_published_figure(pixels: str) -> None:
+    torch.manual_seed(0)
+    torso = impala(pixels=pixels)
+    x = frames()
+    y = x.float() / 255
+    if pixels == "standardize":
+        flat = x.double().flatten(1)
+        variance = flat.var(1, keepdim=True, unbiased=False)
+        y = ((flat - flat.mean(1, keepdim=True)) / (variance + 1).sqrt()).float().view_as(x)
+    for section in (torso.section1, torso.section2, torso.section3):
+        y = torch.nn.functional.max_pool2d(section.conv(y), 3, stride=2, padding=1)
+        for block in section.rest[1:]:
+            y = y + block.conv2(torch.relu(block.conv1(torch.relu(y))))
+    torch.testing.assert_close(torso(x), torch.relu(y).flatten(1), rtol=1e-4, atol=1e-5)
+
+
+def test_impala_layer_norm_gives_each_section_mean_0_and_variance_1() -> None:
+    torso = impala(layer_norm=True)
+    seen = []
+    for section in (torso.section1, torso.section2, torso.section3):
+        section.rest.register_forward_hook(lambda _module, _x, y: seen.append(y.flatten(1)))
+    torso(frames())
+    for y in seen:
+        torch.testing.assert_close(y.mean(1), torch.zeros(3), rtol=0, atol=1e-4)
+        torch.testing.assert_close(y.var(1, unbiased=False), torch.ones(3), rtol=1e-2, atol=0)
+    assert len(seen) == 3
+
+
+def test_impala_pools_the_last_maps() -> None:
+    torch.manual_seed(0)
+    whole, pooled = impala(), impala(pool=6)
+    pooled.load_state_dict(whole.state_dict())
+    x = frames()
+    maps = whole(x).view(3, 32, 11, 11)
+    torch.testing.assert_close(pooled(x), torch.nn.AdaptiveMaxPool2d(6)(maps).flatten(1))
+
+
+def test_impala_takes_the_toys_frames() -> None:
+    torso = make_torso(NetConfig(torso="impala", stack=1, **ALL_OF_BTR), (10, 5))
+    assert torso(torch.zeros(2, 1, 10, 5, dtype=torch.uint8)).shape == (2, torso.features)
+
+
+def test_spectral_convolution_is_that_of_torch_after_enough_passes() -> None:
+    torch.manual_seed(0)
+    mine = SpectralConv2d(8, 16)
+    theirs = torch.nn.Conv2d(8, 16, 3, padding=1)
+    theirs.load_state_dict({"weight": mine.weight, "bias": mine.bias})
+    spectral_norm(theirs)
+    x = torch.randn(2, 8, 7, 7)
+    for _ in range(200):
+        mine(x), theirs(x)
+    torch.testing.assert_close(mine(x), theirs(x), rtol=1e-5, atol=1e-6)
+    sigma = torch.linalg.matrix_norm(mine.weight.detach().flatten(1), 2)
+    torch.testing.assert_close(mine(x), mine._conv_forward(x, mine.weight / sigma, mine.bias))
+    for layer in (mine, theirs):
+        layer(x).square().sum().backward()
+    expected = theirs.parametrizations.weight.original.grad
+    torch.testing.assert_close(mine.weight.grad, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_spectral_convolution_changes_in_differentiable_passes_alone() -> None:
+    torch.manual_seed(0)
+    layer = SpectralConv2d(4, 4)
+    x = torch.randn(1, 4, 5, 5)
+    with torch.no_grad():
+        layer.weight.normal_()  # u is far from the new singular vector
+    before = layer.u.clone()
+    with torch.no_grad():
+        without = layer(x)
+    with torch.inference_mode():
+        layer(x)
+    assert torch.equal(layer.u, before)
+    passes = [layer(x), layer(x)]
+    assert not torch.equal(layer.u, before)
+    sum(y.sum() for y in passes).backward()  # the first pass kept the u that it computed with
+    with torch.no_grad():
+        assert torch.equal(layer(x), passes[1])
+        assert not torch.equal(without, passes[1])
+
+
+@pytest.mark.parametrize("options", [{}, ALL_OF_BTR])
+def test_impala_survives_its_state_dict_bit_for_bit(options) -> None:
+    torch.manual_seed(0)
+    net, copy = (
+        QNetwork(NetConfig(torso="impala", **options), (84, 84), 6, dueling=True) for _ in range(2)
+    )
+    net(frames()).sum().backward()
+    copy.load_state_dict(net.state_dict())
+    x = frames()
+    for _ in range(2):
+        assert torch.equal(net(x), copy(x))
+
+
+@pytest.mark.parametrize("options", [{}, ALL_OF_BTR, {"pixels": "standardize"}])
+def test_impala_in_bfloat16_is_close_to_float32(options) -> None:
+    torch.manual_seed(0)
+    net = QNetwork(NetConfig(torso="impala", **options), (84, 84), 6, dueling=False)
+    net.to(memory_format=torch.channels_last)
+    x = frames(4)
+    with torch.no_grad():
+        exact = net(x)
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            rounded = net(x)
+    assert rounded.dtype == torch.float32
+    assert (exact - rounded).abs().max() < 0.02 * exact.abs().max() + 0.02
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        net(x).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())

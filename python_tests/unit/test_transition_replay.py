@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize
+from hypothesis.stateful import initialize, rule
 from numpy.typing import NDArray
 
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
@@ -212,14 +212,22 @@ class Twin:
         levels = self.levels()
         mix = self.s.mix if self.s.prioritized else 0.0
         uniform = mix * (float(levels[-1][0]) / len(starts))
-        items, ids, densities = [], [], []
+        keys, densities = [], []
         for i in range(size):
             segment = (i / size, (i + 1) / size) if self.s.stratified else (0.0, 1.0)
             lane, row = starts[self.draw(levels, *segment)]
-            items.append(self.item(lane, row))
-            ids.append(row * self.s.lanes + lane)
+            keys.append((lane, row))
             densities.append((1.0 - mix) * self.weights[lane, row] + uniform)
         rarest = min(densities)
+        return self.batch(keys, [math.pow(rarest / d, beta) for d in densities])
+
+    def starts(self) -> list[int]:
+        return sorted(row * self.s.lanes + lane for lane, row in self.weights)
+
+    def batch(
+        self, keys: list[tuple[int, int]], weights: list[float]
+    ) -> dict[str, NDArray[np.generic]]:
+        items = [self.item(lane, row) for lane, row in keys]
         frames, actions, rewards, discounts, steps = zip(*items, strict=True)
         return {
             "frames": np.stack(frames),
@@ -227,8 +235,8 @@ class Twin:
             "rewards": np.array(rewards, np.float32),
             "discounts": np.array(discounts, np.float32),
             "steps": np.array(steps, np.int64),
-            "weights": np.array([math.pow(rarest / d, beta) for d in densities], np.float32),
-            "ids": np.array(ids, np.int64),
+            "weights": np.array(weights, np.float32),
+            "ids": np.array([row * self.s.lanes + lane for lane, row in keys], np.int64),
         }
 
     def set(self, ids: NDArray[np.int64], priorities: list[float]) -> int:
@@ -253,6 +261,24 @@ class TransitionPair(Pair):
         self.replay.append(*arrived(rows))
         self.twin.append(rows)
         assert len(self.replay) == self.twin.size
+
+    def read(self, seed: int, size: int) -> None:
+        """Reads some starts in any order; that it changed nothing shows in all later draws."""
+        starts = self.replay.starts()
+        assert starts.tolist() == self.twin.starts()
+        if not len(starts):
+            return
+        ids = torch.from_numpy(np.random.default_rng(seed).choice(starts.numpy(), size))
+        batch = self.replay.new_batch(size, pinned=False)
+        self.replay.read_into(batch, ids)
+        lanes = self.settings.lanes
+        expected = self.twin.batch([(i % lanes, i // lanes) for i in ids.tolist()], [1.0] * size)
+        for name, values in expected.items():
+            actual = getattr(batch, name).numpy()
+            np.testing.assert_array_equal(actual, values, err_msg=name, strict=True)
+        ids[-1] = self.twin.next_id - 1  # the newest row's window is open
+        with pytest.raises(ValueError, match=rf"^ids\[{size - 1}\]"):
+            self.replay.read_into(batch, ids)
 
     def replay_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
         dropped: int = self.replay.update_priorities(
@@ -280,9 +306,15 @@ SETTINGS = st.builds(
 
 
 class ReplayMachine(PairMachine):
+    pair: TransitionPair
+
     @initialize(settings=SETTINGS, stream_seed=st.integers(0, 1000))
     def build(self, settings: Settings, stream_seed: int) -> None:
         self.pair = TransitionPair(settings, stream_seed)
+
+    @rule(seed=st.integers(0, 1000), size=st.integers(1, 9))
+    def read(self, seed: int, size: int) -> None:
+        self.pair.read(seed, size)
 
 
 TestReplayMachine, TestManyReplaysMachine = machine_tests(ReplayMachine, examples=150, steps=40)
@@ -299,11 +331,13 @@ def run_long(settings: Settings, operations: int) -> None:
     rng = np.random.default_rng(operations)
     pair = TransitionPair(settings, stream_seed=3)
     for _ in range(operations):
-        kind = rng.choice(3, p=[0.6, 0.25, 0.15])
+        kind = rng.choice(4, p=[0.55, 0.2, 0.15, 0.1])
         if kind == 0:
             pair.append()
         elif kind == 1:
             pair.sample(int(rng.integers(1, 6)), float(rng.choice([0.0, 0.4, 1.0])))
+        elif kind == 2:
+            pair.read(int(rng.integers(1000)), int(rng.integers(1, 6)))
         elif settings.prioritized and len(pair.ids):
             count = int(rng.integers(1, 8))
             pair.set(rng.choice(pair.ids, count), rng.exponential(1, count).astype(np.float32))

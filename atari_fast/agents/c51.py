@@ -1,0 +1,54 @@
+"""C51 (Bellemare et al. 2017): probabilities of fixed returns; with all options it is Rainbow."""
+
+from __future__ import annotations
+
+import torch
+
+from atari_fast.agents.common import shaped, value_metrics, with_target
+from atari_fast.agents.parts import AgentParts, LossOutput
+from atari_fast.config import Config
+from atari_fast.nets.networks import QNetwork
+from atari_fast.ops.distributions import categorical_loss, categorical_projection, of_actions
+from atari_fast.ops.stacks import cut_stacks
+from atari_fast.replay.transition import TransitionBatch
+from atari_fast.schedules import linear
+from atari_fast.types import EnvSpec
+
+
+def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
+    """Builds the agent's networks on `device` and its loss."""
+    agent = config.agent
+    network = QNetwork(config, spec, outputs=agent.atoms)
+    online, target, sync = with_target(network, agent.target_period, device)
+    support = torch.linspace(-agent.v_max, agent.v_max, agent.atoms, device=device)
+
+    def mean(logits: torch.Tensor) -> torch.Tensor:
+        return (logits.softmax(dim=2) * support).sum(dim=2)
+
+    def loss(batch: TransitionBatch) -> LossOutput:
+        obs_tm1, obs_t = cut_stacks(batch.frames, batch.steps, config.net.stack)
+        with torch.no_grad():
+            logits_t = target(obs_t, noise=1)
+            q_t = mean(logits_t)
+            selector = mean(online(obs_t, noise=1)) if agent.double else q_t
+            p_t = of_actions(logits_t, selector.argmax(dim=1)).softmax(dim=1)
+            observations = obs_tm1, obs_t
+            rewards = shaped(
+                agent, batch.rewards, batch, observations, lambda o: mean(target(o, noise=1)), q_t
+            )
+            atoms = rewards[:, None] + batch.discounts[:, None] * support
+            p = categorical_projection(atoms, p_t, support)
+        logits_tm1 = online(obs_tm1, noise=1)
+        losses = categorical_loss(of_actions(logits_tm1, batch.actions), p)
+        metrics = value_metrics(mean(logits_tm1.detach()), (p * support).sum(dim=1))
+        return LossOutput(losses, losses.detach(), metrics)
+
+    return AgentParts(
+        nets={"online": online, "target": target},
+        trained=online,
+        q_values=lambda obs: mean(online(obs)),
+        behaviour=lambda obs: mean(online(obs, noise=len(obs))),
+        epsilon=linear(agent.epsilon_start, agent.epsilon_end, agent.epsilon_frames),
+        loss=loss,
+        hooks=(sync,),
+    )

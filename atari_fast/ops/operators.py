@@ -1,0 +1,101 @@
+"""Operators that widen the action gap, around any target (Bellemare et al. 2016, Increasing ...).
+
+Each lowers a target y = r_t + discount_t V(x_t) where another action looked better than the one
+taken, by gaps V(x) - Q(x, a) of the target network. All but `lazy` subtract something that does
+not depend on y: given a reward instead of y they shift a whole distribution of returns.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def action_deficit(q: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """max_b q(b) - q(a), at least 0: what `actions` int64[B] are worth less than the best one.
+
+    Args:
+        q: action values. float32[B, A]
+        actions: int64[B]
+
+    Returns:
+        float32[B]
+    """
+    return q.max(dim=1).values - q.gather(1, actions[:, None]).squeeze(1)
+
+
+def advantage_learning(y: torch.Tensor, deficit_tm1: torch.Tensor, alpha: float) -> torch.Tensor:
+    """T_AL = T - alpha (V(x_tm1) - Q(x_tm1, a)) (eq. 7).
+
+    Args:
+        y: any target T of Q(x_tm1, a). float32[B]
+        deficit_tm1: `action_deficit` at x_tm1. float32[B]
+        alpha: from 0 to below 1.
+
+    Returns:
+        float32[B]
+    """
+    return y - alpha * deficit_tm1
+
+
+def persistent(
+    y: torch.Tensor, deficit_t: torch.Tensor, factor: float | torch.Tensor
+) -> torch.Tensor:
+    """T - factor (V(x_t) - Q(x_t, a)): the action is taken again in the next state.
+
+    Args:
+        y: any target T. float32[B]
+        deficit_t: `action_deficit` of the same action at x_t, 0 where x_t is terminal. float32[B]
+        factor: the discounts float32[B] (r + gamma Q(x_t, a)), or alpha.
+
+    Returns:
+        float32[B]
+    """
+    return y - factor * deficit_t
+
+
+def persistent_advantage_learning(
+    y: torch.Tensor,
+    deficit_tm1: torch.Tensor,
+    deficit_t: torch.Tensor,
+    alpha: float,
+    factor: float | torch.Tensor,
+) -> torch.Tensor:
+    """T_PAL = max(T_AL, T - factor (V(x_t) - Q(x_t, a))) (eq. 8), with the arguments of both."""
+    return torch.maximum(
+        advantage_learning(y, deficit_tm1, alpha), persistent(y, deficit_t, factor)
+    )
+
+
+def consistent_bellman(
+    y: torch.Tensor, deficit_t: torch.Tensor, discount_t: torch.Tensor, same: torch.Tensor
+) -> torch.Tensor:
+    """T_C: where the state did not change, r_t + discount_t Q(x_t, a) instead of V (eq. 4).
+
+    Args:
+        y: any one-step target T. float32[B]
+        deficit_t: `action_deficit` of the same action at x_t. float32[B]
+        discount_t: gamma, or 0 after a terminal. float32[B]
+        same: x_t equals x_tm1. bool[B]
+
+    Returns:
+        float32[B]
+    """
+    return y - torch.where(same, discount_t * deficit_t, 0.0)
+
+
+def lazy(
+    y: torch.Tensor, q_tm1_a: torch.Tensor, deficit_tm1: torch.Tensor, alpha: float
+) -> torch.Tensor:
+    """The alpha-lazy operator: Q(x_tm1, a) where Q <= T <= alpha V + (1 - alpha) Q, else T (3.4).
+
+    Args:
+        y: any target T. float32[B]
+        q_tm1_a: the target network's Q(x_tm1, a). float32[B]
+        deficit_tm1: `action_deficit` at x_tm1. float32[B]
+        alpha: from 0 to below 1.
+
+    Returns:
+        float32[B]
+    """
+    stays = (q_tm1_a <= y) & (y <= q_tm1_a + alpha * deficit_tm1)
+    return torch.where(stays, q_tm1_a, y)

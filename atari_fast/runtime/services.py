@@ -1,0 +1,50 @@
+"""What a run does for the periodic parts of an algorithm (`agents.parts.Services`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from atari_fast.agents.parts import AgentParts
+from atari_fast.config import Config
+from atari_fast.replay.transition import TransitionReplay
+from atari_fast.runtime.device import Autocast
+from atari_fast.runtime.evaluation import evaluate
+from atari_fast.seeding import stream, to_int
+from atari_fast.types import EnvSpec
+
+
+@dataclass(frozen=True)
+class RunServices:
+    """The services of one run; see `agents.parts.Services`."""
+
+    config: Config
+    parts: AgentParts
+    spec: EnvSpec
+    device: torch.device
+    autocast: Autocast
+    replay: TransitionReplay
+    optimizer: torch.optim.Optimizer
+    now: Callable[[], int]
+    show: Callable[[str], None]
+    log: Callable[[Mapping[str, float], str], None]
+
+    @property
+    def frames(self) -> int:
+        """Emulator frames of the run so far."""
+        return self.now()
+
+    def play(self, games: int, seed: str) -> tuple[float, ...]:
+        """Scores of full games with the networks as they are, by the run's evaluation protocol."""
+        return evaluate(
+            self.parts.q_values,
+            self.config,
+            self.spec,
+            self.device,
+            self.autocast,
+            episodes=games,
+            epsilon=self.config.run.eval_epsilon,
+            seed=to_int(stream(self.config.seed, seed), 31),
+        ).scores
