@@ -58,7 +58,8 @@ def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:
     from atari_fast.infra.checkpoint import is_best, latest_checkpoint, read_checkpoint
     from atari_fast.infra.files import loading
     from atari_fast.infra.weights import unpack_state
-    from atari_fast.runtime.session import REPLAY, Session
+    from atari_fast.runtime.directory import REPLAY
+    from atari_fast.runtime.session import Session
 
     root = Path(runs[0]) / "checkpoints"
     path = latest_checkpoint(root, holding=f"{REPLAY}.bin")

@@ -1,4 +1,4 @@
-"""The directory of a new run."""
+"""The directory of a run: how it begins, and the files of the replay in its checkpoints."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from pathlib import Path
 from atari_fast.config import Config
 from atari_fast.config_io import to_json
 from atari_fast.errors import ConfigError
-from atari_fast.infra.checkpoint import open_checkpoints
+from atari_fast.infra.checkpoint import Snapshot, open_checkpoints
 from atari_fast.infra.files import replace_file
+from atari_fast.replay.transition import TransitionReplay
+
+REPLAY = "replay"
+"""Name of the replay's file in a checkpoint; one that has it can be resumed."""
 
 
 def create_run_directory(config: Config) -> tuple[Path, int]:
@@ -35,3 +39,11 @@ def create_run_directory(config: Config) -> tuple[Path, int]:
         os.close(lock)
         raise
     return directory, lock
+
+
+def replay_snapshot(replay: TransitionReplay, before: Path | None) -> dict[str, Snapshot]:
+    """The replay's files; what it has in common with its last snapshot, `before`, is linked."""
+    parts = before.parent.glob(f"{REPLAY}-*.bin") if before else ()
+    linked = sum(part.stat().st_size for part in parts)
+    needed = max(0, replay.bytes_used - linked)
+    return {REPLAY: Snapshot(needed, lambda path: replay.save(path, apart=True, previous=before))}

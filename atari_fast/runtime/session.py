@@ -23,7 +23,6 @@ from atari_fast.errors import CheckpointError, NumericError, WorkerError
 from atari_fast.games import canonical_name
 from atari_fast.infra.checkpoint import (
     Checkpoint,
-    Snapshot,
     mark_best,
     open_checkpoints,
     write_checkpoint,
@@ -38,7 +37,7 @@ from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.conditions import changes, conditions
 from atari_fast.runtime.crash import crash_text
 from atari_fast.runtime.device import Autocast, select_device, set_threads
-from atari_fast.runtime.directory import create_run_directory
+from atari_fast.runtime.directory import REPLAY, create_run_directory, replay_snapshot
 from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.interrupt import Interrupt
 from atari_fast.runtime.learner import Learner
@@ -46,8 +45,6 @@ from atari_fast.runtime.loop import Loop, Tick
 from atari_fast.runtime.services import RunServices
 from atari_fast.seeding import stream, to_int
 
-REPLAY = "replay"
-"""Name of the replay's file in a checkpoint; one that has it can be resumed."""
 _KEPT_CHECKPOINTS = 2
 
 
@@ -328,23 +325,13 @@ class Session:
             {**nets, "state": state},
             {"config": to_record(self.config), "state": record},
             keep=_KEPT_CHECKPOINTS,
-            snapshots={REPLAY: self._replay_snapshot()} if with_replay else None,
+            snapshots=replay_snapshot(self.replay, self._saved_replay) if with_replay else None,
             spare=self._saved_replay.parent if self._saved_replay and not with_replay else None,
         )
         if with_replay:
             self._saved_replay, self._replay_at = path / f"{REPLAY}.bin", self.frames
         self._saved_at = self.frames
         return path
-
-    def _replay_snapshot(self) -> Snapshot:
-        """The replay's files; what the last checkpoint has already is linked."""
-        before = self._saved_replay
-        parts = before.parent.glob(f"{REPLAY}-*.bin") if before else ()
-        linked = sum(part.stat().st_size for part in parts)
-        return Snapshot(
-            max(0, self.replay.bytes_used - linked),
-            lambda path: self.replay.save(path, apart=True, previous=before),
-        )
 
     def _state(self, with_replay: bool) -> dict[str, Any]:
         """Everything but networks and replay."""
@@ -382,7 +369,7 @@ class Session:
         self.loop.load_state(state["loop"])
         self.pool.load_states(state["lanes"])
         torch.set_rng_state(state["torch_rng"])
-        if self._cuda:
+        if self._cuda and state.get("cuda_rng") is not None:  # None: it ran on the CPU before
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         run = state["run"]
         self.frames = self._saved_at = self._replay_at = checkpoint.frames

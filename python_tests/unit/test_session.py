@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from atari_fast.errors import CheckpointError, ConfigError, NumericError, WorkerError
+from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.runtime import directory as directory_module
 from atari_fast.runtime import session as session_module
 from atari_fast.runtime.loop import Loop
@@ -226,3 +227,23 @@ def test_loop_does_the_updates_and_target_copies_that_the_frames_owe(
     acted_on = ticks[-2].frames  # the last update comes before the last step arrives
     assert session.learner.updates == (acted_on - 400) // 16
     assert len(copies) == (acted_on - 400) // 160
+
+
+def test_session_on_a_gpu_goes_on_with_a_checkpoint_of_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which has no state of the GPU's random numbers."""
+    run = dataclasses.replace(TINY_PONG.run, replay_period=800, dir=str(tmp_path / "run"))
+    config = dataclasses.replace(TINY_PONG, total_frames=800, run=run)
+    assert Session(config).run()
+    real = Session._build
+
+    def build(session: Session) -> None:
+        session._cuda = True
+        real(session)
+
+    monkeypatch.setattr(Session, "_build", build)
+    path = latest_checkpoint(tmp_path / "run" / "checkpoints")
+    session = Session(config, read_checkpoint(path))
+    session.pool.close()
+    assert session.frames == 800
