@@ -14,6 +14,7 @@ from atari_fast.infra.cli import INTERRUPTED, parse_config, parse_options, run_c
 from atari_fast.presets import DEFAULT_PRESET, PRESETS
 
 if TYPE_CHECKING:
+    from atari_fast.config import Config
     from atari_fast.runtime.session import Session
 
 _PROG = "python -m atari_fast.train"
@@ -54,17 +55,19 @@ def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:
     """A run that goes on from its newest whole checkpoint with a replay."""
     if len(runs) > 1:
         raise ConfigError(f"--resume: expected one run directory, got {' and '.join(runs)}")
-    from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
+    from atari_fast.infra.checkpoint import is_best, latest_checkpoint, read_checkpoint
     from atari_fast.infra.files import loading
     from atari_fast.infra.weights import unpack_state
-    from atari_fast.runtime.session import REPLAY, Session
+    from atari_fast.runtime.directory import REPLAY
+    from atari_fast.runtime.session import Session
 
     root = Path(runs[0]) / "checkpoints"
     path = latest_checkpoint(root, holding=f"{REPLAY}.bin")
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, snapshots=False)  # verified just now
     with loading(path):
         state = unpack_state(checkpoint.tensors["state"], checkpoint.records["state"])
         owes_evaluation = bool(state["run"]["owes_evaluation"])
+        owes_mark = state["run"]["best_at"] == checkpoint.frames and not is_best(path)
         saved = from_record(checkpoint.records["config"])
         validate(saved)
     saved = dataclasses.replace(saved, run=dataclasses.replace(saved.run, dir=runs[0]))
@@ -79,11 +82,19 @@ def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:
             f"{fixed[0]}: a resumed run keeps {before[fixed[0]]}, got {after[fixed[0]]}; begin a "
             f"new run for that, or change only {', '.join(_CHANGEABLE)}"
         )
-    if checkpoint.frames >= config.total_frames and not owes_evaluation:
+    played = checkpoint.frames >= config.total_frames
+    if played and not (owes_evaluation or owes_mark) and not _lacks_pictures(config, path):
         raise ConfigError(
             f"--resume: {runs[0]} has played its {config.total_frames} frames; raise --total-frames"
         )
     return Session(config, checkpoint)
+
+
+def _lacks_pictures(config: Config, last: Path) -> bool:
+    """Whether a run whose last checkpoint is `last` was ended before it made its pictures."""
+    from atari_fast.runtime.finish import is_finished
+
+    return config.run.finish and not is_finished(Path(config.run.dir), config.game, last)
 
 
 def _leaves(record: object, prefix: str = "") -> dict[str, object]:

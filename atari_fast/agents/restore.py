@@ -15,12 +15,12 @@ from atari_fast.envs.lane import make_lane
 from atari_fast.errors import CheckpointError
 from atari_fast.infra.checkpoint import (
     BEST,
-    MANIFEST,
     best_checkpoint,
     latest_checkpoint,
     read_checkpoint,
 )
 from atari_fast.infra.files import loading
+from atari_fast.infra.manifest import MANIFEST
 from atari_fast.infra.weights import load_weights
 from atari_fast.seeding import stream
 from atari_fast.types import EnvSpec
@@ -39,7 +39,7 @@ class TrainedAgent(NamedTuple):
 
 
 def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
-    """Loads an agent.
+    """Loads an agent; its replay, which can be large, is not looked at.
 
     Args:
         path: a run directory, a checkpoint in it, or a zoo file (.safetensors).
@@ -55,7 +55,7 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
         record = metadata.get("config")
         source, frames = path, int(metadata.get("frames", 0))
     else:
-        checkpoint = read_checkpoint(_find(path, which))
+        checkpoint = read_checkpoint(_find(path, which), snapshots=False)
         source, frames = checkpoint.path, checkpoint.frames
         record, tensors = checkpoint.records.get("config"), checkpoint.tensors.get("online", {})
     with loading(source):
@@ -77,5 +77,5 @@ def _find(path: Path, which: str) -> Path:
             "a checkpoint or a .safetensors file"
         )
     if which == "best" and (root / BEST).exists():
-        return best_checkpoint(root)
-    return latest_checkpoint(root)
+        return best_checkpoint(root, snapshots=False)
+    return latest_checkpoint(root, snapshots=False)

@@ -15,9 +15,8 @@ import os
 import select
 import signal
 import time
-import traceback
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -27,39 +26,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atari_fast.config import EnvConfig
-from atari_fast.envs.lane import AtariLane, Lane, make_lane
+from atari_fast.envs.lane import make_lane
+from atari_fast.envs.worker import (
+    FAILED,
+    FETCH,
+    GO,
+    LOAD,
+    NOT_FOR_WORKERS,
+    SAVE,
+    Buffers,
+    MakeLane,
+    Runner,
+    Task,
+    serve,
+)
 from atari_fast.errors import ConfigError, EnvError, WorkerError
 from atari_fast.seeding import child
 from atari_fast.types import StepBatch
 
-MakeLane = Callable[[str, EnvConfig, np.random.SeedSequence], Lane]
-
-_GO = b"g"
-_SAVE = b"s"
-_FETCH = b"t"
-_LOAD = b"l"
-_DONE = b"d"
-_FAILED = b"f"
-"""What goes through a pipe: single bytes, and messages: the states of lanes behind `_LOAD` and as
-the answer to `_FETCH`, and after `_FAILED` what failed. All but `_FETCH` are answered `_DONE`."""
-_NOT_FOR_WORKERS = {signal.SIGINT, signal.SIGTERM}
-"""Signals for the main process, which saves the lanes' states and closes the pipes."""
 _START_SECONDS = 60.0
 """Seconds that a worker has for its imports, and one more for each lane's ROM."""
 _STOP_SECONDS = 0.5
 """Seconds between asking a worker to end, telling it and killing it."""
-_MESSAGE_LIMIT = 30_000
-"""Bytes of a worker's last message, which a pipe takes without waiting for a reader."""
-
-
-class _Task(NamedTuple):
-    """What a worker is told when it starts."""
-
-    game: str
-    config: EnvConfig
-    seed: np.random.SeedSequence
-    make: MakeLane
-    lanes: range
 
 
 class _Worker(NamedTuple):
@@ -69,108 +57,6 @@ class _Worker(NamedTuple):
     pipe: Connection
     name: str
     lanes: range
-
-
-class _Buffers(NamedTuple):
-    """The memory that a pool's processes share."""
-
-    frames: Any
-    rewards: Any
-    flags: Any
-    actions: Any
-
-    def arrays(
-        self, frame_shape: tuple[int, int]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8], NDArray[np.int64]]:
-        """Returns frames uint8[E, H, W], rewards float32[E], flags uint8[E], actions int64[E]."""
-        return (
-            np.frombuffer(self.frames, np.uint8).reshape(-1, *frame_shape),
-            np.frombuffer(self.rewards, np.float32),
-            np.frombuffer(self.flags, np.uint8),
-            np.frombuffer(self.actions, np.int64),
-        )
-
-
-class _Runner:
-    """Some of the pool's lanes and the rows of the buffers that they fill."""
-
-    def __init__(self, task: _Task, buffers: _Buffers):
-        lanes = [task.make(task.game, task.config, child(task.seed, i)) for i in task.lanes]
-        for lane in lanes[1:]:
-            if isinstance(lane, AtariLane) and isinstance(lanes[0], AtariLane):
-                lane.share_memory(lanes[0])
-        arrays = buffers.arrays(lanes[0].spec.frame_shape)
-        frames, self._rewards, self._flags, self._actions = (
-            array[task.lanes.start : task.lanes.stop] for array in arrays
-        )
-        self._lanes = lanes
-        self._steps = [lane.step for lane in lanes]
-        self._frames = list(frames)
-
-    def states(self) -> list[dict[str, Any]]:
-        """The states of the lanes."""
-        return [lane.state() for lane in self._lanes]
-
-    def load_states(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Sets the states of the lanes; raises EnvError where one is none of such a lane."""
-        for index, (lane, state) in enumerate(zip(self._lanes, states, strict=True)):
-            try:
-                lane.load_state(state)
-            except Exception as error:  # ale-py raises SystemError
-                raise EnvError(
-                    f"states[{index}]: not the state of a lane of this game ({error!r})"
-                ) from error
-
-    def step(self) -> None:
-        """Plays one agent step of every lane."""
-        results = [
-            step(action, frame)
-            for step, action, frame in zip(
-                self._steps, self._actions.tolist(), self._frames, strict=True
-            )
-        ]
-        self._rewards[...], self._flags[...] = zip(*results, strict=True)
-
-
-def _serve(task: _Task, buffers: _Buffers, pipe: Connection) -> None:
-    """Runs a worker until the pool closes the pipe or dies."""
-    for number in _NOT_FOR_WORKERS:
-        signal.signal(number, signal.SIG_IGN)
-    channel = pipe.fileno()
-    try:
-        try:
-            runner = _Runner(task, buffers)
-            os.write(channel, _DONE)
-            saved = b""
-            while command := os.read(channel, 1):
-                if command == _FETCH:
-                    pipe.send_bytes(saved)
-                    continue
-                if command == _GO:
-                    runner.step()
-                elif command == _SAVE:
-                    saved = json.dumps(runner.states()).encode()
-                else:
-                    runner.load_states(json.loads(pipe.recv_bytes()))
-                os.write(channel, _DONE)
-        except ConnectionError:
-            raise
-        except Exception as error:
-            os.write(channel, _FAILED)
-            pipe.send_bytes(_describe(error))
-    except ConnectionError:
-        return
-
-
-def _describe(error: Exception) -> bytes:
-    """Returns what a worker says of the exception that ends it."""
-    kind = "" if isinstance(error, EnvError) else f"{type(error).__name__}: "
-    report = {
-        "environment": isinstance(error, EnvError),
-        "text": (kind + str(error))[:_MESSAGE_LIMIT],
-        "trace": traceback.format_exc()[-_MESSAGE_LIMIT:],
-    }
-    return json.dumps(report).encode()
 
 
 def _stop(workers: list[_Worker]) -> None:
@@ -238,12 +124,12 @@ class LanePool:
         self._answers = select.poll()
         self._close = weakref.finalize(self, _stop, self._workers)
         self._sent = False
-        self._runner: _Runner | None = None
+        self._runner: Runner | None = None
 
-        task = _Task(game, config, seed, make, range(lanes))
+        task = Task(game, config, seed, make, range(lanes))
         self.spec = make(game, config, child(seed, 0)).spec
         height, width = self.spec.frame_shape
-        buffers = _Buffers(
+        buffers = Buffers(
             frames=context.RawArray(ctypes.c_uint8, lanes * height * width),
             rewards=context.RawArray(ctypes.c_float, lanes),
             flags=context.RawArray(ctypes.c_uint8, lanes),
@@ -252,7 +138,7 @@ class LanePool:
         frames, rewards, flags, self._actions = buffers.arrays(self.spec.frame_shape)
         self._batch = StepBatch(frames, rewards, flags)
         if workers == 0:
-            self._runner = _Runner(task, buffers)
+            self._runner = Runner(task, buffers)
             return
         try:
             for index in range(workers):
@@ -263,15 +149,15 @@ class LanePool:
             self.close()
             raise
 
-    def _start_worker(self, context: Any, index: int, task: _Task, buffers: _Buffers) -> None:
+    def _start_worker(self, context: Any, index: int, task: Task, buffers: Buffers) -> None:
         pipe, far_end = context.Pipe()
         name = f"worker {index} (lanes {task.lanes[0]} to {task.lanes[-1]} of {task.game})"
         process = context.Process(
-            target=_serve, args=(task, buffers, far_end), name=f"atari_fast {name}", daemon=True
+            target=serve, args=(task, buffers, far_end), name=f"atari_fast {name}", daemon=True
         )
         # Signals reach all processes of a terminal or a job: a worker takes none from its start.
         resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_FOR_WORKERS)
         try:
             process.start()
         finally:
@@ -298,7 +184,7 @@ class LanePool:
         self._actions[...] = actions
         self._sent = True
         for worker in self._workers:
-            self._tell(worker, _GO)
+            self._tell(worker, GO)
 
     def recv(self) -> StepBatch:
         """Waits for the step that `send` started.
@@ -342,11 +228,11 @@ class LanePool:
         if self._runner is not None:
             return self._runner.states()
         for worker in self._workers:
-            self._tell(worker, _SAVE)
+            self._tell(worker, SAVE)
         self._collect(self._timeout, starting=False)
         states: list[dict[str, Any]] = []
         for worker in self._workers:
-            self._tell(worker, _FETCH)
+            self._tell(worker, FETCH)
             if not worker.pipe.poll(self._timeout):
                 self._fail(WorkerError(_silent([worker], self._timeout)))
             try:
@@ -369,7 +255,7 @@ class LanePool:
             self._runner.load_states(states)
             return
         for worker in self._workers:
-            self._tell(worker, _LOAD, json.dumps(states[worker.lanes.start : worker.lanes.stop]))
+            self._tell(worker, LOAD, json.dumps(states[worker.lanes.start : worker.lanes.stop]))
         self._collect(self._timeout, starting=False)
 
     def close(self) -> None:
@@ -429,7 +315,7 @@ class LanePool:
                 worker = self._by_channel[channel]
                 try:
                     answer = os.read(channel, 1)
-                    if answer == _FAILED:
+                    if answer == FAILED:
                         self._fail(*_reported(worker, starting))
                 except (EOFError, ConnectionError):
                     answer = b""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import platform
 import re
 import shutil
 import warnings
@@ -19,7 +18,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from atari_fast import _core
 from atari_fast.errors import CheckpointError
 from atari_fast.infra.failpoint import fail_point
 from atari_fast.infra.files import (
@@ -41,18 +39,14 @@ from atari_fast.infra.files import (
     temporary_name,
     write_synced,
 )
+from atari_fast.infra.manifest import MANIFEST, dump_manifest, file_name, read_manifest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
 BEST = "best.json"
 _DIRECTORY = re.compile(r"ckpt-(\d{12})(?:\.(\d{1,6}))?")
-_STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-_FILE = re.compile(_STEM.pattern + r"\.(safetensors|json|bin)")
 _MAX_FRAMES = 10**12 - 1
-_MAX_MANIFEST_BYTES = 1 << 24
 
 
 class Snapshot(NamedTuple):
@@ -65,7 +59,7 @@ class Snapshot(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """What `read_checkpoint` found, every byte of it checked."""
+    """What `read_checkpoint` found, every byte that it read checked."""
 
     path: Path
     """Directory it was read from."""
@@ -147,7 +141,7 @@ def write_checkpoint(
     if keep < 1:
         raise CheckpointError(f"keep: expected at least 1 checkpoint, got {keep}")
     blobs = _serialise(tensors, records)
-    others = {_file_name(name, "bin"): snapshot for name, snapshot in (snapshots or {}).items()}
+    others = {file_name(name, "bin"): snapshot for name, snapshot in (snapshots or {}).items()}
     needed = sum(map(len, blobs.values())) + sum(other.bytes for other in others.values())
     temporary = root / temporary_name()
     try:
@@ -168,7 +162,7 @@ def write_checkpoint(
             for file in (path, *sorted(temporary.glob(f"{path.stem}-*.bin"))):
                 entries[file.name] = {"bytes": file.stat().st_size, "crc32": crc32_of_file(file)}
             fail_point(f"checkpoint.after_{name}")
-        write_synced(temporary / MANIFEST, _manifest(frames, entries))
+        write_synced(temporary / MANIFEST, dump_manifest(frames, entries))
         fail_point("checkpoint.after_manifest")
         sync_directory(temporary)
         fail_point("checkpoint.before_rename")
@@ -188,19 +182,25 @@ def write_checkpoint(
     return final
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, snapshots: bool = True) -> Checkpoint:
     """Read a checkpoint after checking the size and the checksum of every file.
+
+    Args:
+        path: the checkpoint, a directory.
+        snapshots: check the .bin files too, which can be many times as large as all others; who
+            does not need them, or has verified them, leaves them alone.
 
     Raises:
         CheckpointError: a file is missing, damaged or of another format version; names the file.
     """
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     tensors: dict[str, dict[str, Tensor]] = {}
     records: dict[str, Any] = {}
     for name, entry in manifest["files"].items():
         stem, _, kind = name.rpartition(".")
         if kind == "bin":
-            check_file(path / name, entry)
+            if snapshots:
+                check_file(path / name, entry)
             continue
         blob = read_checked(path / name, entry)
         if kind == "json":
@@ -210,14 +210,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, tensors, records, manifest)
 
 
-def verify_checkpoint(path: Path) -> None:
-    """Check manifest, sizes and checksums without building tensors.
+def verify_checkpoint(path: Path, snapshots: bool = True) -> None:
+    """Check manifest, sizes and checksums without building tensors; see `read_checkpoint`.
 
     Raises:
         CheckpointError: names the file that is missing or damaged.
     """
-    for name, entry in _read_manifest(path)["files"].items():
-        check_file(path / name, entry)
+    for name, entry in read_manifest(path)["files"].items():
+        if snapshots or not name.endswith(".bin"):
+            check_file(path / name, entry)
 
 
 def list_checkpoints(root: Path) -> list[Path]:
@@ -229,12 +230,13 @@ def list_checkpoints(root: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def latest_checkpoint(root: Path, holding: str | None = None) -> Path:
+def latest_checkpoint(root: Path, holding: str | None = None, snapshots: bool = True) -> Path:
     """The newest checkpoint that is whole; warns when a newer one is damaged.
 
     Args:
         root: directory of the checkpoints.
         holding: pass over checkpoints without this file.
+        snapshots: as for `read_checkpoint`.
 
     Raises:
         CheckpointError: there is no such checkpoint, or none is whole.
@@ -242,9 +244,9 @@ def latest_checkpoint(root: Path, holding: str | None = None) -> Path:
     problems: list[str] = []
     for path in reversed(list_checkpoints(root)):
         try:
-            if holding is not None and holding not in _read_manifest(path)["files"]:
+            if holding is not None and holding not in read_manifest(path)["files"]:
                 continue
-            verify_checkpoint(path)
+            verify_checkpoint(path, snapshots)
         except CheckpointError as error:
             problems.append(str(error))
             continue
@@ -278,8 +280,13 @@ def mark_best(root: Path, path: Path, score: float) -> None:
     fail_point("checkpoint.after_best")
 
 
-def best_checkpoint(root: Path) -> Path:
-    """The checkpoint that `mark_best` named last, verified.
+def is_best(path: Path) -> bool:
+    """Whether `mark_best` named this checkpoint last."""
+    return _best_name(path.parent, quiet=True) == path.name
+
+
+def best_checkpoint(root: Path, snapshots: bool = True) -> Path:
+    """The checkpoint that `mark_best` named last, verified; see `read_checkpoint`.
 
     Raises:
         CheckpointError: none was marked, or the pointer or the checkpoint is damaged.
@@ -287,7 +294,7 @@ def best_checkpoint(root: Path) -> Path:
     name = _best_name(root)
     if name is None:
         raise CheckpointError(f"{root / BEST}: missing, so no evaluation has chosen a best yet")
-    verify_checkpoint(root / name)
+    verify_checkpoint(root / name, snapshots)
     return root / name
 
 
@@ -296,80 +303,13 @@ def _serialise(
 ) -> dict[str, bytes]:
     blobs: dict[str, bytes] = {}
     for name, group in tensors.items():
-        blobs[_file_name(name, "safetensors")] = dump_tensors(group)
+        blobs[file_name(name, "safetensors")] = dump_tensors(group)
     for name, record in records.items():
         try:
-            blobs[_file_name(name, "json")] = dump_json(record)
+            blobs[file_name(name, "json")] = dump_json(record)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"record {name}: cannot be stored as JSON: {error}") from error
     return blobs
-
-
-def _file_name(stem: str, kind: str) -> str:
-    name = f"{stem}.{kind}"
-    if not _STEM.fullmatch(stem) or name == MANIFEST:
-        raise CheckpointError(
-            f"{stem!r}: expected a name of letters, digits, - and _ for a part of a checkpoint"
-        )
-    return name
-
-
-def _manifest(frames: int, entries: Mapping[str, Mapping[str, Any]]) -> bytes:
-    import ale_py
-    import safetensors
-    import torch
-
-    body = {
-        "format": FORMAT_VERSION,
-        "checksum": "crc32 (zlib)",
-        "frames": frames,
-        "versions": {
-            "ale_py": ale_py.__version__,
-            "atari_fast": _core.__version__,
-            "python": platform.python_version(),
-            "safetensors": safetensors.__version__,
-            "torch": torch.__version__,
-        },
-        "files": entries,
-    }
-    return dump_json({**body, "manifest_crc32": crc32(dump_json(body))})
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint; every byte of it is covered by its own checksum."""
-    name = path / MANIFEST
-    blob = read_bytes(name, _MAX_MANIFEST_BYTES)
-    body = parse_json(name, blob)
-    if not isinstance(body, dict) or "format" not in body:
-        raise CheckpointError(f"{name}: damaged: it is no manifest")
-    if body["format"] != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{name}: has format {body['format']!r}, this version reads format {FORMAT_VERSION}; "
-            f"use atari_fast {_version_of(body)}, which wrote it"
-        )
-    crc = body.pop("manifest_crc32", None)
-    if crc != crc32(dump_json(body)) or dump_json({**body, "manifest_crc32": crc}) != blob:
-        raise CheckpointError(f"{name}: damaged: its own checksum does not match")
-    _check_manifest(name, body)
-    return body
-
-
-def _version_of(body: Mapping[str, Any]) -> str:
-    """The version of atari_fast that wrote a manifest of whatever format."""
-    versions = body.get("versions")
-    return str(versions.get("atari_fast", "?")) if isinstance(versions, dict) else "?"
-
-
-def _check_manifest(name: Path, body: Mapping[str, Any]) -> None:
-    """Refuse a manifest that was made up: types, and names that lead elsewhere."""
-    files = body.get("files")
-    if not isinstance(files, dict) or type(body.get("frames")) is not int:
-        raise CheckpointError(f"{name}: damaged: expected `files` and `frames`")
-    for file, entry in files.items():
-        if not _FILE.fullmatch(file) or file == MANIFEST:
-            raise CheckpointError(f"{name}: {file!r} is not the name of a file of a checkpoint")
-        if not isinstance(entry, dict) or type(entry.get("bytes")) is not int:
-            raise CheckpointError(f"{name}: damaged: no size for {file}")
 
 
 def _rename_to_new(temporary: Path, root: Path, frames: int) -> Path:

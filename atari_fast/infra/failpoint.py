@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
+
+from atari_fast.errors import ConfigError
 
 VARIABLE = "AF_FAILPOINT"
 """Environment variable `NAME:kill` or `NAME:full`, with `:N` to act at the N-th time (from 1)."""
 
+_VALUE = re.compile(r"([^:]+):(kill|full)(?::([1-9]\d{0,8}))?")
 _passed: dict[str, int] = {}
 
 
@@ -18,11 +22,20 @@ def fail_point(name: str) -> None:
     Raises:
         OSError: the disk is "full" (action `full`). The action `kill` ends the process as `kill -9`
             does.
+        ConfigError: the variable says something else.
     """
-    place, _, what = os.environ.get(VARIABLE, "").partition(":")
+    value = os.environ.get(VARIABLE, "")
+    if not value:
+        return
+    match = _VALUE.fullmatch(value)
+    if match is None:
+        raise ConfigError(
+            f"{VARIABLE}: got {value!r}, expected NAME:kill or NAME:full, and :N behind it for the "
+            "N-th time (from 1)"
+        )
+    place, action, count = match.groups()
     if place != name:
         return
-    action, _, count = what.partition(":")
     _passed[name] = _passed.get(name, 0) + 1
     if _passed[name] != int(count or 1):
         return

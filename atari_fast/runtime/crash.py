@@ -11,6 +11,7 @@ from atari_fast.agents.recipes import build
 from atari_fast.config import Config
 from atari_fast.config_io import from_record, to_record
 from atari_fast.envs.lane import make_lane
+from atari_fast.errors import CheckpointError
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
 from atari_fast.infra.files import loading
 from atari_fast.replay.transition import TransitionBatch
@@ -32,6 +33,19 @@ def write_crash(
     nets = {name: net.state_dict() for name, net in parts.nets.items()}
     tensors = {**nets, "batch": batch._asdict()}
     return write_checkpoint(directory / CRASH, frames, tensors, {"config": to_record(config)}, 1)
+
+
+def crash_text(
+    directory: Path, frames: int, config: Config, parts: AgentParts, batch: TransitionBatch | None
+) -> str:
+    """Calls `write_crash` if there was a batch; says in a message what became of it."""
+    if batch is None:
+        return "there was no update yet"
+    try:
+        path = write_crash(directory, frames, config, parts, batch)
+    except CheckpointError as error:
+        return str(error)
+    return f"{path} has the batch and the networks"
 
 
 def crashed_loss(directory: Path) -> torch.Tensor:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import math
 import os
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -18,26 +17,27 @@ import torch
 
 from atari_fast.agents.recipes import build
 from atari_fast.config import Config
-from atari_fast.config_io import to_json, to_record
+from atari_fast.config_io import to_record
 from atari_fast.envs.pool import LanePool
-from atari_fast.errors import CheckpointError, ConfigError, NumericError, WorkerError
+from atari_fast.errors import CheckpointError, NumericError, WorkerError
 from atari_fast.games import canonical_name
 from atari_fast.infra.checkpoint import (
     Checkpoint,
-    Snapshot,
     mark_best,
     open_checkpoints,
     write_checkpoint,
 )
-from atari_fast.infra.files import loading, replace_file
+from atari_fast.infra.files import loading
 from atari_fast.infra.logging import RunLogger
 from atari_fast.infra.memory import require_memory
 from atari_fast.infra.progress import Progress
 from atari_fast.infra.weights import pack_state, unpack_state
 from atari_fast.replay.transition import TransitionReplay, replay_bytes
 from atari_fast.runtime.actor import Actor
-from atari_fast.runtime.crash import write_crash
+from atari_fast.runtime.conditions import changes, conditions
+from atari_fast.runtime.crash import crash_text
 from atari_fast.runtime.device import Autocast, select_device, set_threads
+from atari_fast.runtime.directory import REPLAY, create_run_directory, replay_snapshot
 from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.interrupt import Interrupt
 from atari_fast.runtime.learner import Learner
@@ -45,29 +45,7 @@ from atari_fast.runtime.loop import Loop, Tick
 from atari_fast.runtime.services import RunServices
 from atari_fast.seeding import stream, to_int
 
-REPLAY = "replay"
-"""Name of the replay's file in a checkpoint; one that has it can be resumed."""
 _KEPT_CHECKPOINTS = 2
-
-
-def create_run_directory(config: Config) -> tuple[Path, int]:
-    """Makes the run directory, which must not hold a run yet, and writes config.json into it.
-
-    Returns:
-        The directory, and what `open_checkpoints` gives.
-
-    Raises:
-        ConfigError: it holds a run already.
-        CheckpointError: it cannot be made or written.
-    """
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    name = f"{config.game}-{config.preset}-s{config.seed}-{stamp}"
-    directory = Path(config.run.dir) if config.run.dir else Path("runs") / name
-    if (directory / "config.json").exists() or any(directory.glob("checkpoints/ckpt-*")):
-        raise ConfigError(f"run.dir: {directory} holds a run already; name another --run.dir")
-    lock = open_checkpoints(directory / "checkpoints")
-    replace_file(directory / "config.json", to_json(config).encode())
-    return directory, lock
 
 
 class Session:
@@ -92,6 +70,8 @@ class Session:
             self.frames = 0
             self.best = -math.inf
             self._best_at = -1
+            self._failed_saves = 0
+            self._changes: list[str] = []
             self._owes_evaluation = False
             self.interrupt = Interrupt()
             self._loss = math.nan
@@ -108,6 +88,7 @@ class Session:
                 lock = open_checkpoints(self.directory / "checkpoints")
             self._unlock = weakref.finalize(self, os.close, lock)
             if resumed is not None:
+                self._require_memory()  # the saved replay comes into being beside the empty one
                 with loading(resumed.path):
                     self._load(resumed)
                 self._mark_best(resumed.path)  # it may have been killed just before it did
@@ -118,9 +99,7 @@ class Session:
 
     def _build(self) -> None:
         config, spec = self.config, self.pool.spec
-        require_memory(
-            replay_bytes(config.replay, config.env.lanes, spec.frame_shape), "replay.capacity"
-        )
+        self._require_memory()
         self.parts = build(config, spec, self.device)
         self.replay = TransitionReplay(
             config.env,
@@ -163,12 +142,16 @@ class Session:
             config, self.parts, self.pool, self.replay, self.actor, self.learner, services
         )
 
+    def _require_memory(self) -> None:
+        config, shape = self.config, self.pool.spec.frame_shape
+        require_memory(replay_bytes(config.replay, config.env.lanes, shape), "replay.capacity")
+
     def run(self) -> bool:
         """Trains to the end; returns False when a signal ended it before, after saving.
 
         Raises:
             NumericError: the loss or the weights are not finite; the last checkpoint is whole.
-            WorkerError: a worker died or hung; what was learned is saved.
+            WorkerError: a worker died or hung; says so where what was learned is not saved.
             CheckpointError: the last checkpoint could not be written.
         """
         config = self.config
@@ -190,37 +173,48 @@ class Session:
             at_end.callback(self._unlock)
             if self.frames:
                 self.progress.note(f"goes on from {self.frames:,} frames")
+            for change in self._changes:
+                self.progress.note(f"warning: {change}")
             try:
-                if self._owes_evaluation:
-                    self._evaluate(with_replay=True)
-                ticks = iter(self.loop)
-                while not self.interrupt.requested and (tick := next(ticks, None)):
-                    self._take(tick)
-                with_replay = config.run.replay_period > 0
-                if (self._replay_at if with_replay else self._saved_at) != self.frames:
-                    self.save(with_replay)
+                self._train()
             except NumericError as error:
-                raise NumericError(f"{error}; {self._crash_text()}") from error
-            except WorkerError:
-                self._best_at = -1  # the weights are later ones
-                self._try_save(with_replay=False)  # the games in flight are lost
-                if not self.interrupt.requested:  # a signal to all processes ends workers too
-                    raise
-                return False
+                batch = self.learner.batch
+                text = crash_text(self.directory, self.frames, config, self.parts, batch)
+                raise NumericError(f"{error}; {text}") from error
+            finally:
+                if self._failed_saves:
+                    self.progress.note(f"warning: saves that failed: {self._failed_saves}")
             self.progress.note(f"saved {self.directory}")
         return not self.interrupt.requested
 
-    def _crash_text(self) -> str:
-        """Writes the crash bundle; says where it is."""
-        if self.learner.batch is None:
-            return "there was no update yet"
+    def _train(self) -> None:
+        """Plays and learns to the end or to a signal, and saves; raises as `run`."""
         try:
-            path = write_crash(
-                self.directory, self.frames, self.config, self.parts, self.learner.batch
-            )
-        except CheckpointError as error:
-            return str(error)
-        return f"{path} has the batch and the networks"
+            if self._owes_evaluation:
+                self._evaluate(with_replay=True)
+            ticks = iter(self.loop)
+            while not self.interrupt.requested and (tick := next(ticks, None)):
+                self._take(tick)
+            with_replay = self.config.run.replay_period > 0
+            if (self._replay_at if with_replay else self._saved_at) != self.frames:
+                self.save(with_replay)
+        except WorkerError as error:
+            self._save_without_workers(error)
+
+    def _save_without_workers(self, error: WorkerError) -> None:
+        """Saves what was learned, without the games in flight, which are lost; raises `error`.
+
+        Not where a signal ended the run: one to all processes ends workers too.
+        """
+        self._best_at = -1  # the weights are later ones
+        try:
+            self.save(with_replay=False)
+        except CheckpointError as problem:
+            if self.interrupt.requested:
+                raise
+            raise WorkerError(f"{error}; what was learned is lost too: {problem}") from error
+        if not self.interrupt.requested:
+            raise error
 
     def _take(self, tick: Tick) -> None:
         run = self.config.run
@@ -304,6 +298,7 @@ class Session:
             self._mark_best(self.save(with_replay))
         except CheckpointError as error:
             self.best, self._best_at = before
+            self._failed_saves += 1
             self.progress.note(f"warning: {error}; training goes on")
 
     def _mark_best(self, path: Path) -> None:
@@ -330,23 +325,13 @@ class Session:
             {**nets, "state": state},
             {"config": to_record(self.config), "state": record},
             keep=_KEPT_CHECKPOINTS,
-            snapshots={REPLAY: self._replay_snapshot()} if with_replay else None,
+            snapshots=replay_snapshot(self.replay, self._saved_replay) if with_replay else None,
             spare=self._saved_replay.parent if self._saved_replay and not with_replay else None,
         )
         if with_replay:
             self._saved_replay, self._replay_at = path / f"{REPLAY}.bin", self.frames
         self._saved_at = self.frames
         return path
-
-    def _replay_snapshot(self) -> Snapshot:
-        """The replay's files; what the last checkpoint has already is linked."""
-        before = self._saved_replay
-        parts = before.parent.glob(f"{REPLAY}-*.bin") if before else ()
-        linked = sum(part.stat().st_size for part in parts)
-        return Snapshot(
-            max(0, self.replay.bytes_used - linked),
-            lambda path: self.replay.save(path, apart=True, previous=before),
-        )
 
     def _state(self, with_replay: bool) -> dict[str, Any]:
         """Everything but networks and replay."""
@@ -358,6 +343,7 @@ class Session:
                 "best_at": self._best_at,
                 "owes_evaluation": self._owes_evaluation,
                 "loss": self._loss,
+                "conditions": conditions(self.device, self.autocast),
                 "metrics_size": self.logger.size,
                 "seconds": self.logger.seconds,
                 "returns": list(self._returns),
@@ -383,7 +369,7 @@ class Session:
         self.loop.load_state(state["loop"])
         self.pool.load_states(state["lanes"])
         torch.set_rng_state(state["torch_rng"])
-        if self._cuda:
+        if self._cuda and state.get("cuda_rng") is not None:  # None: it ran on the CPU before
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         run = state["run"]
         self.frames = self._saved_at = self._replay_at = checkpoint.frames
@@ -394,6 +380,11 @@ class Session:
         self._best_at = int(run["best_at"])
         self._owes_evaluation = bool(run["owes_evaluation"])
         self._loss = float(run["loss"])
+        self._changes = changes(
+            checkpoint.manifest.get("versions", {}),
+            run.get("conditions", {}),
+            conditions(self.device, self.autocast),
+        )
         self._metrics_size = int(run["metrics_size"])
         self._seconds = float(run.get("seconds", 0.0))
         self._returns.extend(map(float, run["returns"]))

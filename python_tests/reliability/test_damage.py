@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import pickle  # noqa: TID251 - to show that nothing loads it
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from atari_fast.config import EnvConfig
+from atari_fast.agents.restore import load_agent
+from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.envs.pool import LanePool
 from atari_fast.errors import CheckpointError, EnvError, NumericError
+from atari_fast.infra import checkpoint as ckpt
 from atari_fast.infra.checkpoint import (
     Snapshot,
+    best_checkpoint,
     latest_checkpoint,
     list_checkpoints,
     read_checkpoint,
@@ -28,7 +32,9 @@ from atari_fast.infra.checkpoint import (
 from atari_fast.infra.weights import pack_state, unpack_state
 from atari_fast.seeding import stream
 from atari_fast.train import main
+from atari_fast.types import StepBatch
 from commands import CATCH, one_sentence, outcome, train
+from run_parts import CPU, make_replay
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +76,53 @@ def contents(file: Path, flips: int, canary: Path, rng: random.Random) -> Iterat
         yield bytes(flipped)
 
 
-def refused(newest: Path, *names: str) -> None:
+def refused(newest: Path, before: str, *names: str) -> None:
     """Checks that a damaged checkpoint is named, and that the one before is taken loudly."""
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(newest)
     assert any(str(newest / name) in str(caught.value) for name in names), caught.value
     with pytest.warns(RuntimeWarning, match="FALLING BACK") as warned:
-        assert latest_checkpoint(newest.parent, holding="replay.bin").name == "ckpt-000000002400"
+        assert latest_checkpoint(newest.parent, holding="replay.bin").name == before
     assert any(name in str(warned[0].message) for name in names)
+
+
+def put(file: Path, content: bytes) -> None:
+    """Replaces a file, which other checkpoints may have as well."""
+    file.unlink()
+    file.write_bytes(content)
+
+
+def sweep(files: Sequence[Path], flips: int, canary: Path, check: Callable[..., None]) -> int:
+    """Calls `check` with the names of what is damaged, in all ways; returns how many they were."""
+    rng = random.Random(0)
+    cases = 0
+    for index, file in enumerate(files):
+        blob = file.read_bytes()
+        for content in contents(file, flips, canary, rng):
+            put(file, content)
+            check(file.name)
+            cases += 1
+        file.unlink()
+        check(file.name)
+        file.mkdir()
+        check(file.name)
+        file.rmdir()
+        file.symlink_to(file.name)
+        check(file.name)
+        put(file, blob)
+        cases += 3
+        for other in files[index + 1 :]:
+            theirs = other.read_bytes()
+            if theirs == blob:
+                continue
+            put(file, theirs)
+            put(other, blob)
+            check(file.name, other.name)
+            put(file, blob)
+            put(other, theirs)
+            cases += 1
+    assert not canary.exists()
+    return cases
 
 
 @pytest.mark.parametrize("flips", [27, pytest.param(270, marks=pytest.mark.slow)])
@@ -87,38 +132,74 @@ def test_damage_is_named_and_the_checkpoint_before_is_taken(
     root = shutil.copytree(run, tmp_path / "run") / "checkpoints"
     newest = latest_checkpoint(root)
     files = sorted(newest.iterdir())
-    rng, canary = random.Random(0), tmp_path / "canary"
-    cases = 0
-    for file in files:
-        blob = file.read_bytes()
-        for content in contents(file, flips, canary, rng):
-            file.write_bytes(content)
-            refused(newest, file.name)
-            cases += 1
-        file.unlink()
-        refused(newest, file.name)
-        file.mkdir()
-        refused(newest, file.name)
-        file.rmdir()
-        file.symlink_to(file.name)
-        refused(newest, file.name)
-        file.unlink()
-        file.write_bytes(blob)
-        cases += 3
-        for other in files[files.index(file) + 1 :]:
-            theirs = other.read_bytes()
-            if theirs == blob:
-                continue
-            file.write_bytes(theirs)
-            other.write_bytes(blob)
-            refused(newest, file.name, other.name)
-            file.write_bytes(blob)
-            other.write_bytes(theirs)
-            cases += 1
     assert len(files) == 7
-    assert cases > 7 * flips
-    assert not canary.exists()
+    check = functools.partial(refused, newest, "ckpt-000000002400")
+    assert sweep(files, flips, tmp_path / "canary", check) > 7 * flips
     assert latest_checkpoint(root) == newest  # all of it was put back
+
+
+NOISE = Config(
+    env=EnvConfig(lanes=2),
+    net=NetConfig(stack=2),
+    agent=AgentConfig(n_step=1),
+    replay=ReplayConfig(capacity=2_000),
+)
+
+
+def noise_checkpoints(root: Path, seed: int) -> Path:
+    """Two checkpoints of a replay of noise, which share one part a lane; returns the second."""
+    replay = make_replay(NOISE, (84, 84))
+    rng = np.random.default_rng(seed)
+    path = None
+    for frames in (4, 8):
+        for _ in range(400):
+            noise = rng.integers(0, 256, (2, 84, 84), dtype=np.uint8)
+            step = StepBatch(noise, np.zeros(2, np.float32), np.zeros(2, np.uint8))
+            replay.append(step, np.zeros(2, np.int64))
+        save = functools.partial(
+            replay.save, apart=True, previous=path / "replay.bin" if path else None
+        )
+        snapshot = Snapshot(replay.bytes_used, save)
+        path = write_checkpoint(root, frames, {}, {}, 2, {"replay": snapshot})
+    assert path is not None
+    return path
+
+
+@pytest.mark.parametrize("flips", [5, pytest.param(100, marks=pytest.mark.slow)])
+def test_damage_to_parts_of_the_replay_is_named(tmp_path: Path, flips: int) -> None:
+    newest = noise_checkpoints(tmp_path / "mine", seed=0)
+    theirs = noise_checkpoints(tmp_path / "theirs", seed=1)
+    parts = sorted(newest.glob("replay-lane*-*.bin"))
+    assert [part.name for part in parts] == [
+        f"replay-lane{lane}-{number}.bin" for lane in (0, 1) for number in (0, 1)
+    ]
+    replay = make_replay(NOISE, (84, 84))
+
+    def check(*names: str) -> None:
+        refused(newest, "ckpt-000000000004", *names)
+        with pytest.raises(CheckpointError) as caught:  # whatever the manifest says
+            replay.load(newest / "replay.bin")
+        assert any(name in str(caught.value) for name in names)
+        assert len(replay) == 0
+
+    assert sweep(parts, flips, tmp_path / "canary", check) > 4 * flips
+    for part in parts:
+        blob = part.read_bytes()
+        put(part, (theirs / part.name).read_bytes())
+        check(part.name)
+        put(part, blob)
+    assert latest_checkpoint(newest.parent) == newest
+    replay.load(newest / "replay.bin")
+    assert len(replay) > 0
+
+
+def test_damage_to_a_part_that_checkpoints_share_leaves_none_whole(tmp_path: Path) -> None:
+    newest = noise_checkpoints(tmp_path, seed=0)
+    shared = newest / "replay-lane0-0.bin"
+    assert shared.stat().st_nlink == 2
+    shared.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"no checkpoint is whole: .*replay-lane0-0\.bin"):
+        latest_checkpoint(tmp_path, holding="replay.bin")
 
 
 def test_resume_takes_the_checkpoint_before_a_damaged_one(run: Path, tmp_path: Path) -> None:
@@ -135,6 +216,39 @@ def test_resume_takes_the_checkpoint_before_a_damaged_one(run: Path, tmp_path: P
     for path in list_checkpoints(copy / "checkpoints"):
         (path / "replay.bin").unlink()
     one_sentence(train("--resume", "run", cwd=tmp_path), 4, "no checkpoint is whole", "replay.bin")
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_an_agent_is_loaded_without_a_look_at_the_replay(
+    run: Path, tmp_path: Path, which: str
+) -> None:
+    """Hundreds of megabytes that an evaluation does not need; its networks are checked as ever."""
+    root = shutil.copytree(run, tmp_path / "run") / "checkpoints"
+    for path in list_checkpoints(root):
+        (path / "replay.bin").unlink()
+    expected = latest_checkpoint(root, snapshots=False)
+    if which == "best":
+        expected = best_checkpoint(root, snapshots=False)
+    for path in (root.parent, expected):
+        assert load_agent(path, which, CPU).source == expected
+    (expected / "online.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"online\.safetensors: damaged"):
+        load_agent(expected, which, CPU)
+
+
+def test_resume_checks_the_replay_once(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, checked = ckpt.check_file, []
+
+    def check_file(path: Path, entry: dict[str, Any]) -> None:
+        checked.append(path.name)
+        real(path, entry)
+
+    monkeypatch.chdir(shutil.copytree(run, tmp_path / "run").parent)
+    monkeypatch.setattr(ckpt, "check_file", check_file)
+    assert main(["--resume", "run", "--total-frames", "2804"]) == 0
+    assert checked.count("replay.bin") == 1
 
 
 class Forger:

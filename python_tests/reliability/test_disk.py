@@ -56,7 +56,8 @@ def test_a_full_disk_costs_one_checkpoint_and_nothing_else(
 ) -> None:
     done = train(*CATCH, cwd=tmp_path, failpoint=f"checkpoint.{place}:full:2")
     assert done.returncode == 0, done.stderr
-    (warning,) = (line for line in done.stdout.splitlines() if line.startswith("warning: "))
+    warning, last = (line for line in done.stdout.splitlines() if line.startswith("warning: "))
+    assert "saves that failed: 1" in last
     assert "cannot write a checkpoint of" in warning
     assert "bytes are free" in warning
     assert warning.endswith("training goes on")

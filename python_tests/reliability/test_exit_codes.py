@@ -58,3 +58,10 @@ def test_a_real_command_ends_with_0(folder: Path, tmp_path: Path) -> None:
     done = command("train", "--resume", "half", "--run.finish", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "half" / "plots" / "curves.png").exists()
+
+
+@pytest.mark.parametrize("action", ["stop", "fulll", "kill:", "full:0", "kill:x", ""])
+def test_a_fail_point_that_nobody_knows_is_an_error(tmp_path: Path, action: str) -> None:
+    failpoint = f"checkpoint.before:{action}"
+    words = ("AF_FAILPOINT", failpoint, "NAME:kill or NAME:full")
+    one_sentence(train(*CATCH, cwd=tmp_path, failpoint=failpoint), 1, *words)

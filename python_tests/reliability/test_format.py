@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from atari_fast import _core
-from atari_fast.infra.checkpoint import FORMAT_VERSION, latest_checkpoint, read_checkpoint
+from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.infra.files import dump_json
+from atari_fast.infra.manifest import FORMAT_VERSION
 from atari_fast.train import main
 from commands import one_sentence, train
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import shutil
 import signal
@@ -76,6 +77,35 @@ def test_a_run_killed_within_a_checkpoint_goes_on_bit_for_bit(
     assert done.returncode == 0, done.stderr
     assert outcome(tmp_path / "run") == whole
     assert not list((tmp_path / "run" / "checkpoints").glob(".tmp-*"))
+
+
+def test_a_run_killed_before_its_pictures_makes_only_them(
+    tmp_path: Path, whole: dict[str, Any]
+) -> None:
+    last = "checkpoint.after_prune:kill:4"
+    killed = train(*CATCH, "--run.finish", cwd=tmp_path, failpoint=last)
+    assert killed.returncode == -signal.SIGKILL
+    checkpoints = ckpt.list_checkpoints(tmp_path / "run" / "checkpoints")
+    curves = tmp_path / "run" / "plots" / "curves.png"
+    for _ in range(2):
+        done = train("--resume", "run", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert outcome(tmp_path / "run") == whole
+        assert ckpt.list_checkpoints(tmp_path / "run" / "checkpoints") == checkpoints
+        one_sentence(train("--resume", "run", cwd=tmp_path), 1, "has played its 2800 frames")
+        os.utime(curves, (0, 0))  # as if they were those of an earlier, shorter run
+
+
+def test_a_run_killed_before_its_last_checkpoint_was_marked_as_the_best_marks_it(
+    tmp_path: Path,
+) -> None:
+    arguments = [*CATCH, "--total-frames", str(3 * PERIOD)]
+    assert train(*arguments, "--run.dir", "whole", cwd=tmp_path).returncode == 0
+    killed = train(*arguments, cwd=tmp_path, failpoint="checkpoint.before_best:kill:3")
+    assert killed.returncode == -signal.SIGKILL
+    assert train("--resume", "run", cwd=tmp_path).returncode == 0
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+    one_sentence(train("--resume", "run", cwd=tmp_path), 1, "has played its 2400 frames")
 
 
 @pytest.mark.slow

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import math
+import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, ReplayConfig
-from atari_fast.errors import CheckpointError
-from atari_fast.infra.checkpoint import Snapshot, verify_checkpoint, write_checkpoint
+from atari_fast.errors import CheckpointError, ConfigError
+from atari_fast.infra import memory
+from atari_fast.infra.checkpoint import (
+    Snapshot,
+    latest_checkpoint,
+    list_checkpoints,
+    read_checkpoint,
+    verify_checkpoint,
+    write_checkpoint,
+)
+from atari_fast.infra.files import crc32, dump_json
+from atari_fast.replay.transition import TransitionReplay, replay_bytes
+from atari_fast.train import main
 from atari_fast.types import StepBatch
-from commands import CATCH, outcome, train
+from commands import CATCH, outcome, train, training
 from run_parts import make_replay
 
 TINY = (
@@ -30,13 +47,31 @@ AGENTS = {
         *("dqn-adam", "--game", "qbert", "--agent.double", "--agent.dueling", "--agent.n-step"),
         *("3", "--replay.prioritized", "--env.life-loss", "episodic", "--env.workers", "2"),
     ),
+    "pal": ("pal", "--game", "breakout", "--agent.double"),
+    "m-dqn": ("m-dqn", "--game", "qbert", "--agent.n-step", "3"),
+    "rainbow": ("rainbow", "--game", "breakout"),
+    "qr-dqn": ("qr-dqn", "--game", "breakout", "--agent.quantiles", "20", "--agent.double"),
+    "m-iqn-noisy": (
+        *("m-iqn", "--game", "breakout", "--agent.noisy", "--agent.taus", "4"),
+        *("--agent.taus-acting", "4", "--run.eval-period", "1600", "--run.eval-episodes", "1"),
+        *("--env.max-episode-frames", "800"),
+    ),
+    "ls-dqn-dueling-conditional": (
+        *("ls-dqn-dueling", "--game", "breakout", "--ls.period", "1000", "--ls.conditional"),
+        *("--ls.games", "2", "--ls.samples", "150", "--env.max-episode-frames", "800"),
+    ),
+    "ls-dqn-lstdq": ("ls-dqn-lstdq", "--game", "qbert", "--ls.period", "1000"),
+    "spectral": (
+        *("dqn-adam", "--game", "catch", "--net.torso", "impala", "--net.spectral-norm"),
+        *("--net.layer-norm", "--net.pool", "1"),
+    ),
 }
 """Each agent's arguments; a new agent joins with a line."""
 
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_killed_and_resumed_equals_never_stopped(agent: str, tmp_path: Path) -> None:
-    arguments = (*AGENTS[agent], *TINY)
+    arguments = (*TINY, *AGENTS[agent])
     assert train(*arguments, "--run.dir", "whole", cwd=tmp_path).returncode == 0
     killed = train(
         *arguments, "--run.dir", "killed", cwd=tmp_path, failpoint="checkpoint.after_prune:kill:2"
@@ -49,15 +84,71 @@ def test_killed_and_resumed_equals_never_stopped(agent: str, tmp_path: Path) -> 
     assert outcome(tmp_path / "killed") == whole
 
 
-def test_spectral_norms_go_on_where_they_were(tmp_path: Path) -> None:
-    impala = ("--net.torso", "impala", "--net.spectral-norm", "--net.layer-norm", "--net.pool", "1")
-    arguments = (*CATCH, *impala, "--run.eval-episodes", "1")
-    whole = train(*arguments, "--run.dir", "whole", cwd=tmp_path)
-    assert whole.returncode == 0, whole.stderr
-    killed = train(*arguments, cwd=tmp_path, failpoint="checkpoint.after_prune:kill:2")
-    assert killed.returncode == -9, killed.stderr
+def test_ended_by_a_signal_and_resumed_equals_never_stopped(tmp_path: Path) -> None:
+    """Of a real game, whose save at other frames than the whole run's must not change it."""
+    arguments = (*AGENTS["dqn"], *TINY, "--run.log-period", "400")
+    assert train(*arguments, "--run.dir", "whole", cwd=tmp_path).returncode == 0
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    with training(*arguments, "--run.dir", "run", cwd=tmp_path) as process:
+        while not metrics.exists() or metrics.read_bytes().count(b"\n") < 4:
+            assert process.is_alive()
+            time.sleep(0.005)
+        process.terminate()
+    assert process.exitcode == 130, (tmp_path / "stderr").read_text()
+    saved = read_checkpoint(latest_checkpoint(tmp_path / "run" / "checkpoints")).frames
+    assert 1600 <= saved < 4800
     assert train("--resume", "run", cwd=tmp_path).returncode == 0
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+def half_a_run(folder: Path) -> Path:
+    """A run of the toy without its end; returns its last checkpoint."""
+    assert train(*CATCH, cwd=folder).returncode == 0
+    root = folder / "run" / "checkpoints"
+    shutil.rmtree(list_checkpoints(root)[-1])
+    return list_checkpoints(root)[-1]
+
+
+def test_a_resume_under_other_conditions_says_that_it_may_differ(tmp_path: Path) -> None:
+    newest = half_a_run(tmp_path)
+    shutil.copytree(tmp_path / "run", tmp_path / "same")
+    assert "warning: " not in train("--resume", "same", cwd=tmp_path).stdout
+    manifest = newest / "manifest.json"
+    body = json.loads(manifest.read_bytes())
+    del body["manifest_crc32"]
+    body["versions"]["torch"] = "0.1"
+    del body["versions"]["ale_py"]  # as in the first checkpoints of format 1
+    manifest.write_bytes(dump_json({**body, "manifest_crc32": crc32(dump_json(body))}))
+    done = train("--resume", "run", "--threads", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    library, threads = (x for x in done.stdout.splitlines() if x.startswith("warning: "))
+    assert f"torch was 0.1 and is {torch.__version__}, so the run need not" in library
+    assert "threads was 1 and is 2, so the run need not" in threads
+
+
+def test_a_resume_needs_memory_for_the_saved_replay_beside_the_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_a_run(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    live: list[TransitionReplay] = []
+    real = TransitionReplay.__init__
+
+    def init(replay: TransitionReplay, *arguments: Any) -> None:
+        real(replay, *arguments)
+        live.append(replay)
+
+    config = Config(env=EnvConfig(lanes=4), replay=ReplayConfig(capacity=400, prioritized=True))
+    room = math.ceil(replay_bytes(config.replay, 4, (10, 10)) / 0.9)
+
+    def available() -> int:
+        return room - sum(replay.bytes_used for replay in live)
+
+    monkeypatch.setattr(TransitionReplay, "__init__", init)
+    monkeypatch.setattr(memory, "available_bytes", available)
+    with pytest.raises(ConfigError, match=r"replay\.capacity: needs .* GB"):
+        main(["--resume", "run"])
+    assert len(live) == 1
 
 
 def test_checkpoints_share_the_frames_that_stay(tmp_path: Path) -> None:

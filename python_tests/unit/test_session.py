@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from atari_fast.errors import CheckpointError, ConfigError, NumericError
+from atari_fast.errors import CheckpointError, ConfigError, NumericError, WorkerError
+from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
+from atari_fast.runtime import directory as directory_module
 from atari_fast.runtime import session as session_module
 from atari_fast.runtime.loop import Loop
 from atari_fast.runtime.session import Session
+from atari_fast.types import StepBatch
 from run_parts import TINY_PONG, tiny_session
 
 
@@ -79,22 +83,120 @@ def test_session_takes_any_spelling_of_a_game(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["game"] == "pong"
 
 
-def test_session_goes_on_when_a_checkpoint_cannot_be_written(
+def test_session_that_cannot_begin_leaves_no_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = tiny_session(tmp_path / "run")
+    def full(path: Path, blob: bytes) -> None:
+        raise CheckpointError(f"{path}: no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(directory_module, "replace_file", full)
+        with pytest.raises(CheckpointError, match="no space left"):
+            tiny_session(tmp_path / "run")
+    tiny_session(tmp_path / "run").pool.close()
+
+
+def fail_saves(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Makes the first `number` checkpoints fail."""
     real, failures = session_module.write_checkpoint, [0]
 
     def write(*arguments: object, **options: object) -> object:
-        if not failures[0]:
+        if failures[0] < number:
             failures[0] += 1
             raise CheckpointError("no space")
         return real(*arguments, **options)
 
     monkeypatch.setattr(session_module, "write_checkpoint", write)
+
+
+@pytest.mark.parametrize("failing", [1, 3])
+def test_session_goes_on_when_a_checkpoint_cannot_be_written_and_says_so_at_the_end(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failing: int,
+) -> None:
+    run = dataclasses.replace(TINY_PONG.run, checkpoint_period=400, dir=str(tmp_path / "run"))
+    session = Session(dataclasses.replace(TINY_PONG, run=run))
+    fail_saves(monkeypatch, failing)
     assert session.run()
-    assert failures == [1]
-    assert len(list((tmp_path / "run" / "checkpoints").glob("ckpt-*"))) == 1
+    warnings = [x for x in capsys.readouterr().out.splitlines() if x.startswith("warning: ")]
+    assert len(warnings) == failing + 1
+    assert f"saves that failed: {failing}" in warnings[-1]
+    assert len(list((tmp_path / "run" / "checkpoints").glob("ckpt-*"))) == min(2, 4 - failing)
+
+
+def test_session_whose_last_checkpoint_cannot_be_written_ends_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = tiny_session(tmp_path / "run")
+    fail_saves(monkeypatch, 2)
+    with pytest.raises(CheckpointError, match="no space"):
+        session.run()
+    out = capsys.readouterr().out
+    assert "saves that failed: 1" in out
+    assert "saved " not in out
+
+
+def lose_worker(session: Session, then: Callable[[], object] = lambda: None) -> None:
+    """Makes a worker of the session die at 1000 frames."""
+    real = session.pool.recv
+
+    def recv() -> StepBatch:
+        if session.frames < 1_000:
+            return real()
+        then()
+        raise WorkerError("worker 0 was killed")
+
+    session.pool.recv = recv  # type: ignore[method-assign]
+
+
+def test_session_that_lost_a_worker_and_cannot_save_says_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = tiny_session(tmp_path / "run")
+    lose_worker(session, lambda: fail_saves(monkeypatch, 1))
+    with pytest.raises(WorkerError, match=r"worker 0 was killed; .* is lost too: no space"):
+        session.run()
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_session_that_a_signal_ended_with_its_workers_claims_no_save_that_failed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failing: int,
+) -> None:
+    session = tiny_session(tmp_path / "run")
+
+    def signalled() -> None:
+        session.interrupt.requested = True
+        fail_saves(monkeypatch, failing)
+
+    lose_worker(session, signalled)
+    if failing:
+        with pytest.raises(CheckpointError, match="no space"):
+            session.run()
+    else:
+        assert not session.run()
+    assert ("saved " in capsys.readouterr().out) == (not failing)
+    checkpoints = (tmp_path / "run" / "checkpoints").glob("ckpt-*")
+    assert len(list(checkpoints)) == 2 - failing
+
+
+def test_session_that_lost_a_worker_and_has_bad_weights_leaves_a_crash_bundle(
+    tmp_path: Path,
+) -> None:
+    session = tiny_session(tmp_path / "run")
+
+    def spoil() -> None:
+        with torch.no_grad():
+            next(session.parts.trained.parameters()).fill_(float("nan"))
+
+    lose_worker(session, spoil)
+    with pytest.raises(NumericError, match="has the batch and the networks"):
+        session.run()
+    assert list((tmp_path / "run" / "crash").glob("ckpt-*"))
 
 
 def test_session_never_saves_weights_that_are_not_finite(tmp_path: Path) -> None:
@@ -125,3 +227,23 @@ def test_loop_does_the_updates_and_target_copies_that_the_frames_owe(
     acted_on = ticks[-2].frames  # the last update comes before the last step arrives
     assert session.learner.updates == (acted_on - 400) // 16
     assert len(copies) == (acted_on - 400) // 160
+
+
+def test_session_on_a_gpu_goes_on_with_a_checkpoint_of_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which has no state of the GPU's random numbers."""
+    run = dataclasses.replace(TINY_PONG.run, replay_period=800, dir=str(tmp_path / "run"))
+    config = dataclasses.replace(TINY_PONG, total_frames=800, run=run)
+    assert Session(config).run()
+    real = Session._build
+
+    def build(session: Session) -> None:
+        session._cuda = True
+        real(session)
+
+    monkeypatch.setattr(Session, "_build", build)
+    path = latest_checkpoint(tmp_path / "run" / "checkpoints")
+    session = Session(config, read_checkpoint(path))
+    session.pool.close()
+    assert session.frames == 800
