@@ -138,7 +138,8 @@ class TransitionReplay:
         """Fills a batch of `new_batch` with given transitions; nothing of the replay changes.
 
         Args:
-            batch: B transitions; the first fields[:B] of a larger one will do. Weights become 1.
+            batch: B transitions; `TransitionBatch(*(field[:B] for field in larger))` will do. The
+                weights become 1.
             ids: some of `starts()`, in any order. int64[B]
 
         Raises:

@@ -128,7 +128,7 @@ def test_lstdq_equals_the_dense_system(lam: float, seed: int) -> None:
     np.testing.assert_allclose(actual, expected, rtol=1e-8, atol=1e-8 * abs(expected).max())
 
 
-@pytest.mark.parametrize("lam", [1e-3, 1.0, 1e4])
+@pytest.mark.parametrize("lam", [1e-6, 1e-3, 1.0, 1e4])
 @pytest.mark.parametrize(("d_v", "d_a"), [(7, 7), (11, 4), (3, 8)])
 def test_dueling_equals_brute_force_least_squares(lam: float, d_v: int, d_a: int) -> None:
     """Rows sqrt(lambda) I for the prior; also the sum of the advantages' changes is 0."""

@@ -15,7 +15,7 @@ from hypothesis.stateful import initialize, rule
 from numpy.typing import NDArray
 
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
-from atari_fast.replay.transition import TransitionReplay
+from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.types import Flag
 from draws_twin import SplitMix, find_leaf, tree_levels
 from machines import (
@@ -269,7 +269,8 @@ class TransitionPair(Pair):
         if not len(starts):
             return
         ids = torch.from_numpy(np.random.default_rng(seed).choice(starts.numpy(), size))
-        batch = self.replay.new_batch(size, pinned=False)
+        larger = self.replay.new_batch(size + 1, pinned=False)
+        batch = TransitionBatch(*(field[:size] for field in larger))
         self.replay.read_into(batch, ids)
         lanes = self.settings.lanes
         expected = self.twin.batch([(i % lanes, i // lanes) for i in ids.tolist()], [1.0] * size)
