@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atari_fast.agents import dqn
+from atari_fast.agents.recipes import build
 from atari_fast.config import FRAMES_PER_STEP, Config
 from atari_fast.envs.pool import LanePool
 from atari_fast.presets import PRESETS
@@ -31,6 +31,7 @@ from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.device import Autocast, set_threads
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.loop import Loop
+from atari_fast.runtime.services import RunServices
 from atari_fast.seeding import stream
 
 WARM_STEPS = 1_200
@@ -61,16 +62,28 @@ def ours(config: Config) -> Callable[[int], int]:
     device = torch.device("cpu")
     autocast = Autocast(device, config.precision)
     pool = LanePool(config.game, config.env, stream(config.seed, "lanes"))
-    parts = dqn.build(config, pool.spec, device)
+    parts = build(config, pool.spec, device)
     shape = pool.spec.frame_shape
     replay = TransitionReplay(config.env, config.net, config.agent, config.replay, shape, seed=1)
     learner = Learner(parts, replay, config.optim, device, autocast)
     rng = np.random.default_rng(0)
     actor = Actor(
-        parts.q_values, pool.spec, pool.num_lanes, config.net.stack, device, autocast, rng
+        parts.behaviour, pool.spec, pool.num_lanes, config.net.stack, device, autocast, rng
     )
-    loop = iter(Loop(config, parts, pool, replay, actor, learner))
     frames = 0
+    services = RunServices(
+        config,
+        parts,
+        pool.spec,
+        device,
+        autocast,
+        replay,
+        learner.optimizer,
+        now=lambda: frames,
+        show=print,
+        log=print,
+    )
+    loop = iter(Loop(config, parts, pool, replay, actor, learner, services))
 
     def train(steps: int) -> int:
         nonlocal frames

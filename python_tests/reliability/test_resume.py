@@ -71,7 +71,8 @@ AGENTS = {
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_killed_and_resumed_equals_never_stopped(agent: str, tmp_path: Path) -> None:
-    arguments = (*TINY, *AGENTS[agent])
+    preset, *changes = AGENTS[agent]
+    arguments = (preset, *TINY, *changes)
     assert train(*arguments, "--run.dir", "whole", cwd=tmp_path).returncode == 0
     killed = train(
         *arguments, "--run.dir", "killed", cwd=tmp_path, failpoint="checkpoint.after_prune:kill:2"

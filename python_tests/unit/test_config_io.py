@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atari_fast.config import Config, EnvConfig, NetConfig, OptimConfig, ReplayConfig
+from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, OptimConfig, ReplayConfig
 from atari_fast.config_io import (
     RANGES,
     from_json,
@@ -65,6 +65,55 @@ def test_presets_have_the_published_values() -> None:
     assert (adam.agent.target_period, adam.replay.min_frames) == (4 * 8_000, 4 * 20_000)
     assert (adam.agent.epsilon_end, adam.agent.epsilon_frames) == (0.01, 4 * 250_000)
     assert (adam.env.protocol, adam.env.life_loss) == ("machado", "none")
+
+
+def test_presets_of_the_value_family_have_the_published_values() -> None:
+    """The tables of the papers and of the code that the presets cite."""
+    made = {name: function() for name, function in PRESETS.items()}
+
+    def agent(name: str) -> AgentConfig:
+        return made[name].agent
+
+    def optim(name: str) -> tuple[object, ...]:
+        settings = made[name].optim
+        return settings.name, settings.lr, settings.eps, settings.max_grad_norm
+
+    for name in ("double-dqn", "dueling", "per"):
+        assert (agent(name).double, agent(name).target_period) == (True, 4 * 30_000)
+        assert (agent(name).epsilon_end, made[name].run.eval_epsilon) == (0.01, 0.01)
+    assert optim("double-dqn") == ("rmsprop", 2.5e-4, 0.01 / 32**2, 0.0)
+    assert optim("dueling") == ("rmsprop", 6.25e-5, 0.01 / 32**2, 10.0)
+    assert (agent("dueling").dueling, agent("dueling").dueling_gradient) == (True, 2**-0.5)
+    per = made["per"].replay
+    assert (per.prioritized, per.alpha, per.beta_start, per.beta_end) == (True, 0.6, 0.4, 1.0)
+    assert optim("c51") == ("adam", 2.5e-4, 0.01 / 32, 10.0)
+    assert (agent("c51").atoms, agent("c51").v_max) == (51, 10.0)
+    assert optim("qr-dqn") == optim("iqn") == ("adam", 5e-5, 0.01 / 32, 10.0)
+    assert agent("qr-dqn").quantiles == 201
+    assert (agent("iqn").taus, agent("iqn").taus_acting, agent("iqn").cosines) == (64, 32, 64)
+    for name in ("m-dqn", "m-iqn"):
+        settings = agent(name)
+        assert optim(name) == ("adam", 5e-5, 0.01 / 32, 0.0)
+        assert (settings.munchausen_alpha, settings.munchausen_temperature) == (0.9, 0.03)
+        assert (settings.munchausen_clip, made[name].env.protocol) == (-1.0, "machado")
+    rainbow = made["rainbow"]
+    assert optim("rainbow") == ("adam", 6.25e-5, 0.005 / 32, 10.0)
+    assert (rainbow.replay.min_frames, rainbow.agent.target_period) == (4 * 20_000, 4 * 8_000)
+    assert (rainbow.replay.alpha, rainbow.replay.beta_start, rainbow.agent.n_step) == (0.5, 0.4, 3)
+    assert (rainbow.agent.noisy_sigma, rainbow.agent.epsilon_start) == (0.1, 0.0)
+    parts = rainbow.agent
+    assert (parts.double, parts.dueling, parts.noisy) == (True, True, True)
+    assert rainbow.replay.prioritized
+    dopamine = made["rainbow-dopamine"]
+    assert optim("rainbow-dopamine") == ("adam", 6.25e-5, 1.5e-4, 0.0)
+    parts = dopamine.agent
+    assert (parts.double, parts.dueling, parts.noisy) == (False, False, False)
+    replay = dopamine.replay
+    assert (replay.alpha, replay.beta_start, replay.beta_end) == (0.5, 0.5, 0.5)
+    for name in ("al", "pal"):
+        assert (agent(name).operator, agent(name).operator_alpha) == (name, 0.9)
+    for name in ("ls-dqn", "ls-dqn-lstdq", "ls-dqn-dueling", "ls-dqn-boosted"):
+        assert (made[name].ls.period, made[name].ls.prior) == (16 * 500_000, 1.0)
 
 
 def test_every_number_has_a_range():
@@ -143,6 +192,29 @@ def test_validate_n_step_must_fit_into_a_lanes_share():
     message = r"replay\.capacity: expected at least env\.lanes \* .* = 72, got 64"
     with pytest.raises(ConfigError, match=message):
         validate(changed("agent.n_step", 5, config))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"agent.munchausen": True, "agent.double": True}, r"agent\.double: a soft value"),
+        ({"agent.munchausen": True, "agent.operator": "al"}, r"agent\.operator: munchausen .* al"),
+        ({"agent.munchausen": True, "agent.algorithm": "c51"}, r"agent\.munchausen: .* got c51"),
+        ({"agent.operator": "lazy", "agent.algorithm": "iqn"}, r"agent\.operator: lazy .* got iqn"),
+        ({"agent.operator": "consistent", "agent.n_step": 3}, r"agent\.n_step: .* got 3"),
+        ({"agent.loss": "squared", "agent.algorithm": "iqn"}, r"agent\.loss: iqn .* got squared"),
+        ({"ls.method": "fqi", "agent.algorithm": "c51"}, r"ls\.method: .* got c51"),
+        ({"ls.method": "lstdq", "agent.dueling": True}, r"agent\.dueling: LSTD-Q .* fqi"),
+        ({"ls.method": "lstdq", "agent.operator": "al"}, r"agent\.operator: LSTD-Q .* fqi"),
+        ({"ls.method": "lstdq", "ls.clip": 1.0}, r"ls\.clip: LSTD-Q .* fqi"),
+    ],
+)
+def test_validate_names_what_does_not_go_together(changes, message):
+    config = Config()
+    for path, value in changes.items():
+        config = changed(path, value, config)
+    with pytest.raises(ConfigError, match=message):
+        validate(config)
 
 
 values = st.one_of(

@@ -91,15 +91,20 @@ def test_quantile_huber_loss_matches_the_oracle() -> None:
 def test_quantile_huber_loss_equals_its_slow_twin(kappa: float) -> None:
     rng = np.random.default_rng(0)
     theta, taus, y = rng.normal(size=(3, 4)) * 2, rng.random((3, 4)), rng.normal(size=(3, 5)) * 2
-    expected = np.zeros(3)
+    expected, slopes = np.zeros(3), np.zeros((3, 4))
     for b in range(3):
         for i in range(4):
             for j in range(5):
                 u = y[b, j] - theta[b, i]
                 huber = 0.5 * u * u if abs(u) <= kappa else kappa * (abs(u) - 0.5 * kappa)
-                expected[b] += abs(taus[b, i] - (u < 0)) * huber / kappa / 5
-    found = quantile_huber_loss(*map(torch.from_numpy, (theta, taus, y)), kappa=kappa)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+                weight = abs(taus[b, i] - (u < 0)) / kappa / 5
+                expected[b] += weight * huber
+                slopes[b, i] -= weight * np.clip(u, -kappa, kappa)
+    quantiles = torch.from_numpy(theta).requires_grad_()
+    found = quantile_huber_loss(quantiles, *map(torch.from_numpy, (taus, y)), kappa=kappa)
+    np.testing.assert_allclose(found.detach(), expected, rtol=1e-12)
+    (3.0 * found).sum().backward()
+    np.testing.assert_allclose(quantiles.grad, 3.0 * slopes, rtol=1e-12)
 
 
 def test_quantile_regression_finds_the_quantiles_of_a_sample() -> None:

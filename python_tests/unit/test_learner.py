@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from atari_fast.agents import dqn
 from atari_fast.agents.parts import AgentParts, LossOutput
+from atari_fast.agents.recipes import build
 from atari_fast.config import (
     Config,
     EnvConfig,
@@ -43,7 +43,9 @@ def learner_with(loss: object, config: OptimConfig, prioritized: bool) -> tuple[
         flags = np.array([Flag.FIRST if row == 0 else 0], np.uint8)
         frame = np.full((1, 2, 3), row, np.uint8)
         replay.append(StepBatch(frame, np.zeros(1, np.float32), flags), np.zeros(1, np.int64))
-    parts = AgentParts({"net": net}, net, lambda x: x, linear(0, 0, 1), lambda b: loss(net, b), ())
+    parts = AgentParts(
+        {"net": net}, net, lambda x: x, lambda x: x, linear(0, 0, 1), lambda b: loss(net, b), ()
+    )
     return make_learner(parts, replay, config), net
 
 
@@ -120,7 +122,7 @@ def test_every_weight_gets_its_gradient(precision: str, double: bool) -> None:
         TINY_PONG, agent=dataclasses.replace(TINY_PONG.agent, double=double, n_step=1)
     )
     torch.manual_seed(0)
-    parts = dqn.build(config, EnvSpec((84, 84), tuple("ABCDEF")), CPU)
+    parts = build(config, EnvSpec((84, 84), tuple("ABCDEF")), CPU)
     batch = TransitionBatch(
         frames=torch.randint(0, 256, (16, 5, 84, 84), dtype=torch.uint8),
         actions=torch.randint(0, 6, (16,)),
