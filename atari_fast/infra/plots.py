@@ -15,7 +15,8 @@ from atari_fast.infra.logging import read_metrics
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_METRICS = ("train/return_mean_100", "eval/mean", "eval/median", "eval/min", "eval/max")
+_UPDATE = "ls/accepted"
+_METRICS = ("train/return_mean_100", "eval/mean", "eval/median", "eval/min", "eval/max", _UPDATE)
 
 
 class Curve(NamedTuple):
@@ -102,6 +103,11 @@ def _draw(axes: Axes, curve: Curve, axis: str, colour: str, prefix: str) -> None
     if x and len(low) == len(high) == len(x):
         label = f"{prefix}evaluation, worst to best game"
         axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0, label=label)
+    label = f"{prefix}least-squares update (dotted: refused)"
+    for at, accepted in zip(*curve.points(axis, _UPDATE), strict=True):
+        style = "-" if accepted else ":"
+        axes.axvline(at, color=colour, linestyle=style, linewidth=0.8, alpha=0.6, label=label)
+        label = "_"  # one entry in the legend
 
 
 def _table(curves: Sequence[Curve]) -> str:

@@ -44,6 +44,7 @@ def test_plot_curves_writes_png_and_csv(tmp_path):
         "eval/median": "",
         "eval/min": "",
         "eval/max": "",
+        "ls/accepted": "",
     }
     assert (rows[5]["eval/mean"], rows[5]["eval/max"]) == ("19.0", "20.0")
     assert sorted(path.name for path in out.parent.iterdir()) == ["curves.csv", "curves.png"]
@@ -53,6 +54,19 @@ def test_curve_points_by_frames_and_minutes(tmp_path):
     curve = load_curve(make_run(tmp_path / "run", [1.0, float("nan"), 3.0]))
     assert curve.points("frames", "eval/mean") == ([0.1, 0.3], [1.0, 3.0])
     assert curve.points("minutes", "train/return_mean_100") == ([1.0, 3.0], [1.0, 3.0])
+
+
+def test_plot_curves_marks_least_squares_updates(tmp_path):
+    run = make_run(tmp_path / "run", [1.0, 2.0, 3.0])
+    plain = plot_curves([run], tmp_path / "plain.png").read_bytes()
+    with RunLogger(run, tensorboard=False) as logger:
+        for frames, accepted in ((150_000, 1.0), (250_000, 0.0)):
+            logger.scalars(frames, {"seconds": frames / 1_000, "ls/accepted": accepted})
+    marked = plot_curves([run], tmp_path / "marked.png")
+    assert marked.read_bytes() != plain
+    with marked.with_suffix(".csv").open(newline="") as file:
+        updates = [(row["frames"], row["ls/accepted"]) for row in csv.DictReader(file)]
+    assert [u for u in updates if u[1]] == [("150000", "1.0"), ("250000", "0.0")]
 
 
 def test_plot_of_nothing_is_one_sentence(tmp_path):

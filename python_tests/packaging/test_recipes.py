@@ -1,0 +1,29 @@
+"""Recipes read like their papers: each is its own file, and a variant is a short way from DQN."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from pathlib import Path
+
+import pytest
+
+AGENTS = Path(__file__).parents[2] / "atari_fast" / "agents"
+RECIPES = ("c51", "qr_dqn", "iqn")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_variant_differs_from_dqn_by_less_than_90_lines(name: str) -> None:
+    ours, theirs = ((AGENTS / f"{n}.py").read_text().splitlines() for n in ("dqn", name))
+    diff = [line for line in difflib.ndiff(ours, theirs) if line[0] in "+-"]
+    assert len(diff) < 90
+
+
+@pytest.mark.parametrize("path", sorted(AGENTS.glob("*.py")), ids=lambda path: path.stem)
+def test_no_agent_inherits_from_or_wraps_another(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    bases = [ast.unparse(b) for n in ast.walk(tree) if isinstance(n, ast.ClassDef) for b in n.bases]
+    assert set(bases) <= {"NamedTuple", "Protocol"}
+    if path.stem in ("dqn", *RECIPES):
+        imported = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        assert not imported & {f"atari_fast.agents.{name}" for name in ("dqn", *RECIPES)}
