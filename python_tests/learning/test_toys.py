@@ -68,16 +68,17 @@ def _one_thread():
 def on_catch(preset: Config) -> Config:
     """A preset's algorithm with a tiny network and the periods of a game of seconds."""
     agent, ls = preset.agent, preset.ls
+    slow = agent.algorithm == "iqn"  # whose quantiles are drawn anew in every update
     return replace(
         TOY,
-        total_frames=4 * 8_000,
+        total_frames=32_000 if slow else 20_000,
         env=replace(TOY.env, lanes=8),
-        optim=replace(TOY.optim, lr=2e-3),
+        optim=replace(TOY.optim, lr=2e-3 if slow else 3e-3),
         agent=replace(
             agent,
             target_period=TOY.agent.target_period,
             epsilon_end=min(agent.epsilon_start, 0.1),
-            epsilon_frames=12_000,
+            epsilon_frames=12_000 if slow else 8_000,
             noisy_sigma=0.5,
             atoms=min(agent.atoms, 21),
             v_max=2.0,
@@ -86,7 +87,7 @@ def on_catch(preset: Config) -> Config:
             taus_acting=32,
             cosines=16,
         ),
-        ls=replace(ls, period=8_000, games=4),
+        ls=replace(ls, period=6_000, games=4),
         replay=replace(
             preset.replay, capacity=TOY.replay.capacity, min_frames=TOY.replay.min_frames
         ),
