@@ -13,6 +13,7 @@ from torch import nn
 from atari_fast.agents.parts import Hook, Services
 from atari_fast.config import Config, LeastSquaresConfig
 from atari_fast.errors import LeastSquaresError
+from atari_fast.infra.memory import require_memory
 from atari_fast.nets.heads import DuelingHead
 from atari_fast.nets.networks import QNetwork
 from atari_fast.ops.least_squares import (
@@ -36,6 +37,9 @@ def least_squares_hooks(
     ls = config.ls
     if ls.method == "none":
         return ()
+    if ls.method == "lstdq":
+        outputs, inputs = _last_layers(online)[0].shape
+        require_memory(24 * (outputs * (inputs + 1)) ** 2, "ls.method lstdq", "use --ls.method fqi")
 
     def update(services: Services) -> None:
         began = time.perf_counter()
@@ -118,10 +122,10 @@ def _solve(
 
 
 def _last_layers(net: QNetwork) -> list[nn.Parameter]:
-    """Weights and biases of the last layers, value before advantage in a dueling head."""
+    """Weights and biases (means, of noisy ones) of the last layers, value before advantage."""
     head = net.head
     layers = [head.value, head.advantage] if isinstance(head, DuelingHead) else [head.out]
-    return [weight for layer in layers for weight in layer.parameters()]
+    return [weight for layer in layers for weight in (layer.weight, layer.bias)]
 
 
 def _put(layers: Sequence[nn.Parameter], values: Sequence[torch.Tensor]) -> None:

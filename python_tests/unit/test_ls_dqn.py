@@ -20,9 +20,12 @@ from atari_fast.config import (
     ReplayConfig,
 )
 from atari_fast.envs.pool import LanePool
+from atari_fast.errors import ConfigError
+from atari_fast.infra import memory
 from atari_fast.ops.stacks import cut_stacks
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.seeding import stream
+from atari_fast.types import EnvSpec
 from run_parts import CPU, make_replay
 
 BASE = Config(
@@ -132,6 +135,24 @@ def test_update_solves_the_regularized_problem(dueling: bool) -> None:
     ((values, _),) = services.logged
     assert values["ls/samples"] == len(services.replay)
     assert values["ls/accepted"] == 1
+
+
+@pytest.mark.parametrize("dueling", [False, True])
+def test_update_moves_the_means_of_a_noisy_layer_alone(dueling: bool) -> None:
+    agent = replace(BASE.agent, noisy=True, dueling=dueling)
+    parts, services = setting(replace(BASE, agent=agent))
+    before = {name: w.clone() for name, w in parts.trained.state_dict().items()}
+    solve(parts, services)
+    moved = {n for n, w in parts.trained.state_dict().items() if not torch.equal(w, before[n])}
+    layers = ("head.value", "head.advantage") if dueling else ("head.out",)
+    assert moved == {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+
+
+def test_lstdq_needs_memory_for_its_joint_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 24 * (3 * 13) ** 2)
+    config = replace(BASE, ls=replace(BASE.ls, method="lstdq"))
+    with pytest.raises(ConfigError, match=r"ls\.method lstdq: .*; use --ls\.method fqi"):
+        build(config, EnvSpec((10, 5), tuple("ABC")), CPU)
 
 
 def test_lstdq_finds_the_fixed_point_of_its_own_targets() -> None:
