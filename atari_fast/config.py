@@ -96,7 +96,7 @@ class AgentConfig:
     persistent advantage learning, its second branch alone, the consistent Bellman operator,
     alpha-lazy."""
     operator_alpha: float = 0.9
-    """Its alpha."""
+    """Its alpha, below 1."""
     operator_next: Literal["alpha", "gamma"] = "alpha"
     """Factor of the next state's gap in pal and persistent: alpha as in the published agents, or
     gamma as the operator is defined."""
@@ -137,7 +137,7 @@ class LeastSquaresConfig:
 
     method: Literal["none", "fqi", "lstdq"] = "none"
     """How the last layer is solved for: fitted Q iteration, or LSTD-Q; none: never."""
-    period: int = 8_000_000
+    period: int = 2_000_000
     """Frames between the solutions, from the first frame of learning on."""
     samples: int = 0
     """Transitions in a solution, drawn from the replay; 0: all of it."""
@@ -153,6 +153,8 @@ class LeastSquaresConfig:
     games: int = 20
     """Games with the old and with the new weights each, twice as many while they do not differ by
     two standard errors, four times this number at the most."""
+    epsilon: float = 0.01
+    """Probability of a random action in those games."""
     moments: Literal["reset", "keep"] = "reset"
     """What becomes of the optimizer's moments of the weights that are replaced."""
     batch_size: int = 2_048

@@ -68,15 +68,15 @@ RANGES: Mapping[str, Range] = {
     "net.stack": Range(1, 255),
     "agent.discount": _SHARE,
     "agent.dueling_gradient": _SHARE,
-    "agent.noisy_sigma": _REAL_NOT_NEGATIVE,
+    "agent.noisy_sigma": Range(0, 1e3),
     "agent.n_step": Range(1, 65_536),
     "agent.reward_clip": _REAL_NOT_NEGATIVE,
-    "agent.operator_alpha": _SHARE,
+    "agent.operator_alpha": Range(0, 1 - 1e-9),
     "agent.munchausen_alpha": _SHARE,
-    "agent.munchausen_temperature": _REAL_POSITIVE,
-    "agent.munchausen_clip": Range(-1e300, 0),
+    "agent.munchausen_temperature": Range(1e-6, 1e6),
+    "agent.munchausen_clip": Range(-1e6, 0),
     "agent.atoms": Range(2, 65_536),
-    "agent.v_max": _REAL_POSITIVE,
+    "agent.v_max": Range(1e-6, 1e6),
     "agent.quantiles": Range(2, 65_536),
     "agent.taus": Range(1, 65_536),
     "agent.taus_acting": Range(1, 65_536),
@@ -90,6 +90,7 @@ RANGES: Mapping[str, Range] = {
     "ls.prior": _REAL_NOT_NEGATIVE,
     "ls.clip": _REAL_NOT_NEGATIVE,
     "ls.games": Range(2, 1_000_000),
+    "ls.epsilon": _SHARE,
     "ls.batch_size": Range(1, 1_048_576),
     "replay.capacity": Range(1, 10**10),
     "replay.min_frames": _NOT_NEGATIVE,
@@ -314,6 +315,19 @@ def _algorithm_problems(config: Config) -> Iterator[str]:
         yield f"agent.n_step: the consistent operator is of one step, got {agent.n_step}"
     if agent.loss != "huber" and agent.algorithm != "dqn":
         yield f"agent.loss: {agent.algorithm} has a loss of its own, got {agent.loss}"
+    if agent.dueling_gradient != 1 and not agent.dueling:
+        yield (
+            "agent.dueling_gradient: expected 1 where agent.dueling is off, "
+            f"got {_text(agent.dueling_gradient)}"
+        )
+    if ls.method == "none" and (ls.conditional or ls.clip > 0):
+        name = "ls.conditional" if ls.conditional else "ls.clip"
+        yield f"{name}: nothing is solved for while ls.method is none; set --ls.method fqi"
+    if ls.method != "none" and ls.period > config.total_frames - config.replay.min_frames:
+        yield (
+            "ls.period: expected at most total_frames - replay.min_frames = "
+            f"{config.total_frames - config.replay.min_frames}, got {ls.period}"
+        )
     if ls.method != "none" and agent.algorithm != "dqn":
         yield f"ls.method: the last layer of dqn is solved for, got {agent.algorithm}"
     if ls.method == "lstdq":

@@ -168,9 +168,13 @@ def pal() -> Config:
 
 
 def ls_dqn() -> Config:
-    """LS-DQN on Nature DQN (Levine et al. 2017, 5): FQI every 500,000 updates, lambda 1."""
-    ls = LeastSquaresConfig(method="fqi", period=8_000_000, prior=1.0)
-    return replace(dqn_nature(), preset="ls-dqn", ls=ls)
+    """LS-DQN on Nature DQN (Levine et al. 2017, 5): FQI with lambda 1.
+
+    The authors' code solves every 50 target copies of 10,000 agent steps, 2,000,000 frames.
+    """
+    config = dqn_nature()
+    period = 50 * config.agent.target_period
+    return replace(config, preset="ls-dqn", ls=LeastSquaresConfig(method="fqi", period=period))
 
 
 def ls_dqn_lstdq() -> Config:

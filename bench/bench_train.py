@@ -80,7 +80,8 @@ def ours(config: Config) -> Callable[[int], int]:
         replay,
         learner.optimizer,
         now=lambda: frames,
-        show=print,
+        stop=lambda: False,
+        busy=print,
         log=print,
     )
     loop = iter(Loop(config, parts, pool, replay, actor, learner, services))

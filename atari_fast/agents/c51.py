@@ -34,7 +34,13 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
             p_t = of_actions(logits_t, selector.argmax(dim=1)).softmax(dim=1)
             observations = obs_tm1, obs_t
             rewards = shaped(
-                agent, batch.rewards, batch, observations, lambda o: mean(target(o, noise=1)), q_t
+                agent,
+                batch.rewards,
+                batch,
+                observations,
+                lambda obs: mean(target(obs, noise=1)),
+                q_t,
+                selector,
             )
             atoms = rewards[:, None] + batch.discounts[:, None] * support
             p = categorical_projection(atoms, p_t, support)

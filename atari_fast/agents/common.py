@@ -44,6 +44,7 @@ def shaped(
     observations: tuple[torch.Tensor, torch.Tensor],
     target_q: Callable[[torch.Tensor], torch.Tensor],
     q_t: torch.Tensor,
+    selector: torch.Tensor,
 ) -> torch.Tensor:
     """Targets under the agent's operator or Munchausen term.
 
@@ -54,6 +55,7 @@ def shaped(
         observations: first and bootstrap observations, uint8[B, S, H, W] each.
         target_q: the target network's action values float32[B, A] of observations.
         q_t: those of the bootstrap observations.
+        selector: the values by which the bootstrap action is chosen, q_t or the online network's.
 
     Returns:
         float32[B]
@@ -70,7 +72,7 @@ def shaped(
     if agent.operator == "none":
         return y
     alpha = agent.operator_alpha
-    deficit_t = action_deficit(q_t, batch.actions) * (batch.discounts > 0)
+    deficit_t = action_deficit(q_t, batch.actions, selector) * (batch.discounts > 0)
     factor = batch.discounts if agent.operator_next == "gamma" else alpha
     if agent.operator == "persistent":
         return persistent(y, deficit_t, factor)
@@ -95,5 +97,5 @@ def value_metrics(q_tm1: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tenso
         "q/target_mean": y.mean(),
         "gap/mean": action_gap(q).mean(),
         "gap/of_range": relative_gap(q).mean(),
-        "gap/of_value": (action_gap(q).mean() / q.max(dim=1).values.abs().mean()),
+        "gap/of_value": action_gap(q).mean() / q.max(dim=1).values.abs().mean().clamp(min=1e-8),
     }

@@ -26,20 +26,21 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
     def targets(batch: TransitionBatch, bootstrap: QNetwork, noise: int = 0) -> torch.Tensor:
         obs_tm1, obs_t = cut_stacks(batch.frames, batch.steps, config.net.stack)
         q_t = bootstrap(obs_t, noise)
+        selector = online(obs_t, noise) if agent.double else q_t
         if agent.munchausen:
             temperature = agent.munchausen_temperature
             y = soft_q_learning(batch.rewards, batch.discounts, q_t, temperature)
         elif agent.double:
-            y = double_q_learning(batch.rewards, batch.discounts, q_t, online(obs_t, noise))
+            y = double_q_learning(batch.rewards, batch.discounts, q_t, selector)
         else:
             y = q_learning(batch.rewards, batch.discounts, q_t)
-        return shaped(agent, y, batch, (obs_tm1, obs_t), lambda obs: bootstrap(obs, noise), q_t)
+        observations = obs_tm1, obs_t
+        return shaped(agent, y, batch, observations, lambda o: bootstrap(o, noise), q_t, selector)
 
     def loss(batch: TransitionBatch) -> LossOutput:
-        obs_tm1, _ = cut_stacks(batch.frames, batch.steps, config.net.stack)
         with torch.no_grad():
             y = targets(batch, target, noise=1)
-        q_tm1 = online(obs_tm1, noise=1)
+        q_tm1 = online(batch.frames[:, : config.net.stack], noise=1)
         td = y - q_tm1.gather(1, batch.actions[:, None]).squeeze(1)
         return LossOutput(element_loss(td), td.detach().abs(), value_metrics(q_tm1, y))
 
@@ -50,5 +51,5 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
         behaviour=lambda obs: online(obs, noise=len(obs)),
         epsilon=linear(agent.epsilon_start, agent.epsilon_end, agent.epsilon_frames),
         loss=loss,
-        hooks=(sync, *least_squares_hooks(config, online, target, targets)),
+        hooks=(*least_squares_hooks(config, online, target, targets), sync),
     )

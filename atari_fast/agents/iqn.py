@@ -33,14 +33,20 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
         with torch.no_grad():
             quantiles_t = target(obs_t, draw(obs_t, agent.taus), noise=1)
             q_t = quantiles_t.mean(dim=2)
+            selector = mean(online if agent.double else target, obs_t, noise=1)
             if agent.munchausen:
                 chosen = soft_quantiles(quantiles_t, q_t, agent.munchausen_temperature)
             else:
-                selector = mean(online if agent.double else target, obs_t, noise=1)
                 chosen = of_actions(quantiles_t, selector.argmax(dim=1))
             observations = obs_tm1, obs_t
             rewards = shaped(
-                agent, batch.rewards, batch, observations, lambda o: mean(target, o, noise=1), q_t
+                agent,
+                batch.rewards,
+                batch,
+                observations,
+                lambda obs: mean(target, obs, noise=1),
+                q_t,
+                selector,
             )
             y = rewards[:, None] + batch.discounts[:, None] * chosen
         taus = draw(obs_tm1, agent.taus)

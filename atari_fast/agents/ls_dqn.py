@@ -8,12 +8,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import nn
 
 from atari_fast.agents.parts import Hook, Services
 from atari_fast.config import Config, LeastSquaresConfig
 from atari_fast.errors import LeastSquaresError
-from atari_fast.infra.memory import require_memory
 from atari_fast.nets.heads import DuelingHead
 from atari_fast.nets.networks import QNetwork
 from atari_fast.ops.least_squares import (
@@ -30,6 +28,11 @@ Targets = Callable[[TransitionBatch, QNetwork], torch.Tensor]
 """Bootstrap targets float32[B] of a batch with the values of a network."""
 
 
+def solver_bytes(config: LeastSquaresConfig, hidden: int, num_actions: int) -> int:
+    """Memory that a solution takes at the most beside the network, of LSTD-Q's joint system."""
+    return 24 * (num_actions * (hidden + 1)) ** 2 if config.method == "lstdq" else 0
+
+
 def least_squares_hooks(
     config: Config, online: QNetwork, target: QNetwork, targets: Targets
 ) -> tuple[Hook, ...]:
@@ -37,9 +40,6 @@ def least_squares_hooks(
     ls = config.ls
     if ls.method == "none":
         return ()
-    if ls.method == "lstdq":
-        outputs, inputs = _last_layers(online)[0].shape
-        require_memory(24 * (outputs * (inputs + 1)) ** 2, "ls.method lstdq", "use --ls.method fqi")
 
     def update(services: Services) -> None:
         began = time.perf_counter()
@@ -56,7 +56,11 @@ def least_squares_hooks(
         values = {"ls/samples": samples, "ls/change": norm, "ls/accepted": 1.0}
         note = f"least squares on {samples:,} transitions, change of the last layer {norm:.3g}"
         if ls.conditional:
-            old, new = _compare(ls, layers, before, after, services)
+            try:
+                old, new = _compare(ls, layers, before, after, services)
+            except BaseException:  # a signal, or a worker that died: as if it had not begun
+                _put(layers, before)
+                raise
             values |= {"ls/score_before": float(old.mean()), "ls/score_after": float(new.mean())}
             values["ls/accepted"] = float(new.mean() > old.mean())
             _put(layers, after if values["ls/accepted"] else before)
@@ -121,14 +125,14 @@ def _solve(
     return [solved[:, :-1], solved[:, -1]], len(ids)
 
 
-def _last_layers(net: QNetwork) -> list[nn.Parameter]:
+def _last_layers(net: QNetwork) -> list[torch.Tensor]:
     """Weights and biases (means, of noisy ones) of the last layers, value before advantage."""
     head = net.head
     layers = [head.value, head.advantage] if isinstance(head, DuelingHead) else [head.out]
     return [weight for layer in layers for weight in (layer.weight, layer.bias)]
 
 
-def _put(layers: Sequence[nn.Parameter], values: Sequence[torch.Tensor]) -> None:
+def _put(layers: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
     with torch.no_grad():
         for layer, value in zip(layers, values, strict=True):
             layer.copy_(value)
@@ -136,7 +140,7 @@ def _put(layers: Sequence[nn.Parameter], values: Sequence[torch.Tensor]) -> None
 
 def _compare(
     ls: LeastSquaresConfig,
-    layers: Sequence[nn.Parameter],
+    layers: Sequence[torch.Tensor],
     before: Sequence[torch.Tensor],
     after: Sequence[torch.Tensor],
     services: Services,
@@ -152,7 +156,7 @@ def _compare(
         for name, weights, found in (("old", before, scores[0]), ("new", after, scores[1])):
             services.show(f"least squares, {games} games with the {name} weights")
             _put(layers, weights)
-            found.extend(services.play(games, seed))
+            found.extend(services.play(games, ls.epsilon, seed))
         old, new = map(np.asarray, scores)
         error = math.sqrt((old.var(ddof=1) + new.var(ddof=1)) / len(old))
         if abs(new.mean() - old.mean()) > 2 * error:

@@ -26,6 +26,10 @@ class LossOutput(NamedTuple):
     """Detached scalars to log, on the device."""
 
 
+class Interrupted(Exception):
+    """The run is to end: a hook that meets this leaves all as it was, and is called again later."""
+
+
 class Services(Protocol):
     """What the runtime does for a periodic part of an algorithm."""
 
@@ -41,11 +45,15 @@ class Services(Protocol):
     def frames(self) -> int:
         """Emulator frames of the run so far."""
 
-    def play(self, games: int, seed: str) -> Sequence[float]:
-        """Scores of full games with `q_values` as they are, on the seeds that `seed` names."""
+    def play(self, games: int, epsilon: float, seed: str) -> Sequence[float]:
+        """Scores of full games with `q_values` as they are, on the seeds that `seed` names.
+
+        Raises:
+            Interrupted: a signal came.
+        """
 
     def show(self, text: str) -> None:
-        """Says what is being done, while it takes long."""
+        """Says what is being done, while it takes long; raises as `play`."""
 
     def log(self, values: Mapping[str, float], note: str) -> None:
         """Logs values at the present frame and shows a line."""

@@ -36,10 +36,10 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
         with torch.no_grad():
             quantiles_t = target(obs_t, noise=1)
             q_t = quantiles_t.mean(dim=2)
+            selector = mean(obs_t, noise=1) if agent.double else q_t
             if agent.munchausen:
                 chosen = soft_quantiles(quantiles_t, q_t, agent.munchausen_temperature)
             else:
-                selector = mean(obs_t, noise=1) if agent.double else q_t
                 chosen = of_actions(quantiles_t, selector.argmax(dim=1))
             observations = obs_tm1, obs_t
             rewards = shaped(
@@ -49,6 +49,7 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
                 observations,
                 lambda obs: target(obs, noise=1).mean(dim=2),
                 q_t,
+                selector,
             )
             y = rewards[:, None] + batch.discounts[:, None] * chosen
         quantiles_tm1 = online(obs_tm1, noise=1)

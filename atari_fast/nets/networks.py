@@ -71,4 +71,4 @@ class ImplicitQuantileNetwork(nn.Module):
 
 def _scale_gradient(x: torch.Tensor, scale: float) -> torch.Tensor:
     """X itself, of which the gradient arrives multiplied by `scale`."""
-    return x if scale == 1.0 else x * scale + x.detach() * (1.0 - scale)
+    return x if scale == 1.0 else x.detach() + (x - x.detach()) * scale

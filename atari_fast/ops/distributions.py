@@ -31,7 +31,7 @@ def categorical_projection(
     position = (atoms.clamp(low, high) - low) / (high - low) * (len(support) - 1)
     lower = position.floor()
     upper_share = position - lower
-    index = lower.to(torch.int64)
+    index = lower.to(torch.int64).clamp(0, len(support) - 1)  # NaN has an index out of bounds
     projected = torch.zeros(len(atoms), len(support), dtype=atoms.dtype, device=atoms.device)
     projected.scatter_add_(1, index, probabilities * (1.0 - upper_share))
     above = (index + 1).clamp(max=len(support) - 1)

@@ -10,17 +10,21 @@ from __future__ import annotations
 import torch
 
 
-def action_deficit(q: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-    """max_b q(b) - q(a), at least 0: what `actions` int64[B] are worth less than the best one.
+def action_deficit(
+    q: torch.Tensor, actions: torch.Tensor, selector: torch.Tensor | None = None
+) -> torch.Tensor:
+    """q(b) - q(a): what `actions` are worth less than the action b that is best.
 
     Args:
         q: action values. float32[B, A]
-        actions: int64[B]
+        actions: a. int64[B]
+        selector: the values by which b is best, of double Q-learning; default: q. float32[B, A]
 
     Returns:
-        float32[B]
+        float32[B], at least 0 without a selector.
     """
-    return q.max(dim=1).values - q.gather(1, actions[:, None]).squeeze(1)
+    best = (q if selector is None else selector).argmax(dim=1)
+    return q.gather(1, torch.stack((best, actions), dim=1)).diff(dim=1).neg().squeeze(1)
 
 
 def advantage_learning(y: torch.Tensor, deficit_tm1: torch.Tensor, alpha: float) -> torch.Tensor:
@@ -44,7 +48,8 @@ def persistent(
 
     Args:
         y: any target T. float32[B]
-        deficit_t: `action_deficit` of the same action at x_t, 0 where x_t is terminal. float32[B]
+        deficit_t: `action_deficit` of the same action at x_t, beside the action whose value T has,
+            and 0 where x_t is terminal. float32[B]
         factor: the discounts float32[B] (r + gamma Q(x_t, a)), or alpha.
 
     Returns:
@@ -73,7 +78,7 @@ def consistent_bellman(
 
     Args:
         y: any one-step target T. float32[B]
-        deficit_t: `action_deficit` of the same action at x_t. float32[B]
+        deficit_t: `action_deficit` of the same action at x_t, as in `persistent`. float32[B]
         discount_t: gamma, or 0 after a terminal. float32[B]
         same: x_t equals x_tm1. bool[B]
 

@@ -20,8 +20,8 @@ from atari_fast.infra.gap_plot import MEASURES, RANDOM, Gaps, GapStudy
 from atari_fast.ops.action_gap import action_gap, relative_gap, value_gap
 from atari_fast.ops.stacks import cut_sequence_stacks
 from atari_fast.runtime.actor import Actor
-from atari_fast.runtime.device import Autocast
-from atari_fast.seeding import child, stream
+from atari_fast.runtime.device import Autocast, seeded
+from atari_fast.seeding import child, stream, to_int
 from atari_fast.types import EnvSpec, Flag
 
 _FUNCTIONS = dict(zip(MEASURES, (action_gap, relative_gap, value_gap), strict=True))
@@ -118,7 +118,10 @@ def play(
     scores = np.zeros(games)
     playing = np.ones(games, bool)
     step = 0
-    with LanePool(config.game, env, child(seed, "lanes")) as pool:
+    with (
+        seeded(device, to_int(child(seed, "torch"))),
+        LanePool(config.game, env, child(seed, "lanes")) as pool,
+    ):
         batch = pool.step(np.zeros(games, np.int64))
         while playing.any():
             actions = actor.act(batch, epsilon)
@@ -164,8 +167,8 @@ def measure(
         NumericError: an agent's values are not finite.
     """
     rows = []
-    with torch.inference_mode():
-        for name, agent in agents.items():
+    for name, agent in agents.items():
+        with torch.inference_mode(), seeded(device, 0):  # alike beside any other agents
             batches = (observations[n : n + _BATCH] for n in range(0, len(observations), _BATCH))
             q = torch.cat([agent.parts.q_values(batch.to(device)).cpu() for batch in batches])
             if not q.isfinite().all():
@@ -204,41 +207,39 @@ def study_gaps(
     share = states // (len(agents) + 1)
     plays: dict[str, Play] = {}
     reference = next(iter(agents.values()))
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        for index, (name, agent) in enumerate([*agents.items(), (RANDOM, reference)]):
-            plays[name] = play(
-                agent.parts.q_values,
-                agent.config,
-                agent.spec,
-                device,
-                epsilon=1.0 if name == RANDOM else agent.config.run.eval_epsilon,
-                games=episodes,
-                states=share,
-                seed=child(stream(seed, "action_gap"), index),
-            )
-            report(f"{name}: mean score {np.mean(plays[name].scores):g} in {episodes} games")
-        best = max(agents, key=lambda name: np.mean(plays[name].scores))
-        frames = plays[best].first_game
-        stack = reference.config.net.stack
-        rows = np.concatenate([np.zeros((stack - 1, *frames.shape[1:]), np.uint8), frames])
-        episode = cut_sequence_stacks(torch.from_numpy(rows)[:, None], stack)[:, 0]
-        shared = torch.cat([played.observations for played in plays.values()])
-        return GapStudy(
-            game=canonical_name(reference.config.game),
-            agents=list(agents),
-            scores={name: played.scores for name, played in plays.items()},
-            states=Gaps(
-                sources=[name for name in plays for _ in range(share)],
-                games=np.concatenate([played.games for played in plays.values()]),
-                steps=np.concatenate([played.steps for played in plays.values()]),
-                values=measure(agents, shared, device),
-            ),
-            episode=Gaps(
-                sources=[best] * len(frames),
-                games=np.zeros(len(frames), np.int64),
-                steps=np.arange(len(frames)),
-                values=measure(agents, episode, device),
-            ),
-            frames=frames,
+    for index, (name, agent) in enumerate([*agents.items(), (RANDOM, reference)]):
+        plays[name] = play(
+            agent.parts.q_values,
+            agent.config,
+            agent.spec,
+            device,
+            epsilon=1.0 if name == RANDOM else agent.config.run.eval_epsilon,
+            games=episodes,
+            states=share,
+            seed=child(stream(seed, "action_gap"), index),
         )
+        report(f"{name}: mean score {np.mean(plays[name].scores):g} in {episodes} games")
+    best = max(agents, key=lambda name: np.mean(plays[name].scores))
+    frames = plays[best].first_game
+    stack = reference.config.net.stack
+    rows = np.concatenate([np.zeros((stack - 1, *frames.shape[1:]), np.uint8), frames])
+    episode = cut_sequence_stacks(torch.from_numpy(rows)[:, None], stack)[:, 0]
+    shared = torch.cat([played.observations for played in plays.values()])
+    return GapStudy(
+        game=canonical_name(reference.config.game),
+        agents=list(agents),
+        scores={name: played.scores for name, played in plays.items()},
+        states=Gaps(
+            sources=[name for name in plays for _ in range(share)],
+            games=np.concatenate([played.games for played in plays.values()]),
+            steps=np.concatenate([played.steps for played in plays.values()]),
+            values=measure(agents, shared, device),
+        ),
+        episode=Gaps(
+            sources=[best] * len(frames),
+            games=np.zeros(len(frames), np.int64),
+            steps=np.arange(len(frames)),
+            values=measure(agents, episode, device),
+        ),
+        frames=frames,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 
@@ -24,6 +25,14 @@ def select_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError):
         pass
     raise ConfigError(f"device: {name!r} cannot be used here; expected auto, cpu or cuda")
+
+
+@contextlib.contextmanager
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Torch's generators of the CPU and of `device` from `seed`, and as they were afterwards."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def set_threads(threads: int) -> None:

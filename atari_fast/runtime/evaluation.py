@@ -13,7 +13,7 @@ from atari_fast import games
 from atari_fast.config import FRAMES_PER_STEP, Config
 from atari_fast.envs.pool import LanePool
 from atari_fast.runtime.actor import Actor
-from atari_fast.runtime.device import Autocast
+from atari_fast.runtime.device import Autocast, seeded
 from atari_fast.runtime.episodes import EpisodeTracker
 from atari_fast.seeding import stream
 from atari_fast.types import EnvSpec, Flag
@@ -87,12 +87,10 @@ def evaluate(
     tracker = EpisodeTracker(lanes)
     scores: list[list[float]] = [[] for _ in range(lanes)]
     frames = truncated = 0
-    cuda = [device] if device.type == "cuda" else []
     with (
-        torch.random.fork_rng(cuda),
+        seeded(device, seed),
         LanePool(config.game, env, stream(seed, "evaluation/lanes")) as pool,
     ):
-        torch.manual_seed(seed)
         step = pool.step(np.zeros(lanes, np.int64))
         while quota.any() and not stop():
             step = pool.step(actor.act(step, epsilon))

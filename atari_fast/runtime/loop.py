@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from atari_fast.agents.parts import AgentParts, Services
+from atari_fast.agents.parts import AgentParts, Interrupted, Services
 from atari_fast.config import FRAMES_PER_STEP, Config
 from atari_fast.envs.pool import LanePool
 from atari_fast.errors import NumericError
@@ -75,6 +75,10 @@ class Loop:
         step = self._step or pool.step(np.zeros(pool.num_lanes, np.int64))
         while True:
             learning_frames = limiter.learning_frames(self._frames)
+            try:
+                self._call_hooks(learning_frames)
+            except Interrupted:
+                return
             epsilon = parts.epsilon(learning_frames)
             actions = self._actor.act(step, epsilon)
             self._replay.append(step, actions)
@@ -82,10 +86,6 @@ class Loop:
                 pool.send(actions)
             for _ in range(limiter.due(self._frames, learner.updates)):
                 learner.update(beta(learning_frames), lr_share(learning_frames))
-            for i, hook in enumerate(parts.hooks):
-                if learning_frames // hook.period > self._hooks_done[i]:
-                    self._hooks_done[i] = learning_frames // hook.period
-                    hook.call(self._services)
             if not config.overlap:
                 pool.send(actions)
             self._step = step = pool.recv()
@@ -95,6 +95,13 @@ class Loop:
             yield Tick(self._frames, epsilon, self._tracker.add(step))
             if self._frames >= config.total_frames:
                 return
+
+    def _call_hooks(self, learning_frames: int) -> None:
+        """Calls what is due; a hook that is interrupted is due again after a resume."""
+        for i, hook in enumerate(self._parts.hooks):
+            if learning_frames // hook.period > self._hooks_done[i]:
+                hook.call(self._services)
+                self._hooks_done[i] = learning_frames // hook.period
 
     def state(self) -> dict[str, Any]:
         """Counters, running scores and the step that arrived last; empty before the first tick."""

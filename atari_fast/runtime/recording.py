@@ -12,7 +12,7 @@ from atari_fast.agents.restore import TrainedAgent
 from atari_fast.envs.lane import SCREEN_SHAPE, AtariLane
 from atari_fast.infra.video import VideoWriter
 from atari_fast.runtime.actor import Actor
-from atari_fast.runtime.device import Autocast
+from atari_fast.runtime.device import Autocast, seeded
 from atari_fast.runtime.episodes import EpisodeTracker
 from atari_fast.seeding import stream
 from atari_fast.types import StepBatch
@@ -52,7 +52,7 @@ def record_game(
     tracker = EpisodeTracker(1)
     frame = np.zeros((1, *agent.spec.frame_shape), np.uint8)
     score, action = 0.0, 0
-    with VideoWriter(out, SCREEN_SHAPE) as video:
+    with seeded(device, seed), VideoWriter(out, SCREEN_SHAPE) as video:
         lane.watch(video.write)
         while video.frames < 60 * max_seconds:
             reward, flags = lane.step(action, frame[0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from atari_fast.agents.parts import AgentParts
+from atari_fast.agents.parts import AgentParts, Interrupted
 from atari_fast.config import Config
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.runtime.device import Autocast
@@ -28,7 +28,8 @@ class RunServices:
     replay: TransitionReplay
     optimizer: torch.optim.Optimizer
     now: Callable[[], int]
-    show: Callable[[str], None]
+    stop: Callable[[], bool]
+    busy: Callable[[str], None]
     log: Callable[[Mapping[str, float], str], None]
 
     @property
@@ -36,15 +37,25 @@ class RunServices:
         """Emulator frames of the run so far."""
         return self.now()
 
-    def play(self, games: int, seed: str) -> tuple[float, ...]:
-        """Scores of full games with the networks as they are, by the run's evaluation protocol."""
-        return evaluate(
+    def show(self, text: str) -> None:
+        """Says what is being done, or raises Interrupted."""
+        if self.stop():
+            raise Interrupted
+        self.busy(text)
+
+    def play(self, games: int, epsilon: float, seed: str) -> tuple[float, ...]:
+        """Scores of full games with the networks as they are, or raises Interrupted."""
+        result = evaluate(
             self.parts.q_values,
             self.config,
             self.spec,
             self.device,
             self.autocast,
             episodes=games,
-            epsilon=self.config.run.eval_epsilon,
+            epsilon=epsilon,
             seed=to_int(stream(self.config.seed, seed), 31),
-        ).scores
+            stop=self.stop,
+        )
+        if self.stop():
+            raise Interrupted
+        return result.scores

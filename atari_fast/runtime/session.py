@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from atari_fast.agents.ls_dqn import solver_bytes
 from atari_fast.agents.recipes import build
 from atari_fast.config import Config
 from atari_fast.config_io import to_record
@@ -100,6 +101,11 @@ class Session:
     def _build(self) -> None:
         config, spec = self.config, self.pool.spec
         self._require_memory()
+        require_memory(
+            solver_bytes(config.ls, config.net.hidden, spec.num_actions),
+            "ls.method lstdq",
+            "use --ls.method fqi",
+        )
         self.parts = build(config, spec, self.device)
         self.replay = TransitionReplay(
             config.env,
@@ -135,7 +141,8 @@ class Session:
             self.replay,
             self.learner.optimizer,
             now=lambda: self.frames,
-            show=lambda text: self.progress.busy(text),
+            stop=lambda: self.interrupt.requested,
+            busy=lambda text: self.progress.busy(text),
             log=self._log_hook,
         )
         self.loop = Loop(

@@ -66,7 +66,8 @@ def make_services(
         replay,
         learner.optimizer,
         now=lambda: 0,
-        show=lambda text: None,
+        stop=lambda: False,
+        busy=lambda text: None,
         log=log,
     )
 

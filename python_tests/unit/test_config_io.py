@@ -113,7 +113,7 @@ def test_presets_of_the_value_family_have_the_published_values() -> None:
     for name in ("al", "pal"):
         assert (agent(name).operator, agent(name).operator_alpha) == (name, 0.9)
     for name in ("ls-dqn", "ls-dqn-lstdq", "ls-dqn-dueling", "ls-dqn-boosted"):
-        assert (made[name].ls.period, made[name].ls.prior) == (16 * 500_000, 1.0)
+        assert (made[name].ls.period, made[name].ls.prior) == (50 * 40_000, 1.0)
 
 
 def test_every_number_has_a_range():

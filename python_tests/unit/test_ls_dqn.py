@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from atari_fast.agents.parts import AgentParts
+from atari_fast.agents.parts import AgentParts, Interrupted
 from atari_fast.agents.recipes import build
 from atari_fast.config import (
     AgentConfig,
@@ -20,12 +20,10 @@ from atari_fast.config import (
     ReplayConfig,
 )
 from atari_fast.envs.pool import LanePool
-from atari_fast.errors import ConfigError
-from atari_fast.infra import memory
+from atari_fast.errors import WorkerError
 from atari_fast.ops.stacks import cut_stacks
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.seeding import stream
-from atari_fast.types import EnvSpec
 from run_parts import CPU, make_replay
 
 BASE = Config(
@@ -45,14 +43,18 @@ class Recorder:
 
     replay: TransitionReplay
     optimizer: torch.optim.Optimizer
-    scores: Sequence[Sequence[float]] = ()
+    scores: Sequence[Sequence[float] | BaseException] = ()
     frames: int = 800
     logged: list[tuple[Mapping[str, float], str]] = field(default_factory=list)
     asked: list[tuple[int, str]] = field(default_factory=list)
 
-    def play(self, games: int, seed: str) -> Sequence[float]:
+    def play(self, games: int, epsilon: float, seed: str) -> Sequence[float]:
+        assert epsilon == 0.01
         self.asked.append((games, seed))
-        return self.scores[len(self.asked) - 1]
+        found = self.scores[len(self.asked) - 1]
+        if isinstance(found, BaseException):
+            raise found
+        return found
 
     def show(self, text: str) -> None:
         pass
@@ -90,8 +92,7 @@ def all_of(replay: TransitionReplay) -> TransitionBatch:
 
 
 def solve(parts: AgentParts, services: Recorder) -> None:
-    (hook,) = parts.hooks[1:]
-    hook.call(services)
+    parts.hooks[0].call(services)
 
 
 def loss_of(parts: AgentParts, batch: TransitionBatch, before: dict, config: Config) -> float:
@@ -146,13 +147,6 @@ def test_update_moves_the_means_of_a_noisy_layer_alone(dueling: bool) -> None:
     moved = {n for n, w in parts.trained.state_dict().items() if not torch.equal(w, before[n])}
     layers = ("head.value", "head.advantage") if dueling else ("head.out",)
     assert moved == {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
-
-
-def test_lstdq_needs_memory_for_its_joint_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: 24 * (3 * 13) ** 2)
-    config = replace(BASE, ls=replace(BASE.ls, method="lstdq"))
-    with pytest.raises(ConfigError, match=r"ls\.method lstdq: .*; use --ls\.method fqi"):
-        build(config, EnvSpec((10, 5), tuple("ABC")), CPU)
 
 
 def test_lstdq_finds_the_fixed_point_of_its_own_targets() -> None:
@@ -253,3 +247,35 @@ def test_conditional_update_plays_until_it_can_tell(
     assert torch.equal(parts.trained.head.out.weight, before) == (not accepted)
     kept = sum(w in services.optimizer.state for w in parts.trained.head.out.parameters())
     assert kept == (0 if accepted else 2)
+
+
+@pytest.mark.parametrize("error", [Interrupted(), WorkerError("a worker died")])
+@pytest.mark.parametrize("games_before", [0, 1, 3])
+def test_games_that_do_not_end_leave_everything_as_it_was(
+    error: Exception, games_before: int
+) -> None:
+    config = replace(BASE, ls=replace(BASE.ls, conditional=True, games=3))
+    scores = [*([[0.0, 9.0, 0.0]] * games_before), error]
+    parts, services = setting(config, scores=scores)
+    before = {name: w.clone() for name, w in parts.trained.state_dict().items()}
+    with pytest.raises(type(error)):
+        solve(parts, services)
+    assert all(torch.equal(w, before[n]) for n, w in parts.trained.state_dict().items())
+    assert len(services.optimizer.state) == 4
+    assert not services.logged
+
+
+def test_target_gets_the_solution_at_once_and_the_targets_are_of_the_network_before() -> None:
+    """Of two hooks that are due together the solution comes first (Levine et al. 2017's code)."""
+    parts, services = setting(BASE)
+    online, target = parts.nets["online"], parts.nets["target"]
+    batch = all_of(services.replay)
+    before = {name: w.clone() for name, w in online.state_dict().items()}
+    first = loss_of(parts, batch, before, BASE)  # with the old target network
+    frozen = {name: w.clone() for name, w in target.state_dict().items()}
+    for hook in parts.hooks:
+        hook.call(services)
+    assert all(torch.equal(w, online.state_dict()[n]) for n, w in target.state_dict().items())
+    assert not torch.equal(target.head.out.weight, before["head.out.weight"])
+    target.load_state_dict(frozen)
+    assert loss_of(parts, batch, before, BASE) < first - 1e-3

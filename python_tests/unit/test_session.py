@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from atari_fast.config import LeastSquaresConfig
 from atari_fast.errors import CheckpointError, ConfigError, NumericError, WorkerError
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.runtime import directory as directory_module
@@ -217,11 +218,19 @@ def test_loop_does_the_updates_and_target_copies_that_the_frames_owe(
     session = tiny_session(tmp_path / "run", overlap=overlap, env=env)
     config = session.config
     copies: list[int] = []
-    hook = session.parts.hooks[0]._replace(call=lambda: copies.append(session.learner.updates))
+    hook = session.parts.hooks[0]._replace(call=lambda _: copies.append(session.learner.updates))
     parts = dataclasses.replace(session.parts, hooks=(hook,))
     with session.pool:
         ticks = list(
-            Loop(config, parts, session.pool, session.replay, session.actor, session.learner)
+            Loop(
+                config,
+                parts,
+                session.pool,
+                session.replay,
+                session.actor,
+                session.learner,
+                session.loop._services,
+            )
         )
     assert ticks[-1].frames >= 1_600
     acted_on = ticks[-2].frames  # the last update comes before the last step arrives
@@ -247,3 +256,45 @@ def test_session_on_a_gpu_goes_on_with_a_checkpoint_of_the_cpu(
     session = Session(config, read_checkpoint(path))
     session.pool.close()
     assert session.frames == 800
+
+
+LS = LeastSquaresConfig(method="fqi", period=400, conditional=True, games=2)
+
+
+def test_a_signal_in_the_games_of_an_update_saves_and_the_resume_is_exact(tmp_path: Path) -> None:
+    whole = tiny_session(tmp_path / "whole", ls=LS)
+    assert whole.run()
+    ended = tiny_session(tmp_path / "ended", ls=LS)
+    services = ended.loop._services
+    calls = []
+
+    def stop() -> bool:
+        calls.append(ended.frames)
+        if len(calls) == 40:  # in the middle of the first update's games
+            ended.interrupt.requested = True
+        return ended.interrupt.requested
+
+    object.__setattr__(services, "stop", stop)
+    assert not ended.run()
+    assert ended.frames < TINY_PONG.total_frames
+    checkpoint = read_checkpoint(latest_checkpoint(tmp_path / "ended" / "checkpoints"))
+    assert checkpoint.frames == ended.frames == calls[-1]
+    resumed = Session(ended.config, checkpoint)
+    assert resumed.run()
+    assert state_hash(resumed) == state_hash(whole)
+
+
+def test_lstdq_needs_memory_for_its_joint_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknowns = 6 * (TINY_PONG.net.hidden + 1)
+    asked: dict[str, int] = {}
+    monkeypatch.setattr(
+        session_module, "require_memory", lambda needed, what, *_: asked.update({what: needed})
+    )
+    tiny_session(
+        tmp_path / "a",
+        agent=dataclasses.replace(TINY_PONG.agent, dueling=False),
+        ls=LeastSquaresConfig(method="lstdq", period=400),
+    ).pool.close()
+    assert asked["ls.method lstdq"] == 24 * unknowns**2

@@ -1,0 +1,205 @@
+"""Each recipe's loss beside a slow twin, item by item, in all combinations that are allowed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from atari_fast.agents.parts import AgentParts
+from atari_fast.agents.recipes import build
+from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, OptimConfig
+from atari_fast.config_io import validate
+from atari_fast.errors import ConfigError
+from atari_fast.replay.transition import TransitionBatch
+from atari_fast.types import EnvSpec
+from run_parts import CPU
+
+STACK, ACTIONS, ITEMS = 2, 4, 32
+BASE = Config(
+    env=EnvConfig(lanes=1),
+    net=NetConfig(torso="mlp", stack=STACK, hidden=16),
+    agent=AgentConfig(
+        discount=0.9, n_step=3, atoms=11, v_max=3.0, quantiles=5, taus=5, taus_acting=5, cosines=4
+    ),
+    optim=OptimConfig(),
+)
+
+
+def combinations() -> list[dict[str, Any]]:
+    """Every algorithm with every operator, double or not, or Munchausen, if `validate` agrees."""
+    found = []
+    operators = ("none", "al", "pal", "persistent", "consistent", "lazy")
+    for algorithm in ("dqn", "c51", "qr-dqn", "iqn"):
+        for double in (False, True):
+            for operator in operators:
+                both = operator in ("pal", "persistent")
+                found.extend(
+                    {
+                        "algorithm": algorithm,
+                        "double": double,
+                        "operator": operator,
+                        "operator_next": after,
+                        "n_step": 1 if operator == "consistent" else 3,
+                    }
+                    for after in (("alpha", "gamma") if both else ("alpha",))
+                )
+        found.append({"algorithm": algorithm, "munchausen": True, "munchausen_temperature": 0.3})
+    allowed = []
+    for changes in found:
+        try:
+            validate(replace(BASE, agent=replace(BASE.agent, **changes)))
+        except ConfigError:
+            continue
+        allowed.append(changes)
+    return allowed
+
+
+def make_batch(n: int) -> TransitionBatch:
+    """A full window, a terminal, a short tail that ended the episode, a truncation, no change."""
+    rng = np.random.default_rng(3)
+    frames = torch.from_numpy(rng.integers(0, 256, (ITEMS, STACK + n, 4, 3), dtype=np.uint8))
+    frames[4] = frames[4, :1]
+    steps = torch.tensor([n, n, 1, max(1, n - 1), *[n] * (ITEMS - 4)])
+    discounts = torch.tensor([0.9**n, 0.0, 0.0, 0.9 ** max(1, n - 1), *[0.9**n] * (ITEMS - 4)])
+    return TransitionBatch(
+        frames,
+        torch.from_numpy(rng.integers(ACTIONS, size=ITEMS)),
+        torch.from_numpy(rng.normal(size=ITEMS).astype(np.float32)),
+        discounts,
+        steps,
+        torch.ones(ITEMS),
+        torch.arange(ITEMS),
+    )
+
+
+def make_parts(config: Config) -> AgentParts:
+    """Networks whose values differ by about 1, the target's from the online one's."""
+    torch.manual_seed(1)
+    parts = build(config, EnvSpec((4, 3), tuple("ABCD")), CPU)
+    with torch.no_grad():
+        for net in parts.nets.values():
+            for weight in net.parameters():
+                if weight.dim() > 1:
+                    weight.mul_(2.0).add_(0.3 * torch.randn_like(weight))
+    return parts
+
+
+class Twin:
+    """One item at a time, in numpy: returns as atoms float64[A, N] with their probabilities."""
+
+    def __init__(self, config: Config, parts: AgentParts) -> None:
+        self.agent, self.nets = config.agent, parts.nets
+        self.support = np.linspace(-config.agent.v_max, config.agent.v_max, config.agent.atoms)
+        self.levels = (np.arange(5) + 0.5) / 5
+
+    def returns(self, net: nn.Module, obs: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        with torch.no_grad():
+            levels = torch.tensor(self.levels, dtype=torch.float32)[None]
+            out = net(obs, levels) if self.agent.algorithm == "iqn" else net(obs)
+        out = out[0].double().numpy()
+        if self.agent.algorithm == "dqn":
+            return out[:, None], np.ones((ACTIONS, 1))
+        if self.agent.algorithm == "c51":
+            shares = np.exp(out) / np.exp(out).sum(1, keepdims=True)
+            return np.tile(self.support, (ACTIONS, 1)), shares
+        return out, np.full(out.shape, 1 / out.shape[1])
+
+    def means(self, net: nn.Module, obs: torch.Tensor) -> np.ndarray:
+        atoms, shares = self.returns(net, obs)
+        return (atoms * shares).sum(1)
+
+    def loss(self, batch: TransitionBatch, b: int) -> float:
+        agent, target, online = self.agent, self.nets["target"], self.nets["online"]
+        m, a = int(batch.steps[b]), int(batch.actions[b])
+        reward, discount = float(batch.rewards[b]), float(batch.discounts[b])
+        x, x_t = batch.frames[b : b + 1, :STACK], batch.frames[b : b + 1, m : m + STACK]
+        q, q_t = self.means(target, x), self.means(target, x_t)
+        atoms, shares = self.returns(target, x_t)
+        if agent.munchausen:
+            tau = agent.munchausen_temperature
+            log_pi, log_pi_t = (v / tau - np.log(np.exp(v / tau).sum()) for v in (q, q_t))
+            pi_t = np.exp(log_pi_t)[:, None]
+            reward += agent.munchausen_alpha * np.clip(tau * log_pi[a], agent.munchausen_clip, 0)
+            y = reward + discount * (pi_t * (atoms - tau * log_pi_t[:, None])).sum(0)
+            p = shares[0]
+        else:
+            best = int(np.argmax(self.means(online, x_t) if agent.double else q_t))
+            y, p = reward + discount * atoms[best], shares[best]
+            gap, gap_t = q.max() - q[a], (q_t[best] - q_t[a]) * (discount > 0)
+            factor = discount if agent.operator_next == "gamma" else agent.operator_alpha
+            if agent.operator == "al":
+                y = y - agent.operator_alpha * gap
+            elif agent.operator == "persistent":
+                y = y - factor * gap_t
+            elif agent.operator == "pal":
+                y = y - min(agent.operator_alpha * gap, factor * gap_t)
+            elif agent.operator == "consistent" and torch.equal(x, x_t):
+                y = y - discount * gap_t
+            elif agent.operator == "lazy" and q[a] <= y[0] <= q[a] + agent.operator_alpha * gap:
+                y = q[[a]]
+        return self.distance(y, p, *(part[a] for part in self.returns(online, x)))
+
+    def distance(self, y: np.ndarray, p: np.ndarray, z: np.ndarray, shares: np.ndarray) -> float:
+        def huber(u: float) -> float:
+            return 0.5 * u * u if abs(u) <= 1 else abs(u) - 0.5
+
+        if self.agent.algorithm == "dqn":
+            return huber(y[0] - z[0])
+        if self.agent.algorithm == "c51":
+            width = self.support[1] - self.support[0]
+            near = np.abs(np.clip(y, self.support[0], self.support[-1])[:, None] - self.support)
+            projected = (p[:, None] * np.clip(1 - near / width, 0, 1)).sum(0)
+            return -float((projected * np.log(shares)).sum())
+        pairs = ((i, u) for i in range(len(z)) for u in y - z[i])
+        return sum(abs(self.levels[i] - (u < 0)) * huber(u) for i, u in pairs) / len(y)
+
+
+@pytest.mark.parametrize("changes", combinations(), ids=lambda c: "-".join(map(str, c.values())))
+def test_loss_equals_its_slow_twin(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(BASE, agent=replace(BASE.agent, **changes))
+    parts, batch = make_parts(config), make_batch(config.agent.n_step)
+    twin = Twin(config, parts)
+    levels = torch.tensor(twin.levels, dtype=torch.float32)
+    monkeypatch.setattr(torch, "rand", lambda rows, _, device: levels.expand(rows, -1))
+    found = parts.loss(batch)
+    expected = [twin.loss(batch, b) for b in range(ITEMS)]
+    np.testing.assert_allclose(found.losses.detach(), expected, rtol=2e-4, atol=2e-5)
+    if config.agent.algorithm != "dqn":
+        np.testing.assert_allclose(found.priorities, expected, rtol=2e-4, atol=2e-5)
+
+
+def test_combinations_are_all_that_make_sense() -> None:
+    names = [c["algorithm"] for c in combinations()]
+    assert [names.count(n) for n in ("dqn", "c51", "qr-dqn", "iqn")] == [17, 14, 15, 15]
+
+
+def test_every_option_changes_the_loss() -> None:
+    """Two combinations whose losses are equal would tell that an option is ignored."""
+    seen: dict[str, list[torch.Tensor]] = {}
+    for changes in combinations():
+        config = replace(BASE, agent=replace(BASE.agent, **changes))
+        if config.agent.operator == "persistent" and config.agent.operator_next == "gamma":
+            continue  # r + gamma Q(x', a), double or not
+        losses = make_parts(config).loss(make_batch(config.agent.n_step)).losses.detach()
+        others = seen.setdefault(changes["algorithm"], [])
+        assert not any(torch.allclose(losses, other, atol=1e-6) for other in others), changes
+        others.append(losses)
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "c51", "qr-dqn", "iqn"])
+def test_loss_of_values_that_are_not_finite_is_not_finite(algorithm: str) -> None:
+    """Never an index out of bounds, which on a GPU would end the process."""
+    agent = replace(BASE.agent, algorithm=algorithm, operator="pal")
+    parts = make_parts(replace(BASE, agent=agent))
+    with torch.no_grad():
+        for weight in parts.nets["target"].parameters():
+            weight.fill_(math.nan)
+    assert not torch.isfinite(parts.loss(make_batch(3)).losses).all()
