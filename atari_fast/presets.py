@@ -217,8 +217,8 @@ def pong() -> Config:
 
 
 def ls_dqn_pong() -> Config:
-    """LS-DQN that learns Pong on two CPU cores: preset pong, and FQI every 160,000 frames."""
-    ls = LeastSquaresConfig(method="fqi", period=160_000, conditional=True, games=10)
+    """LS-DQN that learns Pong on two CPU cores: preset pong, and FQI every 200,000 frames."""
+    ls = LeastSquaresConfig(method="fqi", period=200_000, conditional=True, games=10)
     return replace(pong(), preset="ls-dqn-pong", ls=ls)
 
 
