@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from atari_fast.config import (
-    EnvConfig,
-    NetConfig,
-)
+from atari_fast.agents.recipes import build
+from atari_fast.agents.restore import TrainedAgent
+from atari_fast.config import AgentConfig, EnvConfig, NetConfig
+from atari_fast.envs.lane import make_lane
 from atari_fast.errors import ConfigError
+from atari_fast.runtime.action_gap import measure
 from atari_fast.runtime.device import select_device, set_threads
 from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.rate_limiter import RateLimiter
+from atari_fast.runtime.recording import record_game
 from atari_fast.schedules import linear
+from atari_fast.seeding import stream
 from atari_fast.types import EnvSpec
 from run_parts import CPU, FP32, TINY_PONG
 
@@ -67,3 +72,32 @@ def test_evaluation_plays_full_games_with_raw_rewards() -> None:
     )
     one = evaluate(q_values, config, spec, CPU, FP32, episodes=1, epsilon=1.0, seed=3, lanes=8)
     assert len(one.scores) == 1
+
+
+def iqn_agent() -> TrainedAgent:
+    config = dataclasses.replace(
+        TINY_PONG, agent=AgentConfig(algorithm="iqn", taus=4, taus_acting=4, cosines=4)
+    )
+    lane = make_lane(config.game, config.env, stream(0, "spec"))
+    torch.manual_seed(0)
+    return TrainedAgent(Path("iqn"), 0, config, lane.spec, build(config, lane.spec, CPU))
+
+
+def test_recordings_of_random_quantiles_repeat_and_leave_torch_alone(tmp_path: Path) -> None:
+    agent = iqn_agent()
+    states = []
+    for name in ("a", "b"):
+        torch.rand(7)
+        states.append(torch.get_rng_state())
+        record_game(agent, tmp_path / f"{name}.mp4", CPU, epsilon=0.0, seed=3, max_seconds=3)
+        assert torch.equal(torch.get_rng_state(), states[-1])
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_gaps_of_an_agent_do_not_depend_on_the_others() -> None:
+    agent = iqn_agent()
+    observations = torch.randint(0, 256, (5, 4, 84, 84), dtype=torch.uint8)
+    alone = measure({"iqn": agent}, observations, CPU)
+    beside = measure({"other": agent, "iqn": agent}, observations, CPU)
+    for name, values in alone.items():
+        np.testing.assert_array_equal(values[0], beside[name][1])
