@@ -43,14 +43,16 @@ def least_squares_hooks(
 
     def update(services: Services) -> None:
         began = time.perf_counter()
+        layers = _last_layers(online)
+        before = [weight.detach().clone() for weight in layers]
         try:
             change, samples = _solve(config, online, target, targets, services)
+            after = [weight + step.to(weight) for weight, step in zip(before, change, strict=True)]
+            if not all(bool(weight.isfinite().all()) for weight in after):
+                raise LeastSquaresError("least squares: the weights overflow; raise lambda")
         except LeastSquaresError as error:
             services.log({"ls/accepted": 0.0}, f"warning: {error}; the old weights are kept")
             return
-        layers = _last_layers(online)
-        before = [weight.detach().clone() for weight in layers]
-        after = [weight + step.to(weight) for weight, step in zip(before, change, strict=True)]
         _put(layers, after)
         norm = math.sqrt(sum(float(step.square().sum()) for step in change))
         values = {"ls/samples": samples, "ls/change": norm, "ls/accepted": 1.0}

@@ -21,6 +21,7 @@ from atari_fast.config import (
 )
 from atari_fast.envs.pool import LanePool
 from atari_fast.errors import WorkerError
+from atari_fast.ops.least_squares import FqiSystem
 from atari_fast.ops.stacks import cut_stacks
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.seeding import stream
@@ -204,11 +205,20 @@ def test_moments_of_the_replaced_layer(moments: str, left: int) -> None:
     services.optimizer.step()  # begins anew where nothing is left
 
 
-def test_failed_solution_leaves_everything_as_it_was() -> None:
-    config = replace(BASE, ls=replace(BASE.ls, prior=0.0))
+@pytest.mark.parametrize("fault", ["singular", "not finite", "overflow"])
+def test_failed_solution_leaves_everything_as_it_was(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(BASE, ls=replace(BASE.ls, prior=0.0 if fault == "singular" else 1.0))
     parts, services = setting(config)
     with torch.no_grad():
-        parts.trained.head.hidden.bias[:] = -100.0  # dead features: a singular system
+        if fault == "singular":
+            parts.trained.head.hidden.bias[:] = -100.0  # dead features
+        elif fault == "not finite":
+            parts.nets["target"].head.out.bias[:] = torch.inf
+        else:
+            huge = torch.full((3, 13), 1e200, dtype=torch.float64)
+            monkeypatch.setattr(FqiSystem, "solve", lambda system, prior: huge)
     before = {name: w.clone() for name, w in parts.trained.state_dict().items()}
     solve(parts, services)
     assert all(torch.equal(w, before[n]) for n, w in parts.trained.state_dict().items())
