@@ -251,6 +251,24 @@ def ls_dqn_boxing() -> Config:
     )
 
 
+def ls_dqn_breakout() -> Config:
+    """LS-DQN for Breakout with less memory (taldatech/pytorch-ls-dqn, its `breakout-small`).
+
+    There: 300,000 transitions, learning after 20,000, batches of 64 at every agent step, squared
+    errors, Adam 1e-4, target copies every 1,000 steps, epsilon to 0.1 over 10^6, solutions every
+    100,000 updates.
+    """
+    return Config(
+        preset="ls-dqn-breakout",
+        game="breakout",
+        agent=AgentConfig(loss="squared", target_period=4_000),
+        ls=LeastSquaresConfig(method="fqi", period=400_000),
+        replay=ReplayConfig(capacity=300_000, min_frames=80_000),
+        optim=OptimConfig(lr=1e-4, eps=1e-8, batch_size=64, update_period=4),
+        run=_SAVES,
+    )
+
+
 def _tuned(preset: str, optim: OptimConfig, eval_epsilon: float, **agent: Any) -> Config:
     """Nature DQN as its successors changed it: epsilon ends at 0.01, another optimizer."""
     config = dqn_nature()
@@ -273,7 +291,7 @@ PRESETS: Mapping[str, Callable[[], Config]] = {
     for function in (
         pong, dqn_nature, dqn_adam, double_dqn, dueling, per, c51, qr_dqn, iqn, m_dqn, m_iqn,
         rainbow, rainbow_dopamine, al, pal, ls_dqn, ls_dqn_lstdq, ls_dqn_dueling, ls_dqn_boosted,
-        ls_dqn_pong, ls_dqn_boxing,
+        ls_dqn_pong, ls_dqn_boxing, ls_dqn_breakout,
     )
 }  # fmt: skip
 DEFAULT_PRESET = "pong"
