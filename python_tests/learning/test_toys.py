@@ -110,7 +110,7 @@ def test_every_preset_s_algorithm_solves_catch(preset: str) -> None:
         {"operator": "pal", "operator_next": "gamma", "double": True, "n_step": 3},
         {"operator": "pal", "algorithm": "c51", "dueling": True},
         {"munchausen": True, "algorithm": "qr-dqn", "n_step": 3},
-        {"noisy": True, "dueling": True, "algorithm": "iqn"},
+        {"noisy": True, "dueling": True, "algorithm": "qr-dqn"},
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
