@@ -11,9 +11,10 @@ NOW = conditions(torch.device("cpu"), Autocast(torch.device("cpu"), "bf16"))
 
 
 def test_conditions_are_resolved():
-    assert NOW["device"].startswith("cpu (")
-    assert NOW["precision"] == "bf16"
-    assert NOW["threads"] == str(torch.get_num_threads())
+    now = conditions(torch.device("cpu"), Autocast(torch.device("cpu"), "bf16"))
+    assert now["device"].startswith("cpu (")
+    assert now["precision"] == "bf16"
+    assert now["threads"] == str(torch.get_num_threads())
 
 
 def test_changes_are_none_where_all_is_the_same_or_unknown():
