@@ -57,8 +57,8 @@ AGENTS = {
         *("--env.max-episode-frames", "800"),
     ),
     "ls-dqn-dueling-conditional": (
-        *("ls-dqn-dueling", "--game", "breakout", "--ls.period", "1000", "--ls.conditional"),
-        *("--ls.games", "2", "--ls.samples", "150", "--env.max-episode-frames", "800"),
+        *("ls-dqn-dueling", "--game", "breakout", "--ls.period", "2000", "--ls.conditional"),
+        *("--ls.games", "2", "--ls.samples", "150", "--env.max-episode-frames", "400"),
     ),
     "ls-dqn-lstdq": ("ls-dqn-lstdq", "--game", "qbert", "--ls.period", "1000"),
     "spectral": (

@@ -262,9 +262,10 @@ LS = LeastSquaresConfig(method="fqi", period=400, conditional=True, games=2)
 
 
 def test_a_signal_in_the_games_of_an_update_saves_and_the_resume_is_exact(tmp_path: Path) -> None:
-    whole = tiny_session(tmp_path / "whole", ls=LS)
+    env = dataclasses.replace(TINY_PONG.env, max_episode_frames=400)
+    whole = tiny_session(tmp_path / "whole", ls=LS, env=env)
     assert whole.run()
-    ended = tiny_session(tmp_path / "ended", ls=LS)
+    ended = tiny_session(tmp_path / "ended", ls=LS, env=env)
     services = ended.loop._services
     calls = []
 
