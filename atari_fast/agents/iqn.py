@@ -33,10 +33,11 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
         with torch.no_grad():
             quantiles_t = target(obs_t, draw(obs_t, agent.taus), noise=1)
             q_t = quantiles_t.mean(dim=2)
-            selector = mean(online if agent.double else target, obs_t, noise=1)
+            selector = q_t
             if agent.munchausen:
                 chosen = soft_quantiles(quantiles_t, q_t, agent.munchausen_temperature)
             else:
+                selector = mean(online if agent.double else target, obs_t, noise=1)
                 chosen = of_actions(quantiles_t, selector.argmax(dim=1))
             observations = obs_tm1, obs_t
             rewards = shaped(
