@@ -20,7 +20,7 @@ from atari_fast.ops.operators import (
     persistent,
     persistent_advantage_learning,
 )
-from atari_fast.ops.targets import munchausen_reward
+from atari_fast.ops.targets import munchausen_reward, taken
 from atari_fast.replay.transition import TransitionBatch
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -85,8 +85,7 @@ def shaped(
         return advantage_learning(y, deficit_tm1, alpha)
     if agent.operator == "pal":
         return persistent_advantage_learning(y, deficit_tm1, deficit_t, alpha, factor)
-    q_tm1_a = q_tm1.gather(1, batch.actions[:, None]).squeeze(1)
-    return lazy(y, q_tm1_a, deficit_tm1, alpha)
+    return lazy(y, taken(q_tm1, batch.actions), deficit_tm1, alpha)
 
 
 def value_metrics(q_tm1: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:

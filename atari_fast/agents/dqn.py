@@ -11,7 +11,7 @@ from atari_fast.config import Config
 from atari_fast.nets.networks import QNetwork
 from atari_fast.ops.losses import huber, squared
 from atari_fast.ops.stacks import cut_stacks
-from atari_fast.ops.targets import double_q_learning, q_learning, soft_q_learning
+from atari_fast.ops.targets import double_q_learning, q_learning, soft_q_learning, taken
 from atari_fast.replay.transition import TransitionBatch
 from atari_fast.schedules import linear
 from atari_fast.types import EnvSpec
@@ -41,7 +41,7 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
         with torch.no_grad():
             y = targets(batch, target, noise=1)
         q_tm1 = online(batch.frames[:, : config.net.stack], noise=1)
-        td = y - q_tm1.gather(1, batch.actions[:, None]).squeeze(1)
+        td = y - taken(q_tm1, batch.actions)
         return LossOutput(element_loss(td), td.detach().abs(), value_metrics(q_tm1, y))
 
     return AgentParts(

@@ -21,6 +21,7 @@ from atari_fast.ops.least_squares import (
     boosted_residuals,
 )
 from atari_fast.ops.stacks import cut_stacks
+from atari_fast.ops.targets import taken
 from atari_fast.replay.transition import TransitionBatch
 from atari_fast.seeding import stream
 
@@ -107,7 +108,7 @@ def _solve(
         with torch.no_grad():
             obs_tm1, obs_t = cut_stacks(batch.frames, batch.steps, config.net.stack)
             features = online.features(obs_tm1)
-            q_tm1 = _taken(head.last(features).squeeze(-1), batch.actions)
+            q_tm1 = taken(head.last(features).squeeze(-1), batch.actions)
             if isinstance(system, LstdqSystem):
                 features_t = online.features(obs_t)
                 q_t, best = head.last(features_t).squeeze(-1).max(dim=1)
@@ -164,7 +165,3 @@ def _compare(
         if abs(new.mean() - old.mean()) > 2 * error:
             break
     return old, new
-
-
-def _taken(q: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-    return q.gather(1, actions[:, None]).squeeze(1)

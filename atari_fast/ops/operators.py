@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import torch
 
+from atari_fast.ops.targets import taken
+
 
 def action_deficit(
     q: torch.Tensor, actions: torch.Tensor, selector: torch.Tensor | None = None
@@ -24,7 +26,7 @@ def action_deficit(
         float32[B], at least 0 without a selector.
     """
     best = (q if selector is None else selector).argmax(dim=1)
-    return q.gather(1, torch.stack((best, actions), dim=1)).diff(dim=1).neg().squeeze(1)
+    return taken(q, best) - taken(q, actions)
 
 
 def advantage_learning(y: torch.Tensor, deficit_tm1: torch.Tensor, alpha: float) -> torch.Tensor:

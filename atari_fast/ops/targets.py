@@ -5,6 +5,11 @@ from __future__ import annotations
 import torch
 
 
+def taken(q: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """q(a) of action values float32[B, A] and actions int64[B]: float32[B]."""
+    return q.gather(1, actions[:, None]).squeeze(1)
+
+
 def q_learning(reward_t: torch.Tensor, discount_t: torch.Tensor, q_t: torch.Tensor) -> torch.Tensor:
     """Q-learning: y = r_t + discount_t max_b q_t(b) (Mnih et al. 2015, Methods).
 
@@ -33,8 +38,7 @@ def double_q_learning(
     Returns:
         float32[B]
     """
-    choice = q_t_selector.argmax(dim=1, keepdim=True)
-    return reward_t + discount_t * q_t.gather(1, choice).squeeze(1)
+    return reward_t + discount_t * taken(q_t, q_t_selector.argmax(dim=1))
 
 
 def soft_value(q: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -73,8 +77,7 @@ def munchausen_reward(
     Returns:
         float32[B]
     """
-    q_tm1_a = q_tm1.gather(1, actions[:, None]).squeeze(1)
-    log_policy = q_tm1_a - soft_value(q_tm1, temperature)
+    log_policy = taken(q_tm1, actions) - soft_value(q_tm1, temperature)
     return reward_t + alpha * log_policy.clamp(lowest, 0.0)
 
 
