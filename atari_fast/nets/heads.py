@@ -26,6 +26,11 @@ class QHead(nn.Module):
         self.out = linear(hidden, num_actions * outputs)
         self._shape = (num_actions, outputs)
 
+    @property
+    def last_layers(self) -> tuple[nn.Linear, ...]:
+        """The last layer, whose inputs `features` gives."""
+        return (self.out,)
+
     def features(self, x: torch.Tensor, noise: int = 0) -> tuple[torch.Tensor, ...]:
         """The inputs [..., hidden] of the last layer."""
         return (F.relu(_apply(self.hidden, x, noise)),)
@@ -54,6 +59,11 @@ class DuelingHead(nn.Module):
         self.advantage_hidden = linear(inputs, hidden)
         self.advantage = linear(hidden, num_actions * outputs)
         self._shape = (num_actions, outputs)
+
+    @property
+    def last_layers(self) -> tuple[nn.Linear, ...]:
+        """The last layers of the value and advantage streams, whose inputs `features` gives."""
+        return self.value, self.advantage
 
     def features(self, x: torch.Tensor, noise: int = 0) -> tuple[torch.Tensor, ...]:
         """The inputs [..., hidden] of the last layers of the value and advantage streams."""

@@ -145,9 +145,13 @@ class LstdqSystem(_System):
     """Least-squares temporal differences for Q: a joint system, not symmetric.
 
     M = (1/N) sum phi(s, a) (phi(s, a) - discount phi(s', pi(s')))^T over A D unknowns (Levine et
-    al. 2017, section 4, after Lagoudakis and Parr 2003), the blocks as in `FqiSystem`. It takes 24
-    (A D)^2 bytes to solve.
+    al. 2017, section 4, after Lagoudakis and Parr 2003), the blocks as in `FqiSystem`.
     """
+
+    @staticmethod
+    def bytes_needed(num_actions: int, features: int) -> int:
+        """Memory in bytes that sums and solution take, 24 (A D)^2."""
+        return 24 * (num_actions * (features + 1)) ** 2
 
     def __init__(
         self,

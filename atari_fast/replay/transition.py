@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -147,6 +148,19 @@ class TransitionReplay:
         """
         batch.ids.copy_(ids)
         self._core.read_into(*(field.numpy() for field in batch))
+
+    def batches(
+        self, ids: torch.Tensor, size: int, device: torch.device
+    ) -> Iterator[TransitionBatch]:
+        """Given transitions in order, at most `size` at a time, on `device`; see `read_into`.
+
+        On the CPU each batch takes the memory of the one before.
+        """
+        memory = self.new_batch(min(size, len(ids)), pinned=False)
+        for chunk in torch.split(ids, size):
+            batch = TransitionBatch._make(field[: len(chunk)] for field in memory)
+            self.read_into(batch, chunk)
+            yield TransitionBatch._make(field.to(device) for field in batch)
 
     def update_priorities(self, ids: torch.Tensor, td_abs: torch.Tensor) -> int:
         """Sets the priorities of rows int64[B] to float32[B]; returns how many rows were gone."""

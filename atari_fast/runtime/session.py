@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from atari_fast.agents.ls_dqn import solver_bytes
 from atari_fast.agents.recipes import build
 from atari_fast.config import Config
 from atari_fast.config_io import to_record
@@ -33,6 +32,7 @@ from atari_fast.infra.logging import RunLogger
 from atari_fast.infra.memory import require_memory
 from atari_fast.infra.progress import Progress
 from atari_fast.infra.weights import pack_state, unpack_state
+from atari_fast.ops.least_squares import LstdqSystem
 from atari_fast.replay.transition import TransitionReplay, replay_bytes
 from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.conditions import changes, conditions
@@ -101,11 +101,9 @@ class Session:
     def _build(self) -> None:
         config, spec = self.config, self.pool.spec
         self._require_memory()
-        require_memory(
-            solver_bytes(config.ls, config.net.hidden, spec.num_actions),
-            "ls.method lstdq",
-            "use --ls.method fqi",
-        )
+        if config.ls.method == "lstdq":
+            needed = LstdqSystem.bytes_needed(spec.num_actions, config.net.hidden)
+            require_memory(needed, "ls.method lstdq", "use --ls.method fqi")
         self.parts = build(config, spec, self.device)
         self.replay = TransitionReplay(
             config.env,

@@ -19,6 +19,13 @@ def test_a_variant_differs_from_dqn_by_less_than_90_lines(name: str) -> None:
     assert len(diff) < 90
 
 
+def test_least_squares_add_less_than_90_lines_of_code_to_dqn() -> None:
+    """DQN calls its hook by two lines; imports and blank lines are no code."""
+    lines = (AGENTS / "ls_dqn.py").read_text().splitlines()
+    code = [line for line in lines if line and not line.startswith(("from ", "import "))]
+    assert len(code) + 2 < 90
+
+
 @pytest.mark.parametrize("path", sorted(AGENTS.glob("*.py")), ids=lambda path: path.stem)
 def test_no_agent_inherits_from_or_wraps_another(path: Path) -> None:
     tree = ast.parse(path.read_text())

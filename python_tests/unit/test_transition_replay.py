@@ -277,6 +277,12 @@ class TransitionPair(Pair):
         for name, values in expected.items():
             actual = getattr(batch, name).numpy()
             np.testing.assert_array_equal(actual, values, err_msg=name, strict=True)
+        parts = [
+            [field.clone() for field in part]
+            for part in self.replay.batches(ids, 1 + size // 3, torch.device("cpu"))
+        ]
+        for field, whole in zip(zip(*parts, strict=True), batch, strict=True):
+            assert torch.equal(torch.cat(field), whole)
         ids[-1] = self.twin.next_id - 1  # the newest row's window is open
         with pytest.raises(ValueError, match=rf"^ids\[{size - 1}\]"):
             self.replay.read_into(batch, ids)
