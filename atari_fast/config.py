@@ -147,7 +147,7 @@ class LeastSquaresConfig:
     clip: float = 0.0
     """Bellman residuals are clipped to [-x, x]: boosted FQI (Tosatto et al. 2017); 0: never."""
     bootstrap: Literal["target", "online"] = "target"
-    """Network whose values the targets of FQI have."""
+    """Network whose values the targets of FQI have; LSTD-Q has none but the online network's."""
     conditional: bool = False
     """Keep the new weights only if they score better in full games on the same seeds."""
     games: int = 20

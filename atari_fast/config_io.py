@@ -91,7 +91,7 @@ RANGES: Mapping[str, Range] = {
     "ls.clip": _REAL_NOT_NEGATIVE,
     "ls.games": Range(2, 1_000_000),
     "ls.epsilon": _SHARE,
-    "ls.batch_size": Range(1, 1_048_576),
+    "ls.batch_size": Range(1, 16_384),
     "replay.capacity": Range(1, 10**10),
     "replay.min_frames": _NOT_NEGATIVE,
     "replay.alpha": _SHARE,
@@ -291,7 +291,7 @@ def _joint_problems(config: Config) -> Iterator[str]:
 
 
 def _algorithm_problems(config: Config) -> Iterator[str]:
-    """Options that do not go together in an algorithm, or have no effect in it."""
+    """Options that do not go together, or that ask for what the algorithm cannot do."""
     agent, ls = config.agent, config.ls
     if agent.munchausen:
         if agent.double:
@@ -323,10 +323,11 @@ def _algorithm_problems(config: Config) -> Iterator[str]:
     if ls.method == "none" and (ls.conditional or ls.clip > 0):
         name = "ls.conditional" if ls.conditional else "ls.clip"
         yield f"{name}: nothing is solved for while ls.method is none; set --ls.method fqi"
-    if ls.method != "none" and ls.period > config.total_frames - config.replay.min_frames:
+    last = config.total_frames - config.replay.min_frames - FRAMES_PER_STEP * config.env.lanes
+    if ls.method != "none" and ls.period > last:
         yield (
-            "ls.period: expected at most total_frames - replay.min_frames = "
-            f"{config.total_frames - config.replay.min_frames}, got {ls.period}"
+            "ls.period: expected at most total_frames - replay.min_frames - 4 * env.lanes = "
+            f"{last}, after which no step follows, got {ls.period}"
         )
     if ls.method != "none" and agent.algorithm != "dqn":
         yield f"ls.method: the last layer of dqn is solved for, got {agent.algorithm}"
@@ -336,9 +337,13 @@ def _algorithm_problems(config: Config) -> Iterator[str]:
             ("agent.munchausen", agent.munchausen),
             ("agent.operator", agent.operator != "none"),
             ("ls.clip", ls.clip > 0),
+            ("ls.bootstrap", ls.bootstrap == "online"),
         ):
             if other:
-                yield f"{name}: LSTD-Q solves for the values of plain targets; use --ls.method fqi"
+                yield (
+                    f"{name}: LSTD-Q solves for the fixed point of plain targets; "
+                    "use --ls.method fqi"
+                )
 
 
 def _net_problems(net: NetConfig) -> Iterator[str]:

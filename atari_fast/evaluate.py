@@ -92,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
     Console().print(table)
     out = Path(options.out) if options.out else None
     if out is None and agent.source.is_dir():
-        out = agent.source.parents[1] / f"evaluation-{options.which}.json"
+        out = agent.folder / f"evaluation-{options.which}.json"
     if out is not None:
         try:
             out.write_text(json.dumps(summary, indent=2) + "\n")

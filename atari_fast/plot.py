@@ -53,11 +53,13 @@ class GapOptions(Options):
 
 def main(argv: Sequence[str]) -> int:
     """Draws as the command line says; returns the exit code."""
-    default = GapOptions() if GAP in argv[:1] else Options()
+    default = GapOptions() if GAP in argv else Options()
     options = parse_options(argv, default, "python -m atari_fast.plot")
     if not options.runs:
         raise ConfigError("runs: expected at least one run directory, got none")
-    if isinstance(options, GapOptions):
+    if options.out and Path(options.out).suffix != ".png":
+        raise ConfigError(f"out: expected a file NAME.png, got {options.out}")
+    if isinstance(options, GapOptions) and options.kind == GAP:
         _plot_gaps(options)
         return 0
     from atari_fast.infra.plots import plot_curves
@@ -99,8 +101,8 @@ def _plot_gaps(options: GapOptions) -> None:
         seed=options.seed,
         report=print,
     )
-    source = next(iter(agents.values())).source
-    folder = source.parent if source.is_file() else source.parents[1] / "plots"
+    first = next(iter(agents.values()))
+    folder = first.folder if first.source.is_file() else first.folder / "plots"
     for out in write_gap_study(study, Path(options.out or folder / f"{GAP}.png")):
         print(out)
 

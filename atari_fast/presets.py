@@ -70,15 +70,19 @@ def dueling() -> Config:
 def per() -> Config:
     """Double DQN with proportional prioritized replay (Schaul et al. 2016, B.2.1).
 
-    There: alpha 0.6, beta from 0.4 to 1, a quarter of the learning rate.
+    There: alpha 0.6, beta from 0.4 to 1, a quarter of the learning rate; with a sixteenth of
+    RMSProp's epsilon the largest step stays what it was (google-deepmind/dqn_zoo).
     """
-    optim = replace(dqn_nature().optim, lr=2.5e-4 / 4)
+    optim = replace(dqn_nature().optim, lr=2.5e-4 / 4, eps=0.01 / 32**2 / 16)
     config = _tuned("per", optim, 0.01, double=True, target_period=120_000)
     return replace(config, replay=ReplayConfig(prioritized=True, alpha=0.6, beta_start=0.4))
 
 
 def c51() -> Config:
-    """C51 (Bellemare et al. 2017, 5): 51 atoms from -10 to 10, Adam 2.5e-4 with eps 0.01 / 32."""
+    """C51 (Bellemare et al. 2017, 5): 51 atoms from -10 to 10, Adam 2.5e-4 with eps 0.01 / 32.
+
+    Gradients are clipped to norm 10, here and in `qr_dqn`, as in google-deepmind/dqn_zoo.
+    """
     return _tuned("c51", _adam(2.5e-4), 0.001, algorithm="c51")
 
 
@@ -88,8 +92,12 @@ def qr_dqn() -> Config:
 
 
 def iqn() -> Config:
-    """IQN (Dabney et al. 2018b, 4): N = N' = 64, K = 32, the optimizer of QR-DQN."""
-    return _tuned("iqn", _adam(5e-5), 0.001, algorithm="iqn")
+    """IQN (Dabney et al. 2018b, 4): N = N' = 64, K = 32, QR-DQN's Adam.
+
+    No gradient is clipped, and learning begins after 80,000 frames, as in google-deepmind/dqn_zoo.
+    """
+    config = _tuned("iqn", replace(_adam(5e-5), max_grad_norm=0.0), 0.001, algorithm="iqn")
+    return replace(config, replay=ReplayConfig(min_frames=80_000))
 
 
 def m_dqn() -> Config:
@@ -255,14 +263,16 @@ def ls_dqn_breakout() -> Config:
     """LS-DQN for Breakout with less memory (taldatech/pytorch-ls-dqn, its `breakout-small`).
 
     There: 300,000 transitions, learning after 20,000, batches of 64 at every agent step, squared
-    errors, Adam 1e-4, target copies every 1,000 steps, epsilon to 0.1 over 10^6, solutions every
-    100,000 updates.
+    errors, a learning rate of 1e-4, target copies every 1,000 steps, epsilon to 0.1 over 10^6,
+    solutions every 500,000 updates, the end of an episode at every lost life. Its text names Adam,
+    which is taken here; its code exchanges Adam and RMSProp.
     """
     return Config(
         preset="ls-dqn-breakout",
         game="breakout",
+        env=EnvConfig(lanes=1, life_loss="episodic"),
         agent=AgentConfig(loss="squared", target_period=4_000),
-        ls=LeastSquaresConfig(method="fqi", period=400_000),
+        ls=LeastSquaresConfig(method="fqi", period=2_000_000),
         replay=ReplayConfig(capacity=300_000, min_frames=80_000),
         optim=OptimConfig(lr=1e-4, eps=1e-8, batch_size=64, update_period=4),
         run=_SAVES,
@@ -282,7 +292,7 @@ def _tuned(preset: str, optim: OptimConfig, eval_epsilon: float, **agent: Any) -
 
 
 def _adam(lr: float) -> OptimConfig:
-    """Adam as in google-deepmind/dqn_zoo's distributional agents."""
+    """Adam of the distributional agents in google-deepmind/dqn_zoo."""
     return OptimConfig(lr=lr, eps=0.01 / 32, max_grad_norm=10.0)
 
 

@@ -59,8 +59,8 @@ def main(argv: Sequence[str]) -> int:
     device = select_device(options.device)
     set_threads(options.threads)
     agent = load_agent(Path(options.path), options.which, device)
-    run = agent.source.parent if agent.source.is_file() else agent.source.parents[1] / "videos"
-    directory = Path(options.out) if options.out else run
+    folder = agent.folder if agent.source.is_file() else agent.folder / "videos"
+    directory = Path(options.out) if options.out else folder
     if agent.config.game in TOYS:
         raise EnvError(f"{agent.config.game}: a toy has no screen; record one of the 57 games")
     try:

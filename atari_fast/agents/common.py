@@ -72,7 +72,8 @@ def shaped(
     if agent.operator == "none":
         return y
     alpha = agent.operator_alpha
-    deficit_t = action_deficit(q_t, batch.actions, selector) * (batch.discounts > 0)
+    # Where the selector's action is worth less than the one taken, no operator raises the target.
+    deficit_t = action_deficit(q_t, batch.actions, selector).clamp(min=0) * (batch.discounts > 0)
     factor = batch.discounts if agent.operator_next == "gamma" else alpha
     if agent.operator == "persistent":
         return persistent(y, deficit_t, factor)

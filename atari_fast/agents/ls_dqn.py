@@ -49,13 +49,14 @@ def least_squares_hooks(
         values = {"ls/samples": len(ids), "ls/change": norm, "ls/accepted": 1.0}
         note = f"least squares on {len(ids):,} transitions, change of the last layer {norm:.3g}"
         if ls.conditional:
-            old, new = trial(services, weights, solved, ls.games, ls.epsilon)
-            accepted = bool(new.mean() > old.mean())
-            values |= {"ls/score_before": float(old.mean()), "ls/score_after": float(new.mean())}
-            values["ls/accepted"] = float(accepted)
+            games = trial(services, weights, solved, ls.games, ls.epsilon)
+            before, after = float(games.old.mean()), float(games.new.mean())
+            values |= {"ls/score_before": before, "ls/score_after": after}
+            values |= {"ls/accepted": float(after > before), "ls/decided": float(games.decided)}
             note += (
-                f", mean score of {len(old)} games {old.mean():.1f} before and {new.mean():.1f} "
-                f"after: {'accepted' if accepted else 'refused'}"
+                f", mean score of {len(games.old)} games {before:.1f} before and {after:.1f} "
+                f"after: {'accepted' if after > before else 'refused'}"
+                f"{'' if games.decided else ', within two standard errors'}"
             )
         if values["ls/accepted"]:
             put(weights, solved)

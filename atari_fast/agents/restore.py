@@ -37,6 +37,12 @@ class TrainedAgent(NamedTuple):
     spec: EnvSpec
     parts: AgentParts
 
+    @property
+    def folder(self) -> Path:
+        """The run directory of the checkpoint, or the folder of the zoo file."""
+        source = self.source.resolve()
+        return source.parent if source.is_file() else source.parents[1]
+
 
 def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
     """Loads an agent; its replay, which can be large, is not looked at.

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from atari_fast.agents.parts import Services
+
+
+class Trial(NamedTuple):
+    """Scores of full games, N of each on the same seeds."""
+
+    old: NDArray[np.float64]
+    """float64[N], with the weights as they were."""
+    new: NDArray[np.float64]
+    """float64[N], with those that were tried."""
+    decided: bool
+    """The means differ by two standard errors of their difference."""
 
 
 @torch.no_grad()
@@ -24,11 +37,11 @@ def trial(
     values: Sequence[torch.Tensor],
     games: int,
     epsilon: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of full games with `weights` as they are and with `values` in them, on the same seeds.
+) -> Trial:
+    """Plays full games with `weights` as they are and with `values` in them, on the same seeds.
 
-    There are `games` of each, then twice, then four times as many, until the means differ by two
-    standard errors of their difference. The weights are as before afterwards, whatever happens.
+    There are `games` of each, then twice, then four times as many, until the trial is decided. The
+    weights are as before afterwards, whatever happens.
 
     Args:
         services: those of the run.
@@ -36,9 +49,6 @@ def trial(
         values: what is tried in their place.
         games: games of the first round.
         epsilon: probability of a random action.
-
-    Returns:
-        The scores of each, float64[N] both.
 
     Raises:
         Interrupted: a signal came.
@@ -53,10 +63,11 @@ def trial(
                 services.show(f"least squares, {number} games with the {name} weights")
                 put(weights, tried)
                 found.extend(services.play(number, epsilon, seed))
-            old, new = map(np.asarray, scores)
+            old, new = (np.asarray(found, np.float64) for found in scores)
             error = math.sqrt((old.var(ddof=1) + new.var(ddof=1)) / len(old))
-            if abs(new.mean() - old.mean()) > 2 * error:
+            decided = bool(abs(new.mean() - old.mean()) > 2 * error)
+            if decided:
                 break
     finally:
         put(weights, before)
-    return old, new
+    return Trial(old, new, decided)

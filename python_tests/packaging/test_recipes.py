@@ -32,5 +32,9 @@ def test_no_agent_inherits_from_or_wraps_another(path: Path) -> None:
     bases = [ast.unparse(b) for n in ast.walk(tree) if isinstance(n, ast.ClassDef) for b in n.bases]
     assert set(bases) <= {"NamedTuple", "Protocol", "Exception"}
     if path.stem in ("dqn", *RECIPES):
-        imported = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        froms = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+        imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        imported |= {n.module for n in froms} | {
+            f"{n.module}.{a.name}" for n in froms for a in n.names
+        }
         assert not imported & {f"atari_fast.agents.{name}" for name in ("dqn", *RECIPES)}

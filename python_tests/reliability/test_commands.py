@@ -86,11 +86,26 @@ def test_record_and_plot_write_where_they_say(run: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (run / "two.png").exists()
     options = ["--episodes", "2", "--states", "60"]
-    done = command("plot", "action-gap", run, run, *options, cwd=run)
+    done = command("plot", *options, "action-gap", run, run, cwd=run)
     assert done.returncode == 0, done.stderr
     assert "run (2): mean score" in done.stdout
     assert (run / "plots" / "action-gap.png").stat().st_size > 20_000
     assert len(list((run / "plots").glob("action-gap-*.csv"))) == 3
+
+
+def test_commands_find_the_run_of_a_checkpoint_named_from_where_it_is(run: Path) -> None:
+    """A relative path of one part: the run is two folders up all the same."""
+    checkpoints = run / "checkpoints"
+    name = json.loads((checkpoints / "best.json").read_text())["checkpoint"]
+    (run / "evaluation-last.json").unlink(missing_ok=True)
+    options = ["--episodes", "1", "--which", "last"]
+    done = command("evaluate", name, *options, cwd=checkpoints)
+    assert done.returncode == 0, done.stderr
+    assert (run / "evaluation-last.json").exists()
+    options = ["--episodes", "1", "--states", "60"]
+    done = command("plot", "action-gap", name, *options, cwd=checkpoints)
+    assert done.returncode == 0, done.stderr
+    assert str(run / "plots" / "action-gap.png") in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -139,6 +154,9 @@ def test_plot_names_a_run_that_is_missing(tmp_path: Path) -> None:
     assert done.returncode == 4, done.stderr
     assert "nowhere" in done.stderr
     one_sentence(command("plot", "curves", cwd=tmp_path), 1, "runs")
+    for out in (".", "picture.jpg"):
+        done = command("plot", "action-gap", "nowhere", "--out", out, cwd=tmp_path)
+        one_sentence(done, 1, "out", out, "NAME.png")
 
 
 def test_a_damaged_checkpoint_is_named(run: Path, tmp_path: Path) -> None:

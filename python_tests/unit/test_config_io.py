@@ -82,13 +82,16 @@ def test_presets_of_the_value_family_have_the_published_values() -> None:
         assert (agent(name).double, agent(name).target_period) == (True, 4 * 30_000)
         assert (agent(name).epsilon_end, made[name].run.eval_epsilon) == (0.01, 0.01)
     assert optim("double-dqn") == ("rmsprop", 2.5e-4, 0.01 / 32**2, 0.0)
+    assert optim("per") == ("rmsprop", 2.5e-4 / 4, 0.01 / 32**2 / 16, 0.0)
     assert optim("dueling") == ("rmsprop", 6.25e-5, 0.01 / 32**2, 10.0)
     assert (agent("dueling").dueling, agent("dueling").dueling_gradient) == (True, 2**-0.5)
     per = made["per"].replay
     assert (per.prioritized, per.alpha, per.beta_start, per.beta_end) == (True, 0.6, 0.4, 1.0)
     assert optim("c51") == ("adam", 2.5e-4, 0.01 / 32, 10.0)
     assert (agent("c51").atoms, agent("c51").v_max) == (51, 10.0)
-    assert optim("qr-dqn") == optim("iqn") == ("adam", 5e-5, 0.01 / 32, 10.0)
+    assert optim("qr-dqn") == ("adam", 5e-5, 0.01 / 32, 10.0)
+    assert optim("iqn") == ("adam", 5e-5, 0.01 / 32, 0.0)
+    assert made["iqn"].replay.min_frames == 4 * 20_000
     assert agent("qr-dqn").quantiles == 201
     assert (agent("iqn").taus, agent("iqn").taus_acting, agent("iqn").cosines) == (64, 32, 64)
     for name in ("m-dqn", "m-iqn"):
@@ -114,6 +117,9 @@ def test_presets_of_the_value_family_have_the_published_values() -> None:
         assert (agent(name).operator, agent(name).operator_alpha) == (name, 0.9)
     for name in ("ls-dqn", "ls-dqn-lstdq", "ls-dqn-dueling", "ls-dqn-boosted"):
         assert (made[name].ls.period, made[name].ls.prior) == (50 * 40_000, 1.0)
+    small = made["ls-dqn-breakout"]
+    assert (small.ls.period, small.optim.update_period) == (500_000 * 4, 4)
+    assert (small.env.lanes, small.env.life_loss) == (1, "episodic")
 
 
 def test_every_number_has_a_range():

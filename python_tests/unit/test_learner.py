@@ -115,14 +115,17 @@ def test_learner_clips_the_gradient_norm() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("double", [False, True])
-def test_every_weight_gets_its_gradient(precision: str, double: bool) -> None:
+@pytest.mark.parametrize("parts", ["", "double", "munchausen", "dueling noisy double"])
+@pytest.mark.parametrize("algorithm", ["dqn", "c51", "qr-dqn", "iqn"])
+def test_every_weight_gets_its_gradient(algorithm: str, parts: str, precision: str) -> None:
     """Autocast's cache of weights once lost the gradients of a double DQN in bfloat16."""
-    config = dataclasses.replace(
-        TINY_PONG, agent=dataclasses.replace(TINY_PONG.agent, double=double, n_step=1)
-    )
+    settings = {"algorithm": algorithm, "n_step": 1} | dict.fromkeys(parts.split(), True)
+    if algorithm == "c51":
+        settings["munchausen"] = False
+    agent = dataclasses.replace(TINY_PONG.agent, **settings)
+    config = dataclasses.replace(TINY_PONG, agent=agent)
     torch.manual_seed(0)
-    parts = build(config, EnvSpec((84, 84), tuple("ABCDEF")), CPU)
+    built = build(config, EnvSpec((84, 84), tuple("ABCDEF")), CPU)
     batch = TransitionBatch(
         frames=torch.randint(0, 256, (16, 5, 84, 84), dtype=torch.uint8),
         actions=torch.randint(0, 6, (16,)),
@@ -133,9 +136,9 @@ def test_every_weight_gets_its_gradient(precision: str, double: bool) -> None:
         ids=torch.arange(16),
     )
     with Autocast(CPU, precision)():
-        out = parts.loss(batch)
+        out = built.loss(batch)
     out.losses.mean().backward()
-    for name, parameter in parts.trained.named_parameters():
+    for name, parameter in built.trained.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
 

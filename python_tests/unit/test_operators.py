@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from atari_fast.agents.common import shaped
+from atari_fast.config import AgentConfig
 from atari_fast.ops.action_gap import action_gap, relative_gap
 from atari_fast.ops.operators import (
     action_deficit,
@@ -15,7 +17,14 @@ from atari_fast.ops.operators import (
     persistent,
     persistent_advantage_learning,
 )
-from atari_fast.ops.targets import munchausen_reward, q_learning, soft_q_learning, soft_value
+from atari_fast.ops.targets import (
+    double_q_learning,
+    munchausen_reward,
+    q_learning,
+    soft_q_learning,
+    soft_value,
+)
+from atari_fast.replay.transition import TransitionBatch
 
 GAMMA, ALPHA = 0.9, 0.9
 
@@ -175,3 +184,23 @@ def test_operators_stay_between_the_bounds_of_the_theorem(name: str, seed: int) 
             assert (found >= below - 1e-9).all()
         else:  # gamma P(s|s, a) stands for alpha
             assert (found >= above - GAMMA * (q.max(1, keepdim=True).values - q) - 1e-9).all()
+
+
+@pytest.mark.parametrize("after", ["alpha", "gamma"])
+@pytest.mark.parametrize("operator", ["al", "pal", "persistent", "consistent", "lazy"])
+def test_no_operator_raises_a_double_target(operator: str, after: str) -> None:
+    """T' Q <= T Q also where another network chose an action worth less than the one taken."""
+    generator = torch.Generator().manual_seed(0)
+    q_tm1, q_t, selector = torch.randn(3, 500, 4, generator=generator)
+    frames = torch.zeros((500, 5, 1, 1), dtype=torch.uint8)
+    discounts = torch.tensor([GAMMA, GAMMA, 0.0]).repeat(167)[:500]
+    rewards = torch.randn(500, generator=generator)
+    fields = {"actions": torch.randint(4, (500,), generator=generator), "discounts": discounts}
+    batch = TransitionBatch(
+        frames, rewards=rewards, steps=rewards, weights=rewards, ids=rewards, **fields
+    )
+    y = double_q_learning(rewards, discounts, q_t, selector)
+    agent = AgentConfig(double=True, operator=operator, operator_next=after)  # type: ignore[arg-type]
+    found = shaped(agent, y, batch, (frames[:, :4], frames[:, 1:]), lambda _: q_tm1, q_t, selector)
+    assert (found <= y).all()
+    assert (found < y).any()
