@@ -211,6 +211,9 @@ class OptimConfig:
     """Gradients are scaled down to this global norm; 0 switches it off."""
     batch_size: int = 32
     """Transitions in an update, B."""
+    random_shift: int = 0
+    """The frames of each transition in an update are moved by up to this many pixels, by chance, so
+    that fewer games teach more (DrQ, Kostrikov 2021, with 4); 0: not at all."""
     update_period: int = 16
     """Frames of play, over all lanes, for each update (16 frames = 4 agent steps)."""
 

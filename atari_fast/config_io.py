@@ -104,6 +104,7 @@ RANGES: Mapping[str, Range] = {
     "optim.lr": _REAL_POSITIVE,
     "optim.lr_end_share": _SHARE,
     "optim.eps": _REAL_POSITIVE,
+    "optim.random_shift": Range(0, 84),
     "optim.decay": Range(0, 1 - 1e-9),
     "optim.max_grad_norm": _REAL_NOT_NEGATIVE,
     "optim.batch_size": _POSITIVE,

@@ -14,6 +14,7 @@ from atari_fast.agents.parts import AgentParts
 from atari_fast.config import OptimConfig
 from atari_fast.errors import NumericError
 from atari_fast.infra.weights import like
+from atari_fast.ops.augmentation import random_shift
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.feeder import Feeder
@@ -61,7 +62,11 @@ class Learner:
         Raises:
             NumericError: the loss or a priority is not finite.
         """
-        self.batch = batch = self._feeder.next(beta)
+        batch = self._feeder.next(beta)
+        if self._config.random_shift:
+            shifted = random_shift(batch.frames, self._config.random_shift)
+            batch = batch._replace(frames=shifted)
+        self.batch = batch
         with self._autocast():
             out = self._parts.loss(batch)
         loss = (batch.weights * out.losses).mean()

@@ -48,7 +48,7 @@ AGENTS = {
         *("3", "--replay.prioritized", "--env.life-loss", "episodic", "--env.workers", "2"),
     ),
     "pal": ("pal", "--game", "breakout", "--agent.double"),
-    "m-dqn": ("m-dqn", "--game", "qbert", "--agent.n-step", "3"),
+    "m-dqn": ("m-dqn", "--game", "qbert", "--agent.n-step", "3", "--optim.random-shift", "4"),
     "rainbow": ("rainbow", "--game", "breakout"),
     "qr-dqn": ("qr-dqn", "--game", "breakout", "--agent.quantiles", "20", "--agent.double"),
     "m-iqn-noisy": (

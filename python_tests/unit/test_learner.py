@@ -69,6 +69,28 @@ def test_learner_applies_importance_weights_once() -> None:
     torch.testing.assert_close(net.w.grad[0], expected)
 
 
+def test_learner_shifts_the_frames_of_each_item() -> None:
+    captured: list[torch.Tensor] = []
+
+    def loss(net: OneWeight, batch: TransitionBatch) -> LossOutput:
+        captured.append(batch.frames)
+        return LossOutput(net.w * batch.rewards, batch.rewards.abs(), {})
+
+    config = Config(env=EnvConfig(lanes=1), net=NetConfig(stack=1))
+    replay, net = make_replay(config, (2, 3)), OneWeight()
+    frame = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
+    for row in range(60):
+        flags = np.array([Flag.FIRST if row == 0 else 0], np.uint8)
+        replay.append(StepBatch(frame, np.zeros(1, np.float32), flags), np.zeros(1, np.int64))
+    parts = AgentParts(
+        {"net": net}, net, lambda x: x, lambda x: x, linear(0, 0, 1), lambda b: loss(net, b), ()
+    )
+    make_learner(parts, replay, OptimConfig(random_shift=1)).update(1.0)
+    moved = {tuple(item[0].flatten().tolist()) for item in captured[0]}
+    assert {(0, 1, 2, 3, 4, 5), (3, 4, 5, 3, 4, 5), (0, 0, 1, 3, 3, 4)} < moved
+    assert len(moved) <= 9
+
+
 def test_learner_draws_large_errors_more_often() -> None:
     counts = np.zeros(60)
 
