@@ -260,11 +260,11 @@ def _joint_problems(config: Config) -> Iterator[str]:
             f"env.workers: expected at most one for each of env.lanes = {env.lanes}, "
             f"got {env.workers}"
         )
-    rows = env.lanes * (agent.n_step + config.net.stack)
+    rows = env.lanes * (agent.n_step + config.net.stack + 1)
     if replay.capacity < rows:
         yield (
-            f"replay.capacity: expected at least env.lanes * (agent.n_step + net.stack) = {rows}, "
-            f"got {replay.capacity}"
+            "replay.capacity: expected at least env.lanes * (agent.n_step + net.stack + 1) = "
+            f"{rows}, got {replay.capacity}"
         )
     if optim.batch_size > replay.capacity:
         yield (
@@ -325,7 +325,13 @@ def _algorithm_problems(config: Config) -> Iterator[str]:
         name = "ls.conditional" if ls.conditional else "ls.clip"
         yield f"{name}: nothing is solved for while ls.method is none; set --ls.method fqi"
     last = config.total_frames - config.replay.min_frames - FRAMES_PER_STEP * config.env.lanes
-    if ls.method != "none" and ls.period > last:
+    if ls.method != "none" and last < 1:
+        yield (
+            "total_frames: expected more than replay.min_frames + 4 * env.lanes = "
+            f"{config.total_frames - last}, after which the last layer is solved for, "
+            f"got {config.total_frames}"
+        )
+    elif ls.method != "none" and ls.period > last:
         yield (
             "ls.period: expected at most total_frames - replay.min_frames - 4 * env.lanes = "
             f"{last}, after which no step follows, got {ls.period}"

@@ -39,8 +39,8 @@ class Options:
     """Torch threads on the CPU; 0: one for each core. Beside another busy process several threads
     wait for each other, and are many times slower than one."""
     out: str = ""
-    """JSON file for the result; empty: evaluation-<which>.json in the run directory, none for a
-    zoo file."""
+    """JSON file for the result; empty: evaluation-<which>.json in the run directory, or
+    evaluation-<checkpoint>.json for a checkpoint, none for a zoo file."""
     export: str = ""
     """File NAME.safetensors for the agent, its settings and this result, as the zoo keeps them."""
 
@@ -92,7 +92,9 @@ def main(argv: Sequence[str]) -> int:
     Console().print(table)
     out = Path(options.out) if options.out else None
     if out is None and agent.source.is_dir():
-        out = agent.folder / f"evaluation-{options.which}.json"
+        named = Path(options.path).resolve() == agent.source.resolve()
+        name = agent.source.resolve().name if named else options.which
+        out = agent.folder / f"evaluation-{name}.json"
     if out is not None:
         try:
             out.write_text(json.dumps(summary, indent=2) + "\n")

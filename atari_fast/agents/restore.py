@@ -40,8 +40,7 @@ class TrainedAgent(NamedTuple):
     @property
     def folder(self) -> Path:
         """The run directory of the checkpoint, or the folder of the zoo file."""
-        source = self.source.resolve()
-        return source.parent if source.is_file() else source.parents[1]
+        return self.source.parent if self.source.is_file() else self.source.resolve().parents[1]
 
 
 def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:

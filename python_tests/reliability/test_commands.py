@@ -101,7 +101,8 @@ def test_commands_find_the_run_of_a_checkpoint_named_from_where_it_is(run: Path)
     options = ["--episodes", "1", "--which", "last"]
     done = command("evaluate", name, *options, cwd=checkpoints)
     assert done.returncode == 0, done.stderr
-    assert (run / "evaluation-last.json").exists()
+    assert (run / f"evaluation-{name}.json").exists()
+    assert not (run / "evaluation-last.json").exists()
     options = ["--episodes", "1", "--states", "60"]
     done = command("plot", "action-gap", name, *options, cwd=checkpoints)
     assert done.returncode == 0, done.stderr

@@ -21,6 +21,7 @@ from atari_fast.config_io import (
 )
 from atari_fast.errors import ConfigError
 from atari_fast.presets import PRESETS
+from run_parts import make_replay
 
 
 def leaves(cls=Config, prefix=""):
@@ -193,11 +194,15 @@ def test_validate_names_the_options_of_another_torso():
 
 
 def test_validate_n_step_must_fit_into_a_lanes_share():
-    config = Config(replay=ReplayConfig(capacity=64, min_frames=64))
+    config = Config(replay=ReplayConfig(capacity=79, min_frames=64))
     validate(changed("agent.n_step", 1, config))
-    message = r"replay\.capacity: expected at least env\.lanes \* .* = 72, got 64"
+    message = r"replay\.capacity: expected at least env\.lanes \* .* = 80, got 79"
     with pytest.raises(ConfigError, match=message):
         validate(changed("agent.n_step", 5, config))
+    enough = replace(config, replay=ReplayConfig(capacity=80, min_frames=200))
+    enough = changed("agent.n_step", 5, enough)
+    validate(enough)
+    make_replay(enough, (84, 84))  # the replay agrees
 
 
 @pytest.mark.parametrize(
@@ -213,6 +218,8 @@ def test_validate_n_step_must_fit_into_a_lanes_share():
         ({"ls.method": "lstdq", "agent.dueling": True}, r"agent\.dueling: LSTD-Q .* fqi"),
         ({"ls.method": "lstdq", "agent.operator": "al"}, r"agent\.operator: LSTD-Q .* fqi"),
         ({"ls.method": "lstdq", "ls.clip": 1.0}, r"ls\.clip: LSTD-Q .* fqi"),
+        ({"ls.method": "fqi", "total_frames": 200_001}, r"total_frames: .* = 200032, .* 200001"),
+        ({"ls.method": "fqi", "total_frames": 200_033}, r"ls\.period: .* = 1, after .* got"),
     ],
 )
 def test_validate_names_what_does_not_go_together(changes, message):

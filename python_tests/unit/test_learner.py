@@ -70,6 +70,7 @@ def test_learner_applies_importance_weights_once() -> None:
 
 
 def test_learner_shifts_the_frames_of_each_item() -> None:
+    torch.manual_seed(0)
     captured: list[torch.Tensor] = []
 
     def loss(net: OneWeight, batch: TransitionBatch) -> LossOutput:

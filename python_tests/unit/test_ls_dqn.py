@@ -44,14 +44,17 @@ class Recorder:
 
     replay: TransitionReplay
     optimizer: torch.optim.Optimizer
+    layer: torch.Tensor
     scores: Sequence[Sequence[float] | BaseException] = ()
     frames: int = 800
     logged: list[tuple[Mapping[str, float], str]] = field(default_factory=list)
     asked: list[tuple[int, str]] = field(default_factory=list)
+    played: list[torch.Tensor] = field(default_factory=list)
 
     def play(self, games: int, epsilon: float, seed: str) -> Sequence[float]:
         assert epsilon == 0.01
         self.asked.append((games, seed))
+        self.played.append(self.layer.detach().clone())
         found = self.scores[len(self.asked) - 1]
         if isinstance(found, BaseException):
             raise found
@@ -82,7 +85,8 @@ def setting(config: Config, **services: object) -> tuple[AgentParts, Recorder]:
     everything = all_of(replay)
     parts.loss(everything).losses.mean().backward()
     optimizer.step()
-    return parts, Recorder(replay, optimizer, **services)
+    layer = parts.trained.head.last_layers[0].weight
+    return parts, Recorder(replay, optimizer, layer, **services)
 
 
 def all_of(replay: TransitionReplay) -> TransitionBatch:
@@ -230,18 +234,18 @@ def test_failed_solution_leaves_everything_as_it_was(
 
 
 @pytest.mark.parametrize(
-    ("scores", "rounds", "accepted"),
+    ("scores", "rounds", "accepted", "decided"),
     [
-        ([[1.0, 1.1, 0.9], [5.0, 5.1, 4.9]], [3], 1.0),
-        ([[5.0, 5.1, 4.9], [1.0, 1.1, 0.9]], [3], 0.0),
-        ([[0, 9, 0], [0, 9, 1], [1, 0, 2], [20, 21, 22]], [3, 3], 1.0),
-        ([[0, 9, 0], [0, 9, 1]] * 2 + [[0, 9, 0] * 2, [0, 9, 0] * 2], [3, 3, 6], 1.0),
-        ([[0, 9, 0], [0, 9, 0]] * 2 + [[0, 9, 0] * 2, [0, 9, 0] * 2], [3, 3, 6], 0.0),
+        ([[1.0, 1.1, 0.9], [5.0, 5.1, 4.9]], [3], 1.0, 1.0),
+        ([[5.0, 5.1, 4.9], [1.0, 1.1, 0.9]], [3], 0.0, 1.0),
+        ([[0, 9, 0], [0, 9, 1], [1, 0, 2], [20, 21, 22]], [3, 3], 1.0, 1.0),
+        ([[0, 9, 0], [0, 9, 1]] * 2 + [[0, 9, 0] * 2, [0, 9, 0] * 2], [3, 3, 6], 1.0, 0.0),
+        ([[0, 9, 0], [0, 9, 0]] * 2 + [[0, 9, 0] * 2, [0, 9, 0] * 2], [3, 3, 6], 0.0, 0.0),
     ],
     ids=["better", "worse", "better-after-more", "undecided-better", "equal"],
 )
 def test_conditional_update_plays_until_it_can_tell(
-    scores: list[list[float]], rounds: list[int], accepted: float
+    scores: list[list[float]], rounds: list[int], accepted: float, decided: float
 ) -> None:
     config = replace(BASE, ls=replace(BASE.ls, conditional=True, games=3))
     parts, services = setting(config, scores=scores)
@@ -251,10 +255,14 @@ def test_conditional_update_plays_until_it_can_tell(
     seeds = [seed for _, seed in services.asked]
     assert seeds[::2] == seeds[1::2]  # both on the same games
     assert len(set(seeds)) == len(rounds)
+    assert all(torch.equal(weight, before) for weight in services.played[::2])
+    solved = services.played[1]
+    assert not torch.equal(solved, before)
+    assert all(torch.equal(weight, solved) for weight in services.played[1::2])
     ((values, note),) = services.logged
-    assert values["ls/accepted"] == accepted
+    assert (values["ls/accepted"], values["ls/decided"]) == (accepted, decided)
     assert ("accepted" if accepted else "refused") in note
-    assert torch.equal(parts.trained.head.out.weight, before) == (not accepted)
+    assert torch.equal(parts.trained.head.out.weight, solved if accepted else before)
     kept = sum(w in services.optimizer.state for w in parts.trained.head.out.parameters())
     assert kept == (0 if accepted else 2)
 
