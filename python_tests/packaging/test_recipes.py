@@ -19,8 +19,8 @@ def test_a_variant_differs_from_dqn_by_less_than_90_lines(name: str) -> None:
     assert len(diff) < 90
 
 
-def test_least_squares_add_less_than_90_lines_of_code_to_dqn() -> None:
-    """DQN calls its hook by two lines; imports, blank lines and `trial.py` do not count."""
+def test_the_least_squares_hook_is_less_than_90_lines_of_code() -> None:
+    """DQN calls it by two lines. Imports, blank lines and the games of `trial.py` do not count."""
     lines = (AGENTS / "ls_dqn.py").read_text().splitlines()
     code = [line for line in lines if line and not line.startswith(("from ", "import "))]
     assert len(code) + 2 < 90

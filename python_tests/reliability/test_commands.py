@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from atari_fast.agents.restore import TrainedAgent
+from atari_fast.config import Config
 from commands import command, one_sentence
 
 TINY = [
@@ -107,6 +109,14 @@ def test_commands_find_the_run_of_a_checkpoint_named_from_where_it_is(run: Path)
     done = command("plot", "action-gap", name, *options, cwd=checkpoints)
     assert done.returncode == 0, done.stderr
     assert str(run / "plots" / "action-gap.png") in done.stdout
+
+
+def test_the_folder_of_a_zoo_file_is_where_it_was_named(tmp_path: Path) -> None:
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo" / "a.safetensors").touch()
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "zoo" / "a.safetensors")
+    agent = TrainedAgent(tmp_path / "link.safetensors", 0, Config(), None, None)
+    assert agent.folder == tmp_path
 
 
 @pytest.mark.parametrize(
