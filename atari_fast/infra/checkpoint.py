@@ -94,7 +94,7 @@ def open_checkpoints(root: Path) -> int:
     except OSError as error:
         raise CheckpointError(f"{root}: cannot keep checkpoints here: {reason(error)}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(lock, root)
         for path in root.glob(TEMPORARY + "*"):
             remove(path)
         probe = root / temporary_name()
@@ -108,6 +108,21 @@ def open_checkpoints(root: Path) -> int:
             ) from error
         raise CheckpointError(f"{root}: cannot keep checkpoints here: {reason(error)}") from error
     return lock
+
+
+def _lock(descriptor: int, root: Path) -> None:
+    """Locks a directory; raises BlockingIOError where another process has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:  # some network file systems have no locks
+        warnings.warn(
+            f"{root}: cannot be locked ({reason(error)}): nothing keeps a second training from "
+            "writing here",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def write_checkpoint(

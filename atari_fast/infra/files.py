@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import uuid
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +19,7 @@ from atari_fast.errors import AtariFastError, CheckpointError, WorkerError
 if TYPE_CHECKING:
     from torch import Tensor
 
+_NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
 TEMPORARY = ".tmp-"
 """Prefix of every temporary name; no reader's pattern matches it."""
 
@@ -159,10 +162,19 @@ def write_synced(path: Path, blob: bytes) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Wait until the disk has the names in a directory."""
+    """Wait until the disk has the names in a directory; warn where a file system cannot do so."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_SYNC:
+            raise
+        warnings.warn(
+            f"the file system of the run cannot sync directories ({reason(error)}): a power "
+            "failure may lose the newest checkpoint",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     finally:
         os.close(descriptor)
 
