@@ -29,9 +29,10 @@ class EnvConfig:
     """Cap of an episode in frames (30 minutes of play); reaching it is truncation."""
     lanes: int = 8
     """Number of emulators, E; each delivers one row of data an agent step."""
-    workers: int = 0
-    """Number of worker processes that share the lanes; 0 runs them in this process. The results do
-    not depend on it."""
+    workers: int = -1
+    """Number of worker processes that share the lanes; 0 runs them in this process. With -1 the
+    train command chooses a number that suits the cores, and all else takes 0. The results do not
+    depend on it."""
     worker_timeout: float = 60.0
     """Seconds after which a silent worker counts as hung."""
 
@@ -262,9 +263,11 @@ class Config:
     """Arithmetic of the networks; auto: bfloat16 where the hardware computes in it, else
     float32."""
     threads: int = 0
-    """Torch threads on the CPU; 0: one for each core."""
+    """Threads of the learner on the CPU, which share each batch; its numbers depend on it. 0: one
+    for each core that this process may use, or as many as the run that is resumed had."""
     overlap: bool = True
-    """Emulators run while the learner computes; both orders are deterministic."""
+    """Emulators in worker processes run while the learner computes. The results do not depend on
+    it."""
     env: EnvConfig = field(default_factory=EnvConfig)
     net: NetConfig = field(default_factory=NetConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)

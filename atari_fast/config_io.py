@@ -59,7 +59,7 @@ RANGES: Mapping[str, Range] = {
     "threads": Range(0, 4096),
     "env.max_episode_frames": Range(FRAMES_PER_STEP, 2**31 - 1),
     "env.lanes": Range(1, 65_536),
-    "env.workers": Range(0, 65_536),
+    "env.workers": Range(-1, 65_536),
     "env.worker_timeout": _REAL_POSITIVE,
     "net.channels": Range(1, 65_536),
     "net.width": Range(1, 256),

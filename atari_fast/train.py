@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atari_fast.config_io import from_record, validate
+from atari_fast.config_io import from_json, from_record, validate
 from atari_fast.errors import AtariFastError, ConfigError
+from atari_fast.games import TOYS, canonical_name
 from atari_fast.infra.cli import INTERRUPTED, parse_config, parse_options, run_cli, take_option
+from atari_fast.infra.cpu import available_cores
 from atari_fast.presets import DEFAULT_PRESET, PRESETS
 
 if TYPE_CHECKING:
     from atari_fast.config import Config
     from atari_fast.runtime.session import Session
 
+_FEW_LANES = 4
 _PROG = "python -m atari_fast.train"
 _CHANGEABLE = (
     "total_frames", "device", "threads", "overlap", "env.workers", "env.worker_timeout",
@@ -46,9 +49,21 @@ def _begin(argv: Sequence[str]) -> Session:
     """A new run."""
     config = parse_config(argv, PRESETS, DEFAULT_PRESET, _PROG)
     validate(config)
+    if config.env.workers < 0:
+        workers = _suitable_workers(config.env.lanes, canonical_name(config.game))
+        config = dataclasses.replace(config, env=dataclasses.replace(config.env, workers=workers))
     from atari_fast.runtime.session import Session  # late: torch takes a second to import
 
     return Session(config)
+
+
+def _suitable_workers(lanes: int, game: str) -> int:
+    """Worker processes for so many lanes: one for each two cores, where there are enough lanes.
+
+    A step of a few lanes, or of a toy, takes less time than asking another process for it.
+    """
+    cores = available_cores()
+    return min(lanes // _FEW_LANES, cores // 2) if game not in TOYS else 0
 
 
 def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:
@@ -57,24 +72,22 @@ def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:
         raise ConfigError(f"--resume: expected one run directory, got {' and '.join(runs)}")
     from atari_fast.infra.checkpoint import is_best, latest_checkpoint, read_checkpoint
     from atari_fast.infra.files import loading
-    from atari_fast.infra.weights import unpack_state
-    from atari_fast.runtime.directory import REPLAY
+    from atari_fast.runtime.directory import CONFIG, REPLAY, holds_checkpoint, saved_state
     from atari_fast.runtime.session import Session
 
+    if not holds_checkpoint(Path(runs[0])) and (Path(runs[0]) / CONFIG).is_file():
+        return _begin_again(Path(runs[0]) / CONFIG, argv)
     root = Path(runs[0]) / "checkpoints"
     path = latest_checkpoint(root, holding=f"{REPLAY}.bin")
     checkpoint = read_checkpoint(path, snapshots=False)  # verified just now
+    state = saved_state(checkpoint)
     with loading(path):
-        state = unpack_state(checkpoint.tensors["state"], checkpoint.records["state"])
         owes_evaluation = bool(state["run"]["owes_evaluation"])
         owes_mark = state["run"]["best_at"] == checkpoint.frames and not is_best(path)
         saved = from_record(checkpoint.records["config"])
         validate(saved)
-    saved = dataclasses.replace(saved, run=dataclasses.replace(saved.run, dir=runs[0]))
-    config = parse_options(
-        argv, saved, prog=f"{_PROG} --resume RUN", description="Settings of the run."
-    )
-    validate(config)
+    saved = _in_directory(saved, runs[0])
+    config = _parse_resumed(argv, saved)
     before, after = _leaves(dataclasses.asdict(saved)), _leaves(dataclasses.asdict(config))
     fixed = [name for name in after if after[name] != before[name] and name not in _CHANGEABLE]
     if fixed:
@@ -88,6 +101,31 @@ def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:
             f"--resume: {runs[0]} has played its {config.total_frames} frames; raise --total-frames"
         )
     return Session(config, checkpoint)
+
+
+def _begin_again(path: Path, argv: Sequence[str]) -> Session:
+    """A run that ended before its first checkpoint, from its beginning; its settings in `path`."""
+    from atari_fast.infra.files import read_bytes
+    from atari_fast.runtime.session import Session
+
+    saved = from_json(read_bytes(path).decode(errors="replace"), str(path))
+    config = _parse_resumed(argv, _in_directory(saved, str(path.parent)))
+    warnings.warn(f"{path.parent}: nothing was saved there yet; the run begins anew", stacklevel=1)
+    return Session(config)
+
+
+def _in_directory(config: Config, directory: str) -> Config:
+    """The settings of a run in another directory, as after it was moved."""
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, dir=directory))
+
+
+def _parse_resumed(argv: Sequence[str], saved: Config) -> Config:
+    """The settings of a resumed run: those that were saved, changed by arguments."""
+    config = parse_options(
+        argv, saved, prog=f"{_PROG} --resume RUN", description="Settings of the run."
+    )
+    validate(config)
+    return config
 
 
 def _lacks_pictures(config: Config, last: Path) -> bool:

@@ -8,6 +8,7 @@ from atari_fast.agents.common import shaped, value_metrics, with_target
 from atari_fast.agents.parts import AgentParts, LossOutput
 from atari_fast.config import Config
 from atari_fast.nets.networks import ImplicitQuantileNetwork
+from atari_fast.nets.noise import uniform
 from atari_fast.ops.distributions import of_actions, quantile_huber_loss, soft_quantiles
 from atari_fast.ops.stacks import cut_stacks
 from atari_fast.replay.transition import TransitionBatch
@@ -22,7 +23,7 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
     online, target, sync = with_target(network, agent.target_period, device)
 
     def draw(obs: torch.Tensor, number: int) -> torch.Tensor:
-        return torch.rand(len(obs), number, device=obs.device)
+        return uniform(len(obs), number, device=obs.device)
 
     def mean(net: ImplicitQuantileNetwork, obs: torch.Tensor, noise: int) -> torch.Tensor:
         quantiles: torch.Tensor = net(obs, draw(obs, agent.taus_acting), noise)

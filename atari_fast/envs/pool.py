@@ -101,7 +101,7 @@ class LanePool:
 
         Args:
             game: Name of the game.
-            config: Protocol, number of lanes and of workers, timeout.
+            config: Protocol, number of lanes and of workers (-1: none), timeout.
             seed: Root of all lanes' random numbers.
             make: Makes a lane; workers import it, so for them it is a function of a module.
 
@@ -110,7 +110,7 @@ class LanePool:
             EnvError: The game is unknown or its ROM is unusable.
             WorkerError: A worker died or hung while it started.
         """
-        lanes, workers = config.lanes, config.workers
+        lanes, workers = config.lanes, max(0, config.workers)
         if lanes < 1 or not 0 <= workers <= lanes:
             raise ConfigError(
                 f"env.lanes and env.workers: got {lanes} and {workers}, expected at least one lane "

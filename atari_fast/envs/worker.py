@@ -28,7 +28,9 @@ DONE = b"d"
 FAILED = b"f"
 """What goes through a pipe: single bytes, and messages: the states of lanes behind `LOAD` and as
 the answer to `FETCH`, and after `FAILED` what failed. All but `FETCH` are answered `DONE`."""
-NOT_FOR_WORKERS = {signal.SIGINT, signal.SIGTERM}
+NOT_FOR_WORKERS = {
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+}  # fmt: skip
 """Signals for the main process, which saves the lanes' states and closes the pipes."""
 _MESSAGE_LIMIT = 30_000
 """Bytes of a worker's last message, which a pipe takes without waiting for a reader."""

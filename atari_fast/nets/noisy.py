@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from atari_fast.nets.noise import normal
+
 
 class NoisyLinear(nn.Linear):
     """W = mu + sigma (f(e_out) f(e_in)^T), b = mu_b + sigma_b f(e_out), f(e) = sign(e) sqrt|e|.
@@ -31,8 +33,8 @@ class NoisyLinear(nn.Linear):
         if samples == 0:
             return mean
         shape = (samples, *(1,) * (x.dim() - 2))
-        noise_in = _factor(torch.randn(*shape, self.in_features, device=x.device))
-        noise_out = _factor(torch.randn(*shape, self.out_features, device=x.device))
+        noise_in = _factor(normal(*shape, self.in_features, device=x.device))
+        noise_out = _factor(normal(*shape, self.out_features, device=x.device))
         return mean + F.linear(x * noise_in, self.weight_sigma, self.bias_sigma) * noise_out
 
 

@@ -40,8 +40,8 @@ class SpectralConv2d(nn.Conv2d):
     """A convolution by W / sigma, sigma the largest singular value of W as a matrix [C_out, rest].
 
     sigma = u' W v with v = W' u / |W' u|, where u follows the largest left singular vector by one
-    power iteration before each differentiable pass (Miyato et al. 2018, algorithm 1). Passes
-    without gradient (acting, targets, evaluation) change nothing.
+    power iteration before each update (Miyato et al. 2018, algorithm 1), which the learner asks for
+    with `iterate_spectral_norms`. A forward pass changes nothing.
     """
 
     u: torch.Tensor
@@ -51,12 +51,10 @@ class SpectralConv2d(nn.Conv2d):
         super().__init__(channels_in, channels_out, 3, padding=1)
         self.register_buffer("u", F.normalize(torch.randn(channels_out), dim=0))
         for _ in range(15):
-            self._iterate()
+            self.iterate()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps [B, C_in, H, W] to [B, C_out, H, W]."""
-        if torch.is_grad_enabled():
-            self._iterate()
         with torch.autocast(x.device.type, enabled=False):
             matrix, u = self.weight.flatten(1), self.u.clone()
             v = F.normalize(u @ matrix.detach(), dim=0)
@@ -65,11 +63,19 @@ class SpectralConv2d(nn.Conv2d):
         return y
 
     @torch.no_grad()
-    def _iterate(self) -> None:
+    def iterate(self) -> None:
+        """Takes one power iteration."""
         with torch.autocast(self.weight.device.type, enabled=False):
             matrix = self.weight.flatten(1)
             v = F.normalize(self.u @ matrix, dim=0)
             self.u.copy_(F.normalize(matrix @ v, dim=0))
+
+
+def iterate_spectral_norms(net: nn.Module) -> None:
+    """Takes one power iteration in each spectrally normalized convolution of a network."""
+    for module in net.modules():
+        if isinstance(module, SpectralConv2d):
+            module.iterate()
 
 
 class ResidualBlock(nn.Module):

@@ -7,14 +7,16 @@ from typing import Any
 
 import torch
 
+from atari_fast.config import Config
 from atari_fast.infra.manifest import library_versions
 from atari_fast.runtime.device import Autocast
+from atari_fast.runtime.loop import schedules
 
 _LIBRARIES = ("atari_fast", "ale_py", "torch")
 
 
-def conditions(device: torch.device, autocast: Autocast) -> dict[str, str]:
-    """Device, precision and threads that this process computes with, `auto` resolved."""
+def conditions(device: torch.device, autocast: Autocast, threads: int) -> dict[str, str]:
+    """Device, precision and learner's threads that a run computes with, `auto` resolved."""
     if device.type == "cuda":
         kind = torch.cuda.get_device_name(device)
     else:
@@ -22,8 +24,36 @@ def conditions(device: torch.device, autocast: Autocast) -> dict[str, str]:
     return {
         "device": f"{device.type} ({kind})",
         "precision": "bf16" if autocast.enabled else "fp32",
-        "threads": str(torch.get_num_threads()),
+        "threads": str(threads),
     }
+
+
+def saved_threads(state: Mapping[str, Any]) -> int:
+    """The learner's threads in the state of a checkpoint; 0 where it does not say."""
+    return int(state.get("run", {}).get("conditions", {}).get("threads", 0))
+
+
+def schedule_changes(before: Config, now: Config, frames: int) -> list[str]:
+    """A sentence for every schedule that jumps at a resume since the run ends at other frames.
+
+    Args:
+        before: the settings of the checkpoint.
+        now: those of the resumed run.
+        frames: emulator frames of the checkpoint.
+    """
+    learning = max(0, frames - now.replay.min_frames)
+    was, has = schedules(before), schedules(now)
+    values = [
+        ("optim.lr", now.optim.lr * was.lr_share(learning), now.optim.lr * has.lr_share(learning))
+    ]
+    if now.replay.prioritized:
+        values.append(("beta", was.beta(learning), has.beta(learning)))
+    return [
+        f"{name} goes from {old:.3g} to {new:.3g} here, since its schedule ends with the run, at "
+        f"{now.total_frames:,} frames and no longer at {before.total_frames:,}"
+        for name, old, new in values
+        if old != new
+    ]
 
 
 def changes(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 
 import torch
 
 from atari_fast.errors import ConfigError
+from atari_fast.infra.cpu import available_cores
 
 _MAX_THREADS = 4096
 
@@ -43,8 +43,18 @@ def set_threads(threads: int) -> None:
     """
     if not 0 <= threads <= _MAX_THREADS:
         raise ConfigError(f"threads: expected a number from 0 to {_MAX_THREADS}, got {threads}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(threads or cores or 1)
+    torch.set_num_threads(threads or available_cores())
+
+
+@contextlib.contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Torch splits its operations over so many threads in this block, for few and large ones."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Autocast:

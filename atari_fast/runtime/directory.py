@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from atari_fast.config import Config
 from atari_fast.config_io import to_json
-from atari_fast.errors import ConfigError
-from atari_fast.infra.checkpoint import Snapshot, open_checkpoints
-from atari_fast.infra.files import replace_file
+from atari_fast.errors import CheckpointError, ConfigError
+from atari_fast.infra.checkpoint import Checkpoint, Snapshot, open_checkpoints
+from atari_fast.infra.files import loading, reason, remove, replace_file
+from atari_fast.infra.logging import METRICS
+from atari_fast.infra.weights import unpack_state
 from atari_fast.replay.transition import TransitionReplay
 
+CONFIG = "config.json"
+"""Name of the settings in a run directory."""
 REPLAY = "replay"
 """Name of the replay's file in a checkpoint; one that has it can be resumed."""
 
 
 def create_run_directory(config: Config) -> tuple[Path, int]:
-    """Makes the run directory, which must not hold a run yet, and writes config.json into it.
+    """Makes the run directory, in which no checkpoint may be yet, and writes config.json into it.
+
+    What a run that ended before its first checkpoint left there is removed.
 
     Returns:
         The directory, and what `open_checkpoints` gives.
@@ -27,18 +35,52 @@ def create_run_directory(config: Config) -> tuple[Path, int]:
         ConfigError: it holds a run already.
         CheckpointError: it cannot be made or written.
     """
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    name = f"{config.game}-{config.preset}-s{config.seed}-{stamp}"
-    directory = Path(config.run.dir) if config.run.dir else Path("runs") / name
-    if (directory / "config.json").exists() or any(directory.glob("checkpoints/ckpt-*")):
-        raise ConfigError(f"run.dir: {directory} holds a run already; name another --run.dir")
+    directory = Path(config.run.dir) if config.run.dir else _new_directory(config)
+    if holds_checkpoint(directory):
+        raise ConfigError(
+            f"run.dir: {directory} holds a run already; go on with --resume {directory}, or name "
+            "another --run.dir"
+        )
     lock = open_checkpoints(directory / "checkpoints")
     try:
-        replace_file(directory / "config.json", to_json(config).encode())
+        for left in (directory / METRICS, *directory.glob("events.out.tfevents.*")):
+            remove(left)
+        replace_file(directory / CONFIG, to_json(config).encode())
     except BaseException:
         os.close(lock)
         raise
     return directory, lock
+
+
+def holds_checkpoint(directory: Path) -> bool:
+    """Whether a run directory has anything that a run could go on from, whole or not."""
+    return any(directory.glob("checkpoints/ckpt-*"))
+
+
+def saved_state(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a checkpoint holds besides networks and replay.
+
+    Raises:
+        CheckpointError: it does not fit together.
+    """
+    with loading(checkpoint.path):
+        return unpack_state(checkpoint.tensors["state"], checkpoint.records["state"])
+
+
+def _new_directory(config: Config) -> Path:
+    """A directory of its own in runs/, also for runs that start in the same second."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    name = f"{config.game}-{config.preset}-s{config.seed}-{stamp}"
+    for number in itertools.count(1):
+        directory = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise CheckpointError(f"{directory}: cannot be made: {reason(error)}") from error
+        return directory
+    raise AssertionError  # the numbers do not end
 
 
 def replay_snapshot(replay: TransitionReplay, before: Path | None) -> dict[str, Snapshot]:

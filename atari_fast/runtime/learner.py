@@ -14,10 +14,12 @@ from atari_fast.agents.parts import AgentParts
 from atari_fast.config import OptimConfig
 from atari_fast.errors import NumericError
 from atari_fast.infra.weights import like
+from atari_fast.nets.torsos import iterate_spectral_norms
 from atari_fast.ops.augmentation import random_shift
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.feeder import Feeder
+from atari_fast.runtime.gradients import Gradients
 from atari_fast.runtime.optimizers import make_optimizer
 
 
@@ -32,20 +34,22 @@ class Learner:
         device: torch.device,
         autocast: Autocast,
         check_period: int = 100,
+        threads: int = 1,
     ) -> None:
         """Makes a learner that looks at its loss every `check_period` updates.
 
         A look waits for the device; with 1 the weights are still finite when the loss is not.
+        `threads` compute the gradient on the CPU; see `Gradients`.
         """
         self._parts = parts
         self._replay = replay
         self._config = config
         self._device = device
-        self._autocast = autocast
         self._check_period = check_period
         self.batch: TransitionBatch | None = None
         """The batch of the last update."""
         self._feeder = Feeder(replay, config.batch_size, device)
+        self._gradients = Gradients(parts.loss, parts.trained, autocast, config.batch_size, threads)
         self.optimizer = make_optimizer(parts.trained, config)
         self.updates = 0
         self._sums: dict[str, torch.Tensor] = {}
@@ -67,14 +71,11 @@ class Learner:
             shifted = random_shift(batch.frames, self._config.random_shift)
             batch = batch._replace(frames=shifted)
         self.batch = batch
-        with self._autocast():
-            out = self._parts.loss(batch)
-        loss = (batch.weights * out.losses).mean()
+        iterate_spectral_norms(self._parts.trained)
+        out = self._gradients(batch)
         self.updates += 1
-        if self.updates % self._check_period == 0 and not math.isfinite(loss.item()):
+        if self.updates % self._check_period == 0 and not math.isfinite(out.loss.item()):
             raise self._not_finite("loss: its values")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
         if self._config.max_grad_norm > 0:
             nn.utils.clip_grad_norm_(self._parts.trained.parameters(), self._config.max_grad_norm)
         for group in self.optimizer.param_groups:
@@ -84,7 +85,7 @@ class Learner:
             self._return_priorities(batch.ids, out.priorities)
         self._feeder.prefetch(beta)
         self._add_metrics(
-            {"loss/td": loss.detach(), "loss/priority": out.priorities.mean()} | dict(out.metrics)
+            {"loss/td": out.loss, "loss/priority": out.priorities.mean()} | dict(out.metrics)
         )
 
     def check_finite(self) -> None:
@@ -105,6 +106,7 @@ class Learner:
             "sums": self._sums,
             "summed": self._summed,
             "feeder": self._feeder.state(),
+            "gradients": self._gradients.state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -124,6 +126,7 @@ class Learner:
         self._sums = {name: value.to(self._device).reshape(()) for name, value in sums}
         self._summed = int(state["summed"])
         self._feeder.load_state(state["feeder"])
+        self._gradients.load_state(state.get("gradients", {"generators": []}))
 
     def _moment_names(self) -> set[str]:
         """What the optimizer keeps for each weight."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from atari_fast.errors import NumericError
 from atari_fast.infra.weights import like
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.runtime.actor import Actor
+from atari_fast.runtime.device import torch_threads
 from atari_fast.runtime.episodes import Episode, EpisodeTracker
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.rate_limiter import RateLimiter
@@ -31,6 +32,28 @@ class Tick(NamedTuple):
     """Probability of a random action in this step."""
     finished: list[Episode]
     """Games that ended with this step."""
+    beta: float | None
+    """Importance exponent of the updates after this step; None where draws are uniform."""
+    lr: float
+    """Their learning rate."""
+
+
+class Schedules(NamedTuple):
+    """What changes with the frames since learning began."""
+
+    beta: Callable[[int], float]
+    """Importance exponent."""
+    lr_share: Callable[[int], float]
+    """Learning rate as a share of the configured one."""
+
+
+def schedules(config: Config) -> Schedules:
+    """The schedules of a run, which end with its last frame."""
+    span = config.total_frames - config.replay.min_frames
+    return Schedules(
+        beta=linear(config.replay.beta_start, config.replay.beta_end, span),
+        lr_share=linear(1.0, config.optim.lr_end_share, span),
+    )
 
 
 class Loop:
@@ -51,7 +74,9 @@ class Loop:
         actor: Actor,
         learner: Learner,
         services: Services,
+        hook_threads: int = 1,
     ) -> None:
+        """Makes the loop; hooks, whose operations are large, have `hook_threads` torch threads."""
         self._config = config
         self._parts = parts
         self._pool = pool
@@ -59,6 +84,7 @@ class Loop:
         self._actor = actor
         self._learner = learner
         self._services = services
+        self._hook_threads = hook_threads
         self._tracker = EpisodeTracker(pool.num_lanes)
         self._hooks_done = [0] * len(parts.hooks)
         self._frames = 0
@@ -67,9 +93,7 @@ class Loop:
     def __iter__(self) -> Iterator[Tick]:
         config, parts, pool, learner = self._config, self._parts, self._pool, self._learner
         limiter = RateLimiter(config.replay.min_frames, config.optim.update_period)
-        learning_span = config.total_frames - config.replay.min_frames
-        beta = linear(config.replay.beta_start, config.replay.beta_end, learning_span)
-        lr_share = linear(1.0, config.optim.lr_end_share, learning_span)
+        schedule = schedules(config)
         if self._frames >= config.total_frames:
             return
         step = self._step or pool.step(np.zeros(pool.num_lanes, np.int64))
@@ -80,19 +104,27 @@ class Loop:
             except Interrupted:
                 return
             epsilon = parts.epsilon(learning_frames)
+            beta, lr_share = (value(learning_frames) for value in schedule)
             actions = self._actor.act(step, epsilon)
             self._replay.append(step, actions)
             if config.overlap:
                 pool.send(actions)
             for _ in range(limiter.due(self._frames, learner.updates)):
-                learner.update(beta(learning_frames), lr_share(learning_frames))
+                learner.update(beta, lr_share)
             if not config.overlap:
                 pool.send(actions)
             self._step = step = pool.recv()
             if not np.isfinite(step.rewards).all():
                 raise NumericError(f"rewards: got {step.rewards.tolist()}, expected finite ones")
             self._frames += FRAMES_PER_STEP * int(np.count_nonzero((step.flags & Flag.FIRST) == 0))
-            yield Tick(self._frames, epsilon, self._tracker.add(step))
+            finished = self._tracker.add(step)
+            yield Tick(
+                self._frames,
+                epsilon,
+                finished,
+                beta if config.replay.prioritized else None,
+                config.optim.lr * lr_share,
+            )
             if self._frames >= config.total_frames:
                 return
 
@@ -100,18 +132,24 @@ class Loop:
         """Calls what is due; a hook that is interrupted is due again after a resume."""
         for i, hook in enumerate(self._parts.hooks):
             if learning_frames // hook.period > self._hooks_done[i]:
-                hook.call(self._services)
+                with torch_threads(self._hook_threads):
+                    hook.call(self._services)
                 self._hooks_done[i] = learning_frames // hook.period
 
-    def state(self) -> dict[str, Any]:
-        """Counters, running scores and the step that arrived last; empty before the first tick."""
+    def state(self, games_lost: bool = False) -> dict[str, Any]:
+        """Counters, running scores and the step that arrived last; empty before the first tick.
+
+        With `games_lost` the games in flight are left out: new ones begin after `load_state`.
+        """
         if self._step is None:
             return {}
+        step = None if games_lost else [torch.from_numpy(field.copy()) for field in self._step]
+        tracker = EpisodeTracker(self._pool.num_lanes) if games_lost else self._tracker
         return {
             "frames": self._frames,
             "hooks_done": self._hooks_done,
-            "tracker": self._tracker.state(),
-            "step": [torch.from_numpy(field.copy()) for field in self._step],
+            "tracker": tracker.state(),
+            "step": step,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -120,6 +158,8 @@ class Loop:
         done = map(int, state["hooks_done"])
         self._hooks_done = [number for number, _ in zip(done, self._parts.hooks, strict=True)]
         self._tracker.load_state(state["tracker"])
+        if state["step"] is None:
+            return
         lanes = self._pool.num_lanes
         fields = (
             torch.empty(lanes, *self._pool.spec.frame_shape, dtype=torch.uint8),

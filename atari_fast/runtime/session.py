@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import os
 import weakref
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import torch
 
 from atari_fast.agents.recipes import build
 from atari_fast.config import Config
-from atari_fast.config_io import to_record
+from atari_fast.config_io import from_record, to_record
 from atari_fast.envs.pool import LanePool
 from atari_fast.errors import CheckpointError, NumericError, WorkerError
 from atari_fast.games import canonical_name
@@ -27,23 +25,35 @@ from atari_fast.infra.checkpoint import (
     open_checkpoints,
     write_checkpoint,
 )
+from atari_fast.infra.cpu import available_cores
 from atari_fast.infra.files import loading
 from atari_fast.infra.logging import RunLogger
 from atari_fast.infra.memory import require_memory
 from atari_fast.infra.progress import Progress
-from atari_fast.infra.weights import pack_state, unpack_state
+from atari_fast.infra.weights import pack_state
 from atari_fast.ops.least_squares import LstdqSystem
 from atari_fast.replay.transition import TransitionReplay, replay_bytes
 from atari_fast.runtime.actor import Actor
-from atari_fast.runtime.conditions import changes, conditions
+from atari_fast.runtime.conditions import (
+    changes,
+    conditions,
+    saved_threads,
+    schedule_changes,
+)
 from atari_fast.runtime.crash import crash_text
 from atari_fast.runtime.device import Autocast, select_device, set_threads
-from atari_fast.runtime.directory import REPLAY, create_run_directory, replay_snapshot
+from atari_fast.runtime.directory import (
+    REPLAY,
+    create_run_directory,
+    replay_snapshot,
+    saved_state,
+)
 from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.interrupt import Interrupt
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.loop import Loop, Tick
 from atari_fast.runtime.services import RunServices
+from atari_fast.runtime.statistics import Report, Statistics
 from atari_fast.seeding import stream, to_int
 
 _KEPT_CHECKPOINTS = 2
@@ -60,14 +70,17 @@ class Session:
         self.config = config = dataclasses.replace(config, game=canonical_name(config.game))
         self.device = select_device(config.device)
         self._cuda = self.device.type == "cuda"
-        set_threads(config.threads)
+        state = saved_state(resumed) if resumed else {}
+        self.threads = config.threads or saved_threads(state) or available_cores()
+        """Threads of the learner on the CPU, which its numbers depend on."""
+        set_threads(self.threads if self._cuda else 1)  # the learner shares batches, not operations
         torch.manual_seed(to_int(stream(config.seed, "torch")))
         self.autocast = Autocast(self.device, config.precision)
         self.pool = LanePool(config.game, config.env, stream(config.seed, "lanes"))
         self._unlock: Callable[[], object] = lambda: None
         try:
             self._build()
-            self.episodes = 0
+            self.statistics = Statistics()
             self.frames = 0
             self.best = -math.inf
             self._best_at = -1
@@ -75,13 +88,10 @@ class Session:
             self._changes: list[str] = []
             self._owes_evaluation = False
             self.interrupt = Interrupt()
-            self._loss = math.nan
             self._saved_at = self._replay_at = 0
             self._seconds = 0.0
             self._metrics_size: int | None = None
             self._saved_replay: Path | None = None
-            self._returns: deque[float] = deque(maxlen=100)
-            self._lengths: deque[int] = deque(maxlen=100)
             if resumed is None:
                 self.directory, lock = create_run_directory(config)
             else:
@@ -91,7 +101,7 @@ class Session:
             if resumed is not None:
                 self._require_memory()  # the saved replay comes into being beside the empty one
                 with loading(resumed.path):
-                    self._load(resumed)
+                    self._load(resumed, state)
                 self._mark_best(resumed.path)  # it may have been killed just before it did
         except BaseException:
             self.pool.close()
@@ -119,7 +129,8 @@ class Session:
             config.optim,
             self.device,
             self.autocast,
-            check_period=1 if self.device.type == "cpu" else 100,
+            check_period=100 if self._cuda else 1,
+            threads=1 if self._cuda or config.net.torso == "mlp" else self.threads,
         )
         self.actor = Actor(
             self.parts.behaviour,
@@ -143,9 +154,8 @@ class Session:
             busy=lambda text: self.progress.busy(text),
             log=self._log_hook,
         )
-        self.loop = Loop(
-            config, self.parts, self.pool, self.replay, self.actor, self.learner, services
-        )
+        parts = self.parts, self.pool, self.replay, self.actor, self.learner
+        self.loop = Loop(config, *parts, services, hook_threads=self.threads)
 
     def _require_memory(self) -> None:
         config, shape = self.config, self.pool.spec.frame_shape
@@ -159,11 +169,16 @@ class Session:
             WorkerError: a worker died or hung; says so where what was learned is not saved.
             CheckpointError: the last checkpoint could not be written.
         """
+        try:
+            return self._run()
+        finally:
+            self._unlock()
+
+    def _run(self) -> bool:
         config = self.config
         with (
-            contextlib.ExitStack() as at_end,
-            self.interrupt,
             self.pool,
+            self.interrupt,
             RunLogger(
                 self.directory,
                 config.run.tensorboard,
@@ -175,7 +190,7 @@ class Session:
                 config.total_frames, first_frame=self.frames, title=str(self.directory)
             ) as self.progress,
         ):
-            at_end.callback(self._unlock)
+            self.report = Report(self.statistics, self.logger, self.progress, self.threads)
             if self.frames:
                 self.progress.note(f"goes on from {self.frames:,} frames")
             for change in self._changes:
@@ -200,6 +215,9 @@ class Session:
             ticks = iter(self.loop)
             while not self.interrupt.requested and (tick := next(ticks, None)):
                 self._take(tick)
+                if self.interrupt.take_save_request() and self._replay_at != self.frames:
+                    self._try_save(with_replay=True)
+                    self.progress.note(f"saved at {self.frames:,} frames, as a signal asked")
             with_replay = self.config.run.replay_period > 0
             if (self._replay_at if with_replay else self._saved_at) != self.frames:
                 self.save(with_replay)
@@ -213,7 +231,7 @@ class Session:
         """
         self._best_at = -1  # the weights are later ones
         try:
-            self.save(with_replay=False)
+            self.save(with_replay=True, games_lost=True)
         except CheckpointError as problem:
             if self.interrupt.requested:
                 raise
@@ -224,47 +242,25 @@ class Session:
     def _take(self, tick: Tick) -> None:
         run = self.config.run
         before, self.frames = self.frames, tick.frames
-        for episode in tick.finished:
-            self.episodes += 1
-            self._returns.append(episode.score)
-            self._lengths.append(episode.steps)
-        self._show(tick)
+        self.statistics.add(tick.finished)
+        updates = self.learner.updates
+        self.report.show(tick, updates)
 
         def passed(period: int) -> bool:
             return period > 0 and before // period < self.frames // period
 
         last = self.frames >= self.config.total_frames
         if last or passed(run.log_period):
-            self._log(tick)
+            self.report.log(tick, updates, self.learner.take_metrics())
         with_replay = run.replay_period > 0 and (last or passed(run.replay_period))
         if passed(run.eval_period):
             self._evaluate(with_replay)
         elif not last and (passed(run.checkpoint_period) or with_replay):  # `run` saves the last
             self._try_save(with_replay)
 
-    def _log(self, tick: Tick) -> None:
-        learned = self.learner.take_metrics()
-        played = {
-            "train/episodes": float(self.episodes),
-            "train/updates": float(self.learner.updates),
-            "epsilon": tick.epsilon,
-            "perf/frames_per_s": self.progress.frames_per_second,
-        }
-        if self._returns:
-            played["train/return_mean_100"] = float(np.mean(self._returns))
-            played["train/steps_mean_100"] = float(np.mean(self._lengths))
-        self.logger.scalars(tick.frames, played | learned)
-        self._loss = learned.get("loss/td", self._loss)
-
     def _log_hook(self, values: Mapping[str, float], note: str) -> None:
         self.logger.scalars(self.frames, dict(values))
         self.progress.note(f"{note} (at {self.frames:,} frames)")
-
-    def _show(self, tick: Tick) -> None:
-        mean = sum(self._returns) / len(self._returns) if self._returns else math.nan
-        self.progress.update(
-            tick.frames, self.episodes, mean, tick.epsilon, self._loss, self.learner.updates
-        )
 
     def _evaluate(self, with_replay: bool) -> None:
         run = self.config.run
@@ -311,10 +307,13 @@ class Session:
         if self._best_at == self.frames:
             mark_best(path.parent, path, self.best)
 
-    def save(self, with_replay: bool) -> Path:
+    def save(self, with_replay: bool, games_lost: bool = False) -> Path:
         """Writes a checkpoint: networks, configuration, counters, the state of all other parts.
 
-        `with_replay`: also the replay and the games in flight, without which it cannot be resumed.
+        Args:
+            with_replay: also the replay and the games in flight, without which it cannot be
+                resumed.
+            games_lost: there are no games in flight any more; a resumed run begins new ones.
 
         Raises:
             NumericError: the weights are not finite; nothing is written.
@@ -323,7 +322,8 @@ class Session:
         """
         self.learner.check_finite()
         nets = {name: net.state_dict() for name, net in self.parts.nets.items()}
-        state, record = pack_state(self._state(with_replay))
+        lanes = self.pool.states() if with_replay and not games_lost else None
+        state, record = pack_state(self._state(lanes, games_lost))
         path = write_checkpoint(
             self.directory / "checkpoints",
             self.frames,
@@ -338,33 +338,29 @@ class Session:
         self._saved_at = self.frames
         return path
 
-    def _state(self, with_replay: bool) -> dict[str, Any]:
+    def _state(self, lanes: list[dict[str, Any]] | None, games_lost: bool) -> dict[str, Any]:
         """Everything but networks and replay."""
         return {
             "run": {
+                **self.statistics.state(),
                 "frames": self.frames,
-                "episodes": self.episodes,
                 "best": None if self.best == -math.inf else self.best,
                 "best_at": self._best_at,
                 "owes_evaluation": self._owes_evaluation,
-                "loss": self._loss,
-                "conditions": conditions(self.device, self.autocast),
+                "conditions": conditions(self.device, self.autocast, self.threads),
                 "metrics_size": self.logger.size,
                 "seconds": self.logger.seconds,
-                "returns": list(self._returns),
-                "lengths": list(self._lengths),
             },
             "learner": self.learner.state(),
             "actor": self.actor.state(),
-            "loop": self.loop.state(),
+            "loop": self.loop.state(games_lost),
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self._cuda else None,
-            "lanes": self.pool.states() if with_replay else None,
+            "lanes": lanes,
         }
 
-    def _load(self, checkpoint: Checkpoint) -> None:
+    def _load(self, checkpoint: Checkpoint, state: Mapping[str, Any]) -> None:
         """Goes to the state of a checkpoint that `save` wrote with a replay."""
-        state = unpack_state(checkpoint.tensors["state"], checkpoint.records["state"])
         for name, net in self.parts.nets.items():
             net.load_state_dict(checkpoint.tensors[name])
         self._saved_replay = checkpoint.path / f"{REPLAY}.bin"
@@ -372,7 +368,8 @@ class Session:
         self.learner.load_state(state["learner"])
         self.actor.load_state(state["actor"])
         self.loop.load_state(state["loop"])
-        self.pool.load_states(state["lanes"])
+        if state["lanes"] is not None:
+            self.pool.load_states(state["lanes"])
         torch.set_rng_state(state["torch_rng"])
         if self._cuda and state.get("cuda_rng") is not None:  # None: it ran on the CPU before
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
@@ -380,17 +377,18 @@ class Session:
         self.frames = self._saved_at = self._replay_at = checkpoint.frames
         if not run["frames"] == state["loop"]["frames"] == self.frames:
             raise ValueError("its counts of frames differ")
-        self.episodes = int(run["episodes"])
+        self.statistics.load_state(run)
         self.best = -math.inf if run["best"] is None else float(run["best"])
         self._best_at = int(run["best_at"])
         self._owes_evaluation = bool(run["owes_evaluation"])
-        self._loss = float(run["loss"])
         self._changes = changes(
             checkpoint.manifest.get("versions", {}),
             run.get("conditions", {}),
-            conditions(self.device, self.autocast),
+            conditions(self.device, self.autocast, self.threads),
         )
+        saved = from_record(checkpoint.records["config"])
+        self._changes += schedule_changes(saved, self.config, self.frames)
+        if state["lanes"] is None:
+            self._changes.append("the games in flight were lost with a worker; new ones begin")
         self._metrics_size = int(run["metrics_size"])
         self._seconds = float(run.get("seconds", 0.0))
-        self._returns.extend(map(float, run["returns"]))
-        self._lengths.extend(map(int, run["lengths"]))

@@ -73,9 +73,12 @@ def _serve(arguments: list[str], cwd: Path, environment: Mapping[str, str]) -> N
 
 
 @contextlib.contextmanager
-def training(*arguments: str, cwd: Path, failpoint: str = "") -> Iterator[BaseProcess]:
+def training(
+    *arguments: str, cwd: Path, failpoint: str = "", **environment: str
+) -> Iterator[BaseProcess]:
     """`train` as a process, forked off one that has imported torch: quick to start and to kill."""
-    process = _FORKS.Process(target=_serve, args=(arguments, cwd, {"AF_FAILPOINT": failpoint}))
+    environment = {"AF_FAILPOINT": failpoint, **environment}
+    process = _FORKS.Process(target=_serve, args=(arguments, cwd, environment))
     process.start()
     try:
         yield process
@@ -86,9 +89,11 @@ def training(*arguments: str, cwd: Path, failpoint: str = "") -> Iterator[BasePr
         process.join()
 
 
-def train(*arguments: str, cwd: Path, failpoint: str = "") -> subprocess.CompletedProcess[str]:
+def train(
+    *arguments: str, cwd: Path, failpoint: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Waits for `training`; the exit code is minus the signal that killed it, if one did."""
-    with training(*arguments, cwd=cwd, failpoint=failpoint) as process:
+    with training(*arguments, cwd=cwd, failpoint=failpoint, **environment) as process:
         pass
     assert process.exitcode is not None
     out, err = ((cwd / name).read_text() for name in ("stdout", "stderr"))

@@ -7,19 +7,27 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from atari_fast.infra.logging import read_metrics
+from commands import command
+from run_parts import tiny_session
+
 
 @contextlib.contextmanager
-def training(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A run in `folder`/r with two workers of two lanes that has written metrics."""
+def training(folder: Path, *before: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A run in `folder`/r with two workers of two lanes that has written metrics.
+
+    `before`: a command that starts it.
+    """
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "atari_fast.train", "pong", "--run.dir", "r"),
+            *(*before, sys.executable, "-m", "atari_fast.train", "pong", "--run.dir", "r"),
             *("--env.workers", "2", "--env.lanes", "4", "--run.log-period", "400"),
         ],
         cwd=folder,
@@ -28,7 +36,7 @@ def training(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         metrics = folder / "r" / "metrics.jsonl"
         while not (metrics.exists() and metrics.stat().st_size):
             assert process.poll() is None, process.communicate()
@@ -41,13 +49,27 @@ def training(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def ends(process: subprocess.Popen[bytes], code: int) -> bytes:
     """Waits for the end, which has the exit code and no traceback; returns the error output."""
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == code, err.decode()
     assert b"Traceback" not in err
     return err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "r" / "checkpoints").glob("ckpt-*"))
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2], ids=lambda n: n.name
+)
 @pytest.mark.parametrize("group", [False, True], ids=["process", "group"])
 def test_a_signal_saves_and_leaves_with_130(
     tmp_path: Path, number: signal.Signals, group: bool
@@ -55,7 +77,45 @@ def test_a_signal_saves_and_leaves_with_130(
     with training(tmp_path) as process:
         (os.killpg if group else os.kill)(process.pid, number)
         ends(process, 130)
-    assert list((tmp_path / "r" / "checkpoints").glob("ckpt-*"))
+    assert checkpoints(tmp_path)
+
+
+@pytest.mark.parametrize("group", [False, True], ids=["process", "group"])
+def test_sigusr1_saves_and_goes_on(tmp_path: Path, group: bool) -> None:
+    with training(tmp_path) as process:
+        for count in (1, 2):
+            (os.killpg if group else os.kill)(process.pid, signal.SIGUSR1)
+            wait_for(lambda count=count: len(checkpoints(tmp_path)) == count, process)
+        saved = checkpoints(tmp_path)
+        lines = (tmp_path / "r" / "metrics.jsonl").read_bytes().count(b"\n")
+        wait_for(
+            lambda: (tmp_path / "r" / "metrics.jsonl").read_bytes().count(b"\n") > lines, process
+        )
+        os.kill(process.pid, signal.SIGTERM)
+        ends(process, 130)
+    assert len(checkpoints(tmp_path)) >= 2
+    assert saved[-1] in checkpoints(tmp_path)
+    for name in checkpoints(tmp_path):
+        assert (tmp_path / "r" / "checkpoints" / name / "replay.bin").exists()
+
+
+def test_a_hangup_that_nohup_ignores_ends_nothing(tmp_path: Path) -> None:
+    with training(tmp_path, "nohup") as process:
+        os.kill(process.pid, signal.SIGHUP)
+        os.kill(process.pid, signal.SIGUSR1)
+        wait_for(lambda: checkpoints(tmp_path), process)
+        assert process.poll() is None
+        os.kill(process.pid, signal.SIGTERM)
+        ends(process, 130)
+
+
+def test_a_training_in_another_thread_needs_no_signals(tmp_path: Path) -> None:
+    results: list[bool] = []
+    session = tiny_session(tmp_path / "run")
+    thread = threading.Thread(target=lambda: results.append(session.run()))
+    thread.start()
+    thread.join()
+    assert results == [True]
 
 
 def test_a_dead_worker_ends_the_run_with_5_after_saving(tmp_path: Path) -> None:
@@ -71,5 +131,15 @@ def test_a_dead_worker_ends_the_run_with_5_after_saving(tmp_path: Path) -> None:
         err = ends(process, 5)
     assert b"worker 1 (lanes 2 to 3 of pong)" in err
     assert b"SIGKILL" in err
-    assert list((tmp_path / "r" / "checkpoints").glob("ckpt-*"))
     assert not Path(f"/proc/{workers[0]}").exists()
+    (saved,) = checkpoints(tmp_path)
+    frames = int(saved.removeprefix("ckpt-"))
+    done = command(
+        *("train", "--resume", "r", "--total-frames", "16800", "--run.no-finish"), cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"goes on from {frames:,} frames" in done.stdout
+    assert "the games in flight were lost with a worker; new ones begin" in done.stdout
+    rows = [row["frames"] for row in read_metrics(tmp_path / "r")]
+    assert rows == sorted(rows)
+    assert rows[-1] >= 16_800

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import time
 from pathlib import Path
@@ -24,12 +25,15 @@ from atari_fast.infra.checkpoint import (
     verify_checkpoint,
     write_checkpoint,
 )
+from atari_fast.infra.cpu import available_cores
 from atari_fast.infra.files import crc32, dump_json
+from atari_fast.infra.logging import read_metrics
 from atari_fast.replay.transition import TransitionReplay, replay_bytes
+from atari_fast.runtime.directory import create_run_directory
 from atari_fast.train import main
 from atari_fast.types import StepBatch
 from commands import CATCH, outcome, train, training
-from run_parts import make_replay
+from run_parts import TINY_PONG, make_replay
 
 TINY = (
     *("--net.channels", "4", "4", "4", "--net.hidden", "16", "--threads", "1"),
@@ -61,9 +65,13 @@ AGENTS = {
         *("--ls.games", "2", "--ls.samples", "150", "--env.max-episode-frames", "400"),
     ),
     "ls-dqn-lstdq": ("ls-dqn-lstdq", "--game", "qbert", "--ls.period", "1000"),
+    "iqn-noisy-two-threads": (
+        *("iqn", "--game", "breakout", "--agent.noisy", "--agent.taus", "4", "--threads", "2"),
+        *("--agent.taus-acting", "4", "--optim.batch-size", "16"),
+    ),
     "spectral": (
         *("dqn-adam", "--game", "catch", "--net.torso", "impala", "--net.spectral-norm"),
-        *("--net.layer-norm", "--net.pool", "1"),
+        *("--net.layer-norm", "--net.pool", "1", "--threads", "2", "--optim.batch-size", "16"),
     ),
 }
 """Each agent's arguments; a new agent joins with a line."""
@@ -100,6 +108,73 @@ def test_ended_by_a_signal_and_resumed_equals_never_stopped(tmp_path: Path) -> N
     assert 1600 <= saved < 4800
     assert train("--resume", "run", cwd=tmp_path).returncode == 0
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+def test_default_threads_are_those_that_the_run_began_with(tmp_path: Path) -> None:
+    """A run that is resumed where fewer cores are free ends as it would have where it began."""
+    arguments = (*AGENTS["dqn"], *TINY, "--threads", "0", "--optim.batch-size", "16")
+    two = {"OMP_NUM_THREADS": "2"}
+    assert train(*arguments, "--run.dir", "whole", cwd=tmp_path, **two).returncode == 0
+    failpoint = "checkpoint.after_prune:kill:2"
+    train(*arguments, "--run.dir", "killed", cwd=tmp_path, failpoint=failpoint, **two)
+    done = train("--resume", "killed", cwd=tmp_path, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stdout
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+    one = train(*arguments, "--run.dir", "one", "--threads", "1", cwd=tmp_path)
+    assert one.returncode == 0, one.stderr
+    differs = outcome(tmp_path / "one")["files"] != outcome(tmp_path / "whole")["files"]
+    assert differs == (available_cores() > 1)
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
+    assert train(*CATCH, cwd=tmp_path).returncode == 0
+    whole = outcome(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run")
+    for again in (CATCH, ["--resume", "run"]):
+        killed = train(*CATCH, cwd=tmp_path, failpoint="checkpoint.before:kill:1")
+        assert killed.returncode == -9
+        assert (tmp_path / "run" / "metrics.jsonl").stat().st_size
+        done = train(*again, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert outcome(tmp_path / "run") == whole
+        shutil.rmtree(tmp_path / "run")
+    assert done.stderr == "warning: run: nothing was saved there yet; the run begins anew\n"
+
+
+def test_a_directory_that_holds_a_run_says_how_to_go_on(tmp_path: Path) -> None:
+    half_a_run(tmp_path)
+    done = train(*CATCH, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "run.dir: run holds a run already; go on with --resume run" in done.stderr
+
+
+def test_runs_that_start_in_the_same_second_have_directories_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda _: "20260101-000000")
+    names = []
+    for _ in range(3):
+        directory, lock = create_run_directory(TINY_PONG)
+        os.close(lock)
+        names.append(directory.name)
+    first = "pong-dqn-nature-s1-20260101-000000"
+    assert names == [first, f"{first}-2", f"{first}-3"]
+
+
+def test_a_resume_to_other_frames_says_which_schedules_jump(tmp_path: Path) -> None:
+    lr = ("--optim.lr-end-share", "0.05", "--optim.lr", "0.001")
+    assert train(*CATCH, *lr, cwd=tmp_path).returncode == 0
+    done = train("--resume", "run", "--total-frames", "5200", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rate, beta = (x for x in done.stdout.splitlines() if x.startswith("warning: "))
+    assert "optim.lr goes from 5e-05 to 0.000525 here, since its schedule ends with the" in rate
+    assert "at 5,200 frames and no longer at 2,800" in rate
+    assert "beta goes from 1 to 0.7 here" in beta
+    rows = read_metrics(tmp_path / "run")
+    assert rows[-1]["lr"] == pytest.approx(5e-5, rel=0.1)
+    assert next(row["beta"] for row in rows if "beta" in row) == pytest.approx(0.4)
 
 
 def half_a_run(folder: Path) -> Path:

@@ -7,14 +7,14 @@ from atari_fast.infra.manifest import library_versions
 from atari_fast.runtime.conditions import changes, conditions
 from atari_fast.runtime.device import Autocast
 
-NOW = conditions(torch.device("cpu"), Autocast(torch.device("cpu"), "bf16"))
+NOW = conditions(torch.device("cpu"), Autocast(torch.device("cpu"), "bf16"), 3)
 
 
 def test_conditions_are_resolved():
-    now = conditions(torch.device("cpu"), Autocast(torch.device("cpu"), "bf16"))
+    now = conditions(torch.device("cpu"), Autocast(torch.device("cpu"), "bf16"), 3)
     assert now["device"].startswith("cpu (")
     assert now["precision"] == "bf16"
-    assert now["threads"] == str(torch.get_num_threads())
+    assert now["threads"] == "3"
 
 
 def test_changes_are_none_where_all_is_the_same_or_unknown():

@@ -1,0 +1,118 @@
+"""What a training has played so far, in numbers."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from atari_fast.infra.cpu import CpuWait
+from atari_fast.infra.logging import RunLogger
+from atari_fast.infra.progress import Progress
+from atari_fast.runtime.episodes import Episode
+from atari_fast.runtime.loop import Tick
+
+_WINDOW = 100
+_MUCH_WAITING = 0.2
+"""Share of `_LONG` seconds that a run waits for cores from which on it says so."""
+_LONG = 15.0
+
+
+class Statistics:
+    """Counts finished games; keeps raw returns and lengths of the last 100."""
+
+    def __init__(self) -> None:
+        self.episodes = 0
+        """Games that have ended."""
+        self.loss = math.nan
+        """Mean loss of the updates before the last line of metrics."""
+        self._returns: deque[float] = deque(maxlen=_WINDOW)
+        self._lengths: deque[int] = deque(maxlen=_WINDOW)
+
+    def add(self, episodes: Iterable[Episode]) -> None:
+        """Takes in the games that ended with a step."""
+        for episode in episodes:
+            self.episodes += 1
+            self._returns.append(episode.score)
+            self._lengths.append(episode.steps)
+
+    @property
+    def mean_return(self) -> float:
+        """Mean raw return of the last 100 games; NaN before the first one."""
+        return sum(self._returns) / len(self._returns) if self._returns else math.nan
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics by name, as docs/architecture.md lists them."""
+        values = {"train/episodes": float(self.episodes)}
+        if self._returns:
+            values["train/return_mean_100"] = float(np.mean(self._returns))
+            values["train/steps_mean_100"] = float(np.mean(self._lengths))
+        return values
+
+    def state(self) -> dict[str, Any]:
+        """The count, the last games and the loss."""
+        return {
+            "episodes": self.episodes,
+            "loss": self.loss,
+            "returns": list(self._returns),
+            "lengths": list(self._lengths),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `state`."""
+        self.episodes = int(state["episodes"])
+        self.loss = float(state["loss"])
+        self._returns.extend(map(float, state["returns"]))
+        self._lengths.extend(map(int, state["lengths"]))
+
+
+class Report:
+    """Writes the metrics of a training and shows how far it is."""
+
+    def __init__(
+        self, statistics: Statistics, logger: RunLogger, progress: Progress, threads: int
+    ) -> None:
+        """`threads`: of the learner, which wait for cores where other programs run."""
+        self._statistics = statistics
+        self._logger = logger
+        self._progress = progress
+        self._threads = threads
+        self._cpu_wait = CpuWait()
+        self._long_wait = CpuWait()
+        self._said_waiting = False
+
+    def show(self, tick: Tick, updates: int) -> None:
+        """Shows where the training stands after `tick` and `updates` updates."""
+        played = self._statistics
+        self._progress.update(
+            tick.frames, played.episodes, played.mean_return, tick.epsilon, played.loss, updates
+        )
+
+    def log(self, tick: Tick, updates: int, learned: Mapping[str, float]) -> None:
+        """Writes a line of metrics; `learned` are the learner's."""
+        values = {
+            **self._statistics.metrics(),
+            "train/updates": float(updates),
+            "epsilon": tick.epsilon,
+            "lr": tick.lr,
+            "perf/frames_per_s": self._progress.frames_per_second,
+            "perf/cpu_wait": self._cpu_wait.take(),
+        }
+        if tick.beta is not None:
+            values["beta"] = tick.beta
+        self._logger.scalars(tick.frames, values | dict(learned))
+        self._statistics.loss = learned.get("loss/td", self._statistics.loss)
+        if not self._said_waiting and self._long_wait.seconds > _LONG:
+            self._note_waiting(self._long_wait.take() / self._threads)
+
+    def _note_waiting(self, share: float) -> None:
+        """Says once that other programs slow the run, and what helps."""
+        self._said_waiting = share > _MUCH_WAITING
+        if self._said_waiting:
+            self._progress.note(
+                f"warning: this run waited for a core {share:.0%} of the last {_LONG:.0f} seconds, "
+                "since other programs use them; end those, or run fewer trainings at a time"
+            )

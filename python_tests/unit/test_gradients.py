@@ -1,0 +1,149 @@
+"""Gradients that several threads compute on shares of a batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import threading
+import time
+
+import pytest
+import torch
+
+from atari_fast.agents.parts import AgentParts, LossOutput
+from atari_fast.agents.recipes import build
+from atari_fast.config import Config
+from atari_fast.presets import PRESETS
+from atari_fast.replay.transition import TransitionBatch
+from atari_fast.runtime.gradients import BatchResult, Gradients
+from atari_fast.types import EnvSpec
+from run_parts import CPU, FP32
+
+SPEC = EnvSpec((84, 84), ("NOOP", "FIRE", "UP", "DOWN"))
+
+
+def small(preset: str, **agent: object) -> Config:
+    config = PRESETS[preset]()
+    net = dataclasses.replace(config.net, channels=(4, 4, 4), hidden=16)
+    return dataclasses.replace(config, net=net, agent=dataclasses.replace(config.agent, **agent))
+
+
+def make_batch(config: Config, size: int, seed: int = 0) -> TransitionBatch:
+    random_numbers = torch.Generator().manual_seed(seed)
+    window = config.net.stack + config.agent.n_step
+    return TransitionBatch(
+        frames=torch.randint(
+            0, 256, (size, window, 84, 84), dtype=torch.uint8, generator=random_numbers
+        ),
+        actions=torch.randint(0, 4, (size,), generator=random_numbers),
+        rewards=torch.randn(size, generator=random_numbers),
+        discounts=torch.rand(size, generator=random_numbers),
+        steps=torch.randint(1, config.agent.n_step + 1, (size,), generator=random_numbers),
+        weights=torch.rand(size, generator=random_numbers),
+        ids=torch.arange(size),
+    )
+
+
+def run(config: Config, threads: int, size: int = 37) -> tuple[AgentParts, BatchResult]:
+    torch.manual_seed(0)
+    parts = build(config, SPEC, CPU)
+    gradients = Gradients(parts.loss, parts.trained, FP32, size, threads)
+    return parts, gradients(make_batch(config, size))
+
+
+def flat_gradient(parts: AgentParts) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in parts.trained.parameters()])
+
+
+@pytest.mark.parametrize("preset", ["dqn-nature", "c51", "qr-dqn", "m-dqn"])
+@pytest.mark.parametrize("threads", [2, 3])
+def test_shares_give_the_gradient_losses_and_priorities_of_the_whole_batch(
+    preset: str, threads: int
+) -> None:
+    config = small(preset)
+    one, whole = run(config, threads=1)
+    several, shared = run(config, threads)
+    expected, found = flat_gradient(one), flat_gradient(several)
+    # Sums of the same numbers in another order: some 1e3 roundings of 6e-8, random in sign.
+    assert (found - expected).norm() <= 1e-4 * expected.norm()
+    torch.testing.assert_close(shared.loss, whole.loss, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(shared.priorities, whole.priorities, rtol=1e-3, atol=1e-5)
+    assert shared.metrics.keys() == whole.metrics.keys()
+    torch.testing.assert_close(
+        shared.metrics["q/mean"], whole.metrics["q/mean"], rtol=1e-3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_results_depend_on_the_number_of_shares_and_not_on_how_threads_run(noisy: bool) -> None:
+    config = small("iqn", noisy=noisy, taus=4, taus_acting=4)
+    chance = random.Random(0)
+
+    def gradients() -> torch.Tensor:
+        torch.manual_seed(0)
+        parts = build(config, SPEC, CPU)
+
+        def loss(batch: TransitionBatch) -> LossOutput:
+            time.sleep(chance.random() * 0.02)
+            return parts.loss(batch)
+
+        sharer = Gradients(loss, parts.trained, FP32, 32, threads=4)
+        assert sharer.shares == 4
+        found = []
+        for seed in range(3):
+            sharer(make_batch(config, 32, seed))
+            found.append(flat_gradient(parts).clone())
+        return torch.cat(found)
+
+    assert torch.equal(gradients(), gradients())
+
+
+def test_random_numbers_go_on_from_a_state() -> None:
+    config = small("iqn", taus=4, taus_acting=4)
+    parts = build(config, SPEC, CPU)
+    sharer = Gradients(parts.loss, parts.trained, FP32, 16, threads=2)
+    batch = make_batch(config, 16)
+    sharer(batch)
+    state = sharer.state()
+    first = sharer(batch).loss
+    assert sharer(batch).loss != first
+    sharer.load_state(state)
+    assert sharer(batch).loss == first
+    fewer = Gradients(parts.loss, parts.trained, FP32, 16, threads=1)
+    fewer.load_state(state)  # a run that is resumed with other threads
+
+
+@pytest.mark.parametrize(
+    ("size", "threads", "shares"), [(32, 1, 1), (32, 2, 2), (32, 16, 4), (15, 4, 1), (8, 2, 1)]
+)
+def test_a_share_has_at_least_eight_items(size: int, threads: int, shares: int) -> None:
+    parts = build(small("dqn-nature"), SPEC, CPU)
+    assert Gradients(parts.loss, parts.trained, FP32, size, threads).shares == shares
+
+
+def test_gradients_lie_in_memory_as_the_weights_do() -> None:
+    """Fused optimizers read both in the order of memory."""
+    parts, _ = run(small("dqn-nature"), threads=2)
+    for param in parts.trained.parameters():
+        assert param.grad is not None
+        assert param.grad.stride() == param.stride()
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_an_error_in_a_share_is_raised_after_all_have_ended(broken: int) -> None:
+    parts = build(small("dqn-nature"), SPEC, CPU)
+    running: list[str] = []
+
+    def loss(batch: TransitionBatch) -> LossOutput:
+        running.append(threading.current_thread().name)
+        if int(batch.ids[0]) == 8 * broken:
+            raise FloatingPointError("broken")
+        time.sleep(0.05)
+        out = parts.loss(batch)
+        running.append("ended")
+        return out
+
+    sharer = Gradients(loss, parts.trained, FP32, 16, threads=2)
+    with pytest.raises(FloatingPointError, match="broken"):
+        sharer(make_batch(small("dqn-nature"), 16))
+    assert running.count("ended") == 1
