@@ -281,11 +281,11 @@ class Session:
         summary = result.summary()
         values = {f"eval/{key}": float(summary[key]) for key in ("mean", "median", "min", "max")}
         self.logger.scalars(self.frames, values)
+        self._try_save(with_replay, result.mean)
         self.progress.note(
             f"evaluation at {self.frames:,} frames: mean {summary['mean']:.1f} over "
             f"{run.eval_episodes} games (min {summary['min']:.0f}, max {summary['max']:.0f})"
         )
-        self._try_save(with_replay, result.mean)
 
     def _try_save(self, with_replay: bool, score: float = -math.inf) -> None:
         """Saves; where that fails the run goes on, and the next checkpoint may succeed.
