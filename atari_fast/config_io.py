@@ -135,6 +135,21 @@ def validate(config: Config) -> None:
         raise ConfigError(f"config: {count}{'; '.join(problems)}")
 
 
+def check_ranges(options: object, ranges: Mapping[str, Range]) -> None:
+    """Check numbers of a command line.
+
+    Args:
+        options: has an attribute for each name.
+        ranges: allowed values by name.
+
+    Raises:
+        ConfigError: one sentence on the first that is outside.
+    """
+    for name, allowed in ranges.items():
+        if problem := allowed.problem(getattr(options, name)):
+            raise ConfigError(f"{name}: {problem}")
+
+
 def to_record(config: Config) -> dict[str, Any]:
     """The settings as plain JSON values, with the schema version."""
     return {"schema": SCHEMA_VERSION, "config": dataclasses.asdict(config)}

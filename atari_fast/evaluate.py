@@ -7,12 +7,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from atari_fast.config_io import RANGES, Range, check_ranges, to_record
 from atari_fast.errors import CheckpointError, ConfigError
 from atari_fast.infra.cli import parse_options, run_cli
+from atari_fast.infra.console import number
+from atari_fast.infra.files import reason, require_writable
 
 
 @dataclass(frozen=True)
@@ -50,21 +53,15 @@ def main(argv: Sequence[str]) -> int:
     options = parse_options(argv, Options(), "python -m atari_fast.evaluate")
     if not options.path:
         raise ConfigError("path: expected a run directory, a checkpoint or a zoo file, got nothing")
-    if not (options.episodes >= 1 and options.lanes >= 1 and 0 <= options.workers <= options.lanes):
-        raise ConfigError(
-            "episodes and lanes: expected at least 1, and workers from 0 to lanes, "
-            f"got {options.episodes}, {options.lanes} and {options.workers}"
-        )
-    if not 0 <= options.epsilon <= 1 or options.seed < 0:
-        raise ConfigError(
-            "epsilon: expected a number from 0 to 1, and seed: at least 0, "
-            f"got {options.epsilon} and {options.seed}"
-        )
-    from rich.console import Console
-    from rich.table import Table
-
+    ranges = {
+        "episodes": Range(1),
+        "lanes": RANGES["env.lanes"],
+        "workers": Range(0, options.lanes),
+        "epsilon": Range(0, 1),
+        "seed": Range(0),
+    }
+    check_ranges(options, ranges)
     from atari_fast.agents.restore import load_agent
-    from atari_fast.config_io import to_record
     from atari_fast.infra.weights import export_weights
     from atari_fast.runtime.device import Autocast, select_device, set_threads
     from atari_fast.runtime.evaluation import evaluate
@@ -72,6 +69,15 @@ def main(argv: Sequence[str]) -> int:
     device = select_device(options.device)
     set_threads(options.threads)
     agent = load_agent(Path(options.path), options.which, device)
+    out = Path(options.out) if options.out else None
+    if out is None and agent.source.is_dir():
+        named = Path(options.path).resolve() == agent.source.resolve()
+        name = agent.source.resolve().name if named else options.which
+        out = agent.folder / f"evaluation-{name}.json"
+    if out is not None:
+        require_writable(out)
+    if options.export:
+        require_writable(Path(options.export), makes_folders=True)
     env = dataclasses.replace(agent.config.env, workers=options.workers)
     result = evaluate(
         agent.parts.q_values,
@@ -85,30 +91,37 @@ def main(argv: Sequence[str]) -> int:
         lanes=options.lanes,
     )
     summary = {"source": str(agent.source), "trained_frames": agent.frames, **result.summary()}
-    table = Table(title=f"{agent.source}", show_header=False)
-    for key, value in summary.items():
-        if key not in ("source", "scores"):
-            table.add_row(key, f"{value:,.4g}" if isinstance(value, float) else str(value))
-    Console().print(table)
-    out = Path(options.out) if options.out else None
-    if out is None and agent.source.is_dir():
-        named = Path(options.path).resolve() == agent.source.resolve()
-        name = agent.source.resolve().name if named else options.which
-        out = agent.folder / f"evaluation-{name}.json"
-    if out is not None:
-        try:
-            out.write_text(json.dumps(summary, indent=2) + "\n")
-        except OSError as error:
-            raise CheckpointError(f"{out}: cannot be written: {error.strerror}") from error
-    if options.export:
-        run_settings = dataclasses.replace(agent.config.run, dir="")
-        metadata = {
-            "frames": agent.frames,
-            "config": to_record(dataclasses.replace(agent.config, run=run_settings)),
-            "evaluation": {**summary, "source": agent.source.name},
-        }
-        export_weights(Path(options.export), agent.parts.trained.state_dict(), metadata)
+    try:
+        if out is not None:
+            _write_json(out, summary)
+        if options.export:
+            run_settings = dataclasses.replace(agent.config.run, dir="")
+            metadata = {
+                "frames": agent.frames,
+                "config": to_record(dataclasses.replace(agent.config, run=run_settings)),
+                "evaluation": {**summary, "source": agent.source.name},
+            }
+            export_weights(Path(options.export), agent.parts.trained.state_dict(), metadata)
+    finally:  # the games are played: what they gave is shown at any rate
+        _show(summary)
     return 0
+
+
+def _write_json(out: Path, summary: dict[str, Any]) -> None:
+    try:
+        out.write_text(json.dumps(summary, indent=2) + "\n")
+    except OSError as error:
+        raise CheckpointError(f"{out}: cannot be written: {reason(error)}") from error
+
+
+def _show(summary: dict[str, Any]) -> None:
+    """Prints a line for each value but the single scores."""
+    print(summary["source"])
+    for key, value in summary.items():
+        if key in ("source", "scores"):
+            continue
+        numeric = isinstance(value, int | float) and not isinstance(value, bool) and key != "seed"
+        print(f"  {key:<18}  {number(value) if numeric else value}")
 
 
 if __name__ == "__main__":

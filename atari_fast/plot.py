@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from atari_fast.config_io import Range, check_ranges
 from atari_fast.errors import ConfigError
 from atari_fast.infra.cli import parse_options, run_cli
+from atari_fast.infra.files import require_writable
 
 GAP = "action-gap"
 
@@ -72,27 +74,25 @@ def main(argv: Sequence[str]) -> int:
 
 def _plot_gaps(options: GapOptions) -> None:
     sources = len(options.runs) + 1
-    if options.states < sources or options.episodes < 1 or options.seed < 0:
-        raise ConfigError(
-            f"states: expected at least {sources}, one from each agent and from random play, "
-            "episodes: at least 1, seed: at least 0, "
-            f"got {options.states}, {options.episodes} and {options.seed}"
-        )
+    ranges = {"states": Range(sources), "episodes": Range(1), "seed": Range(0)}
+    check_ranges(options, ranges)
     from atari_fast.agents.restore import TrainedAgent, load_agent
     from atari_fast.infra.gap_plot import RANDOM, write_gap_study
+    from atari_fast.infra.plots import distinct_names
     from atari_fast.runtime.action_gap import check_alike, study_gaps
     from atari_fast.runtime.device import select_device, set_threads
 
     device = select_device(options.device)
     set_threads(options.threads)
+    names = distinct_names([_place(path) for path in options.runs], reserved=(RANDOM,))
     agents: dict[str, TrainedAgent] = {}
-    for path in options.runs:
-        name, number = _name(path), 1
-        while name in (RANDOM, *agents):
-            number += 1
-            name = f"{_name(path)} ({number})"
+    for path, name in zip(options.runs, names, strict=True):
         agents[name] = load_agent(path, options.which, device)
     check_alike(agents)
+    first = next(iter(agents.values()))
+    folder = first.folder if first.source.is_file() else first.folder / "plots"
+    out = Path(options.out) if options.out else folder / f"{GAP}.png"
+    require_writable(out, makes_folders=True)
     study = study_gaps(
         agents,
         device,
@@ -101,18 +101,16 @@ def _plot_gaps(options: GapOptions) -> None:
         seed=options.seed,
         report=print,
     )
-    first = next(iter(agents.values()))
-    folder = first.folder if first.source.is_file() else first.folder / "plots"
-    for out in write_gap_study(study, Path(options.out or folder / f"{GAP}.png")):
-        print(out)
+    for written in write_gap_study(study, out):
+        print(written)
 
 
-def _name(path: Path) -> str:
-    """What a run, a checkpoint or a zoo file is called in the picture."""
+def _place(path: Path) -> tuple[str, ...]:
+    """The parts of a path, by which a run, a checkpoint or a zoo file is named in the picture."""
     path = path.resolve()
-    if path.is_file():
-        return path.stem
-    return f"{path.parents[1].name} {path.name}" if path.parent.name == "checkpoints" else path.name
+    if path.parent.name == "checkpoints":
+        return (*path.parents[2].parts, f"{path.parents[1].name} {path.name}")
+    return path.with_suffix("").parts if path.is_file() else path.parts
 
 
 if __name__ == "__main__":

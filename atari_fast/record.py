@@ -1,7 +1,8 @@
-"""`python -m atari_fast.record RUN [--episodes 1]`: mp4 videos of full-colour play."""
+"""`python -m atari_fast.record RUN [--episodes 1]`: videos of full-colour play."""
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from atari_fast.errors import CheckpointError, ConfigError, EnvError
+from atari_fast.config_io import Range, check_ranges
+from atari_fast.errors import ConfigError, EnvError
 from atari_fast.games import TOYS
 from atari_fast.infra.cli import parse_options, run_cli
+from atari_fast.infra.console import number
+from atari_fast.infra.video import SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Options:
     """Torch threads on the CPU; 0: one for each core. Beside another busy process several threads
     wait for each other, and are many times slower than one."""
     out: str = ""
-    """Directory of the videos; empty: videos in the run directory, or the directory of the zoo
-    file."""
+    """A file NAME.webm (VP9) or NAME.mp4 (H.264, or VP9 where OpenCV lacks that) for one game, or
+    a directory; empty: videos in the run directory, or the directory of the zoo file."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,13 +49,20 @@ def main(argv: Sequence[str]) -> int:
     options = parse_options(argv, Options(), "python -m atari_fast.record")
     if not options.path:
         raise ConfigError("path: expected a run directory, a checkpoint or a zoo file, got nothing")
-    if options.episodes < 1 or not options.max_seconds > 0 or options.seed < 0:
+    ranges = {
+        "episodes": Range(1),
+        "seed": Range(0, 2**63 - options.episodes),
+        "max_seconds": Range(0, 1e300, above=True),
+        "epsilon": Range(0, 1),
+    }
+    check_ranges(options, ranges)
+    out = Path(options.out)
+    named = _is_video(out)
+    if named and options.episodes > 1:
         raise ConfigError(
-            "episodes: expected at least 1, max_seconds: above 0, seed: at least 0, "
-            f"got {options.episodes}, {options.max_seconds} and {options.seed}"
+            f"out: one file holds one game, got {out} and --episodes {options.episodes}; "
+            "name a directory"
         )
-    if not 0 <= options.epsilon <= 1:
-        raise ConfigError(f"epsilon: expected a number from 0 to 1, got {options.epsilon}")
     from atari_fast.agents.restore import load_agent
     from atari_fast.runtime.device import select_device, set_threads
     from atari_fast.runtime.recording import record_game
@@ -60,25 +71,35 @@ def main(argv: Sequence[str]) -> int:
     set_threads(options.threads)
     agent = load_agent(Path(options.path), options.which, device)
     folder = agent.folder if agent.source.is_file() else agent.folder / "videos"
-    directory = Path(options.out) if options.out else folder
+    directory = out if options.out else folder
     if agent.config.game in TOYS:
         raise EnvError(f"{agent.config.game}: a toy has no screen; record one of the 57 games")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"{directory}: cannot be made: {error.strerror}") from error
     for seed in range(options.seed, options.seed + options.episodes):
-        out = directory / f"{agent.config.game}-{agent.frames}-seed{seed}.mp4"
+        video = out if named else directory / f"{agent.config.game}-{agent.frames}-seed{seed}.webm"
         score, over = record_game(
             agent,
-            out,
+            video,
             device,
             epsilon=options.epsilon,
             seed=seed,
             max_seconds=options.max_seconds,
         )
-        print(f"{out}: score {score:g}{'' if over else ' so far (cut)'}")
+        print(f"{video}: score {number(score)}{'' if over else ' so far (cut)'}")
     return 0
+
+
+def _is_video(out: Path) -> bool:
+    """Whether --out names a file; what is a directory already is none.
+
+    Raises:
+        ConfigError: it is the name of a picture or of another kind of video.
+    """
+    kind = mimetypes.guess_type(out.name)[0] or ""
+    if out.is_dir() or not (out.suffix in SUFFIXES or kind.startswith(("video/", "image/"))):
+        return False
+    if out.suffix not in SUFFIXES:
+        raise ConfigError(f"out: expected NAME.webm, NAME.mp4 or a directory, got {out}")
+    return True
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atari_fast.config_io import from_json, from_record, validate
-from atari_fast.errors import AtariFastError, ConfigError
+from atari_fast.errors import ConfigError
 from atari_fast.games import TOYS, canonical_name
 from atari_fast.infra.cli import INTERRUPTED, parse_config, parse_options, run_cli, take_option
 from atari_fast.infra.cpu import available_cores
@@ -38,10 +37,7 @@ def main(argv: Sequence[str]) -> int:
     if session.config.run.finish:
         from atari_fast.runtime.finish import finish
 
-        try:
-            finish(session.directory, session.device)
-        except (AtariFastError, OSError) as error:
-            warnings.warn(f"the run is saved, but not all of its pictures: {error}", stacklevel=1)
+        finish(session.directory, session.device)
     return 0
 
 
@@ -147,4 +143,4 @@ def _leaves(record: object, prefix: str = "") -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    run_cli(main, output_matters=False)

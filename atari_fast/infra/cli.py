@@ -6,8 +6,8 @@ import contextlib
 import dataclasses
 import difflib
 import io
-import os
 import re
+import signal
 import sys
 import types
 import typing
@@ -16,12 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
-from atari_fast.errors import AtariFastError, ConfigError
+from atari_fast.errors import AtariFastError, CheckpointError, ConfigError
+from atari_fast.infra.console import take_standard_streams
+from atari_fast.infra.files import reason
 
 C = TypeVar("C")
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
+"""Exit code after a signal that ends the process in order."""
 
 
 def parse_config(
@@ -90,25 +92,43 @@ def parse_options(argv: Sequence[str], default: C, prog: str, description: str =
     )
 
 
-def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
+def run_cli(main: Callable[[list[str]], int | None], *, output_matters: bool = True) -> NoReturn:
     """Run a command with the process's arguments and leave with its exit code.
 
-    An `AtariFastError` is printed as one sentence and ends with its code, Ctrl-C with 130; warnings
-    are printed as one sentence too. Anything else is a bug and keeps its traceback.
+    An `AtariFastError` is printed as one sentence and ends with its code; Ctrl-C, SIGTERM and
+    SIGHUP raise KeyboardInterrupt and end with 130; warnings are printed as one sentence too, and
+    never raised. Anything else is a bug and keeps its traceback.
+
+    Args:
+        main: the command; it takes the arguments and returns the code.
+        output_matters: standard output is what the command is for, so that a failure to write it
+            is one, with code 4, or 1 without a word where its reader left, as `head` does.
     """
+    output, errors = take_standard_streams()
     warnings.formatwarning = _format_warning
+    warnings.filters[:] = [rule for rule in warnings.filters if rule[0] != "error"]  # type: ignore[index]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+    code: int | str | None
     try:
         code = main(sys.argv[1:])
-        sys.stdout.flush()
     except AtariFastError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        errors.line(f"error: {' '.join(str(error).split())}")
         code = error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        errors.line("interrupted")
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader of our output left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as stop:  # --help
+        code = stop.code
+    output.flush()
+    if output.lost is not None and output_matters and not code:
         code = 1
+        if not isinstance(output.lost, BrokenPipeError):
+            errors.line(f"error: standard output: cannot be written: {reason(output.lost)}")
+            code = CheckpointError.exit_code
+    output.release()
+    errors.release()
     sys.exit(code)
 
 

@@ -153,6 +153,30 @@ def replace_file(path: Path, blob: bytes) -> None:
         remove(temporary)
 
 
+def require_writable(path: Path, makes_folders: bool = False) -> None:
+    """Refuse a file that cannot be written, before the work whose result it is to hold.
+
+    Args:
+        path: the file.
+        makes_folders: its writer, `replace_file`, makes the folders that are missing.
+
+    Raises:
+        CheckpointError: its folder is missing, it is a folder, or its permissions forbid it.
+    """
+    folder = path.parent
+    while makes_folders and not folder.exists():
+        folder = folder.parent
+    problem = ""
+    if not folder.is_dir():
+        problem = f"{folder} is no directory"
+    elif path.is_dir():
+        problem = "it is a directory"
+    elif not os.access(folder if makes_folders or not path.exists() else path, os.W_OK):
+        problem = "permission denied"
+    if problem:
+        raise CheckpointError(f"{path}: cannot be written: {problem}")
+
+
 def write_synced(path: Path, blob: bytes) -> None:
     """Write a new file and wait until the disk has it."""
     with path.open("xb") as file:

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atari_fast.infra.files import replace_file
+from atari_fast.infra.plots import draw_png, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import SubFigure
+    from matplotlib.figure import Figure, SubFigure
 
 RANDOM = "random play"
 """The source of states that is no agent."""
@@ -130,13 +131,13 @@ def _text(rows: Iterable[dict[str, Any]]) -> str:
 
 def _picture(study: GapStudy) -> bytes:
     """The PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    heights = (3.3, 1.0 * len(study.agents) + 0.5, 3.9)
+    size = (13, sum(heights) + 0.6)
+    return draw_png(size, lambda figure: _draw_study(figure, study, heights), dpi=120)
 
+
+def _draw_study(figure: Figure, study: GapStudy, heights: Sequence[float]) -> None:
     rows = len(study.agents)
-    heights = (3.3, 1.0 * rows + 0.5, 3.9)
-    figure = Figure(figsize=(13, sum(heights) + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.add_gridspec(3, 1, height_ratios=heights)
     top, middle, bottom = (figure.add_subfigure(grid[part]) for part in range(3))
     marked = _marked_steps(study)
@@ -160,9 +161,6 @@ def _picture(study: GapStudy) -> bytes:
         f"play of {'the agent' if rows == 1 else f'all {rows} agents'} and from random play",
         fontsize="x-large",
     )
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
-    return picture.getvalue()
 
 
 def _marked_steps(study: GapStudy) -> list[int]:
@@ -174,9 +172,10 @@ def _marked_steps(study: GapStudy) -> list[int]:
 
 def _draw_frames(figure: SubFigure, study: GapStudy, marked: Sequence[int]) -> None:
     """The frames of the marked steps, lettered."""
-    player = study.episode.sources[0]
+    player = literal(study.episode.sources[0])
+    score = study.scores[study.episode.sources[0]][0]
     figure.suptitle(
-        f"A game of {player} (score {study.scores[player][0]:g}): the frame of the largest gap of "
+        f"A game of {player} (score {score:,.0f}): the frame of the largest gap of "
         f"{player} in each of {len(marked)} equal parts; below, the gap of every agent"
     )
     for axes, step, letter in zip(figure.subplots(1, len(marked)), marked, _LETTERS, strict=False):
@@ -193,7 +192,7 @@ def _draw_episode(figure: SubFigure, study: GapStudy, marked: Sequence[int]) -> 
     for index, (axes, agent) in enumerate(zip(strips, study.agents, strict=True)):
         axes.fill_between(seconds, gaps[index], color=_colour(index), linewidth=0, alpha=0.3)
         axes.plot(seconds, gaps[index], color=_colour(index), linewidth=0.8)
-        axes.set_ylabel(agent, rotation=0, ha="right", va="center", color=_colour(index))
+        axes.set_ylabel(literal(agent), rotation=0, ha="right", va="center", color=_colour(index))
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0)
         axes.set_ylim(0, float(gaps.max()) * 1.05 or 1.0)
@@ -217,7 +216,7 @@ def _draw_distribution(axes: Axes, study: GapStudy, measure: str) -> None:
     for index, agent in enumerate(study.agents):
         values = np.sort(study.states.values[measure][index])
         share = np.arange(1, len(values) + 1) / len(values)
-        axes.step(values, share, where="post", color=_colour(index), linewidth=1.8, label=agent)
+        axes.step(values, share, where="post", color=_colour(index), linewidth=1.8, label=literal(agent))
     axes.set_ylim(0, 1)
 
 

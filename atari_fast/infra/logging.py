@@ -7,13 +7,15 @@ import json
 import math
 import numbers
 import os
+import socket
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from atari_fast.errors import CheckpointError
+from atari_fast.infra.console import warn
 from atari_fast.infra.files import reason
 
 METRICS = "metrics.jsonl"
@@ -56,7 +58,7 @@ class RunLogger:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             if size is not None and os.fstat(self._file).st_size > size:
                 os.ftruncate(self._file, size)
-            _drop_torn_line(self._file)
+            self._size = _drop_torn_line(self._file)
         except OSError as error:
             raise CheckpointError(f"{self._path}: cannot be written: {reason(error)}") from error
         self._events = _EventWriter(directory) if tensorboard else None
@@ -71,7 +73,7 @@ class RunLogger:
     @property
     def size(self) -> int:
         """Bytes of the metrics so far."""
-        return os.fstat(self._file).st_size
+        return self._size
 
     def scalars(self, frames: int, values: Mapping[str, float]) -> None:
         """Write one line of metrics.
@@ -89,7 +91,8 @@ class RunLogger:
     def close(self) -> None:
         """Flush and close; a second call does nothing."""
         if self._file >= 0:
-            os.close(self._file)
+            with contextlib.suppress(OSError):  # of a network's file system
+                os.close(self._file)
             self._file = -1
         if self._events is not None:
             self._events.close()
@@ -101,22 +104,26 @@ class RunLogger:
         self.close()
 
     def _append(self, line: bytes) -> None:
-        """Write a whole line or nothing."""
-        status = os.fstat(self._file)
+        """Write a whole line or nothing; `size` is what stands in the file."""
         try:
+            status = os.fstat(self._file)
+            self._size = min(self._size, status.st_size)
+            if self._size < status.st_size:  # half a line, which could not be cut off before
+                os.ftruncate(self._file, self._size)
             if os.write(self._file, line) < len(line):
                 problem = "no space left on device"
             elif status.st_nlink == 0:
                 problem = "the file was removed"
             else:
+                self._size += len(line)
                 return
         except OSError as error:
             problem = reason(error)
         with contextlib.suppress(OSError):
-            os.ftruncate(self._file, status.st_size)
+            os.ftruncate(self._file, self._size)
         if not self._warned:
             self._warned = True
-            _warn(f"{self._path}: metrics are being lost: {problem}; training goes on")
+            warn(f"{self._path}: metrics are being lost: {problem}; training goes on")
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
@@ -150,61 +157,67 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
 
 
 class _EventWriter:
-    """TensorBoard events through the tensorboard package; gives up after its first failure."""
+    """TensorBoard events through the tensorboard package; gives up after its first failure.
+
+    Its records are written at once and by this thread: the writer that the package has for that
+    prints the traceback of a full disk from a thread of its own.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._writer: Any = None
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-                from tensorboard.compat.proto.summary_pb2 import Summary
-                from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        self._file: BinaryIO | None = None
+        with self._giving_up(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+            from tensorboard.compat.proto.summary_pb2 import Summary
+            from tensorboard.summary.writer.record_writer import RecordWriter
 
-                self._event, self._summary, self._session_log = Event, Summary, SessionLog
-                self._writer = EventFileWriter(str(directory), flush_secs=10)
-        except Exception as error:  # whatever a foreign package raises must not stop a training
-            self._give_up(error)
+            self._event, self._summary, self._session_log = Event, Summary, SessionLog
+            name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+            self._file = (directory / name).open("xb")
+            self._writer = RecordWriter(self._file)
+            self._add(file_version="brain.Event:2")
 
     def write(self, frames: int, values: Mapping[str, float]) -> None:
         if self._writer is None:
             return
-        scalars = [self._summary.Value(tag=k, simple_value=float(v)) for k, v in values.items()]
-        event = self._event(
-            wall_time=time.time(), step=frames, summary=self._summary(value=scalars)
-        )
-        try:
-            self._writer.add_event(event)
-        except Exception as error:  # as above
-            self._give_up(error)
+        with self._giving_up():
+            scalars = [self._summary.Value(tag=k, simple_value=float(v)) for k, v in values.items()]
+            self._add(step=frames, summary=self._summary(value=scalars))
 
     def purge(self, frames: int) -> None:
         """Tell TensorBoard that what other files have after `frames` is void."""
         if self._writer is None:
             return
-        try:
+        with self._giving_up():
             start = self._session_log(status=self._session_log.START)
-            self._writer.add_event(
-                self._event(wall_time=time.time(), step=frames + 1, session_log=start)
-            )
-        except Exception as error:  # as above
-            self._give_up(error)
+            self._add(step=frames + 1, session_log=start)
 
     def close(self) -> None:
-        if self._writer is not None:
-            try:
-                self._writer.close()
-            except Exception as error:  # as above
-                self._give_up(error)
-            self._writer = None
-
-    def _give_up(self, error: Exception) -> None:
+        if self._writer is None:
+            return
+        with self._giving_up():
+            self._writer.close()
         self._writer = None
-        _warn(f"TensorBoard: no more events are written: {error}; {METRICS} goes on")
+
+    def _add(self, **content: Any) -> None:
+        self._writer.write(self._event(wall_time=time.time(), **content).SerializeToString())
+        self._writer.flush()
+
+    @contextlib.contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever a foreign package raises must not stop a training
+            self._writer = None
+            with contextlib.suppress(OSError):
+                if self._file is not None:
+                    self._file.close()
+            warn(f"TensorBoard: no more events are written: {error}; {METRICS} goes on")
 
 
-def _drop_torn_line(file: int) -> None:
-    """Cut off what a killed writer left after the last newline."""
+def _drop_torn_line(file: int) -> int:
+    """Cut off what a killed writer left after the last newline; returns the size then."""
     size = os.fstat(file).st_size
     end = size
     while end > 0:
@@ -216,6 +229,7 @@ def _drop_torn_line(file: int) -> None:
         end = start
     if end < size:
         os.ftruncate(file, end)
+    return end
 
 
 def _plain(value: float) -> float | int | None:
@@ -224,7 +238,3 @@ def _plain(value: float) -> float | int | None:
         return int(value)
     value = float(value)
     return value if math.isfinite(value) else None
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, RuntimeWarning, stacklevel=3)

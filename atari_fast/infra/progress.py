@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import IO, TYPE_CHECKING, NamedTuple, TextIO, cast
+
+from atari_fast.infra.console import lossy
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Group
     from rich.live import Live
-    from rich.table import Table
 
 _REFRESH_SECONDS = 0.5
+_LINE_SECONDS = 10.0
 _RATE_SECONDS = 15.0
 
 
@@ -29,17 +33,13 @@ class _State(NamedTuple):
 class Progress:
     """Shows how far a training is. Cheap enough to be updated at every step; not thread-safe.
 
-    Only a monotonic clock is read, so rates survive a change of the system's time.
+    Only a monotonic clock is read, so rates survive a change of the system's time. No failure to
+    show something is raised: a terminal that is gone, or whatever `rich` meets, ends the live
+    display, and lines are tried from then on.
     """
 
     def __init__(
-        self,
-        total_frames: int,
-        *,
-        first_frame: int = 0,
-        title: str = "",
-        line_period: float = 10.0,
-        console: Console | None = None,
+        self, total_frames: int, *, first_frame: int = 0, title: str = "", out: TextIO | None = None
     ) -> None:
         """Start the display.
 
@@ -47,26 +47,21 @@ class Progress:
             total_frames: emulator frames at which the training ends.
             first_frame: frames that were played before this process began.
             title: name of the run, shown above the display.
-            line_period: seconds between lines where there is no terminal.
-            console: where to write; default: standard output.
+            out: where to write; default: standard output.
         """
-        from rich.console import Console
-
-        self._console = console or Console(file=sys.stdout)
+        self._out = lossy(out or sys.stdout)
         self._total = total_frames
         self._title = title
-        self._line_period = line_period
         self._state = _State(frames=first_frame)
         self._activity = ""
         self._start = self._shown = time.monotonic()
         self._marks: deque[tuple[float, int]] = deque([(self._start, first_frame)])
         self._open = True
         self._live: Live | None = None
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
-            from rich.live import Live
-
-            self._live = Live(console=self._console, auto_refresh=False, transient=False)
-            self._live.start()
+        self._streams = sys.stdout, sys.stderr
+        if self._out.isatty():
+            with self._live_or_lines():
+                self._open_live()
 
     def update(
         self,
@@ -99,9 +94,12 @@ class Progress:
     def note(self, text: str) -> None:
         """Print a line that stays: an evaluation, a checkpoint."""
         if self._live is not None:
-            self._live.console.print(text, markup=False, highlight=False)
-        else:
-            self._write(text)
+            with self._live_or_lines():
+                from rich.text import Text
+
+                self._live.console.print(Text(text), soft_wrap=True)
+                return
+        self._out.line(text)
 
     def close(self) -> None:
         """Show the last state and give the terminal back; a second call does nothing."""
@@ -111,7 +109,8 @@ class Progress:
         if self._state.frames > self._marks[-1][1]:
             self._show(time.monotonic())
         if self._live is not None:
-            self._live.stop()
+            with self._live_or_lines():
+                self._live.stop()
 
     def __enter__(self) -> Progress:
         return self
@@ -125,9 +124,35 @@ class Progress:
         (first_time, first), (last_time, last) = self._marks[0], self._marks[-1]
         return (last - first) / (last_time - first_time) if last_time > first_time else 0.0
 
+    def _open_live(self) -> None:
+        """Begin the live display; a terminal that cannot move its cursor gets lines."""
+        from rich.console import Console
+        from rich.live import Live
+
+        # Forced: where FORCE_COLOR is set, rich takes files for terminals and the reverse.
+        console = Console(file=cast(IO[str], self._out), force_terminal=True, force_jupyter=False)
+        if not console.is_dumb_terminal:
+            self._live = Live(console=console, auto_refresh=False, transient=False)
+            self._live.start()
+
+    @contextlib.contextmanager
+    def _live_or_lines(self) -> Iterator[None]:
+        """Ends the live display for good where what is done in the block fails."""
+        try:
+            yield
+        except Exception:  # whatever it is: it only shows
+            self._end_live()
+
+    def _end_live(self) -> None:
+        live, self._live = self._live, None
+        with contextlib.suppress(Exception):
+            if live is not None:
+                live.stop()
+        sys.stdout, sys.stderr = self._streams  # which the live display had taken
+
     def _show_when_due(self) -> None:
         now = time.monotonic()
-        if now - self._shown >= (_REFRESH_SECONDS if self._live else self._line_period):
+        if now - self._shown >= (_REFRESH_SECONDS if self._live else _LINE_SECONDS):
             self._show(now)
 
     def _show(self, now: float) -> None:
@@ -135,10 +160,13 @@ class Progress:
         self._marks.append((now, self._state.frames))
         while len(self._marks) > 2 and now - self._marks[1][0] > _RATE_SECONDS:
             self._marks.popleft()
-        if self._live is not None:
-            self._live.update(self._table(now), refresh=True)
-        else:
-            self._write("  ".join(f"{name} {text}" for name, text in self._cells(now)))
+        if self._live is not None and not self._out.isatty():  # its window was closed
+            self._end_live()
+        if self._live is None:
+            self._out.line("  ".join(f"{name} {text}" for name, text in self._cells(now)))
+            return
+        with self._live_or_lines():
+            self._live.update(self._display(now, self._live.console.width), refresh=True)
 
     def _cells(self, now: float) -> list[tuple[str, str]]:
         """(name, text) of everything that is shown."""
@@ -149,7 +177,7 @@ class Progress:
             ("frames", f"{state.frames:,}/{self._total:,} ({share:.1%})"),
             ("frames/s", f"{rate:,.0f}"),
             ("episodes", f"{state.episodes:,}"),
-            ("return", _number(state.mean_return, ".1f")),
+            ("return", _number(state.mean_return, ",.1f")),
             ("epsilon", _number(state.epsilon, ".3f")),
             ("loss", _number(state.loss, ".4f")),
             ("updates", f"{state.updates:,}"),
@@ -158,27 +186,53 @@ class Progress:
         ]
         return [*cells, ("now", self._activity)] if self._activity else cells
 
-    def _table(self, now: float) -> Table:
+    def _display(self, now: float, width: int) -> Group:
+        from rich.console import Group
         from rich.progress_bar import ProgressBar
-        from rich.table import Table
         from rich.text import Text
 
-        numbers = Table.grid(padding=(0, 2))
-        cells = self._cells(now)
-        for row in range(0, len(cells), 3):
-            texts: list[Text] = []
-            for name, text in cells[row : row + 3]:
-                texts += [Text(name, style="dim"), Text(text, style="bold")]
-            numbers.add_row(*texts)
         bar = ProgressBar(total=max(1, self._total), completed=self._state.frames)
-        display = Table.grid(expand=True)
-        for part in (Text(self._title), bar, numbers) if self._title else (bar, numbers):
-            display.add_row(part)
-        return display
+        title = [Text(self._title, overflow="fold")] if self._title else []
+        rows = [
+            Text(overflow="fold").join(
+                Text(text, style="bold" if place % 2 else "dim") for place, text in enumerate(row)
+            )
+            for row in layout(self._cells(now), width)
+        ]
+        return Group(*title, bar, *rows)
 
-    def _write(self, text: str) -> None:
-        self._console.file.write(text + "\n")
-        self._console.file.flush()
+
+def layout(cells: Sequence[tuple[str, str]], width: int) -> list[list[str]]:
+    """The texts of each row: three cells side by side, or as many as fit into `width` characters.
+
+    Args:
+        cells: (name, text) of each; the first one, which is long, has a row of its own if need be.
+        width: characters of a line.
+
+    Returns:
+        For each row names and texts by turns, filled up with spaces so that columns stand in line.
+    """
+    for alone, count in ((0, 3), (1, 3), (0, 2), (1, 2), (0, 1)):
+        ends = range(alone, len(cells) + count, count)
+        rows = [
+            [text for cell in cells[max(0, end - count) : end] for text in cell] for end in ends
+        ]
+        lines = _in_columns([row for row in rows if row])
+        if max(len("".join(line)) for line in lines) <= width:
+            break
+    return lines
+
+
+def _in_columns(rows: list[list[str]]) -> list[list[str]]:
+    """The rows with all texts but their last filled up, so that columns stand in line."""
+    widths: dict[int, int] = {}
+    for row in rows:
+        for place, text in enumerate(row[:-1]):
+            widths[place] = max(widths.get(place, 0), len(text) + 2)
+    return [
+        [*(text.ljust(widths[place]) for place, text in enumerate(row[:-1])), row[-1]]
+        for row in rows
+    ]
 
 
 def _number(value: float, spec: str) -> str:

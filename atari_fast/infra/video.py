@@ -1,8 +1,11 @@
-"""Writing mp4 videos of play."""
+"""Writing videos of play that browsers show."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atari_fast.errors import CheckpointError, EnvError
-from atari_fast.infra.files import reason, remove, temporary_name
+from atari_fast.infra.files import TEMPORARY, reason, remove, temporary_name
 
-_CODECS = ("avc1", "mp4v")
-"""H.264 where OpenCV was built with an encoder for it, else MPEG-4."""
+_CODECS = {".webm": ("VP90", "VP80"), ".mp4": ("avc1", "vp09")}
+"""Those that browsers play, by the file they go into, the better one first. OpenCV's own wheels
+have no encoder for avc1 (H.264), so that their .mp4 holds VP9."""
+SUFFIXES = tuple(_CODECS)
+"""How the name of a video may end."""
 
 
 class VideoWriter:
-    """Writes frames into an mp4 file that appears under its name when it is finished.
+    """Writes frames into a video that appears under its name when it is finished.
 
-    Leaving the `with` block by an exception, or without a frame, leaves no file. Not thread-safe.
+    Leaving the `with` block by an exception, or without a frame, leaves no file; what a process
+    that was killed left in the folder is removed by the next writer. Not thread-safe.
     """
 
     def __init__(
@@ -28,33 +35,38 @@ class VideoWriter:
         """Open the writer.
 
         Args:
-            path: the file to write, ending in .mp4; its folder is made where it is missing.
+            path: the file to write, ending in .webm (VP9) or .mp4 (H.264 where OpenCV has an
+                encoder for it, else VP9); its folder is made where it is missing.
             size: (height, width) of a frame in pixels.
             fps: frames per second of the video.
             scale: each pixel becomes scale x scale pixels; the scaled sides must be even.
 
         Raises:
             CheckpointError: the folder cannot be written.
-            EnvError: OpenCV has no encoder for such a video.
+            EnvError: OpenCV is missing, or has no encoder for such a video.
         """
         height, width = (side * scale for side in size)
         if min(height, width) < 1 or height % 2 or width % 2:
             raise EnvError(f"video: expected sides that are even, got {size} times {scale}")
+        if path.suffix not in _CODECS:
+            raise EnvError(f"video: expected a name ending in {' or '.join(_CODECS)}, got {path}")
         self.frames = 0
         """Frames written so far."""
         self._path = path
         self._shape = (*size, 3)
         self._scale = scale
-        self._temporary = path.parent / f"{temporary_name()}.mp4"
+        self._writer: Any = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary.touch(exist_ok=False)
+            _remove_abandoned(path.parent)
+            self._temporary, self._lock = _create(path)
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be written: {reason(error)}") from error
-        self._writer = _open_writer(self._temporary, fps, (width, height))
-        if self._writer is None:
-            remove(self._temporary)
-            raise EnvError(f"{path}: OpenCV has no encoder for mp4 ({' or '.join(_CODECS)})")
+        try:
+            self._writer = _open_writer(path, self._temporary, fps, (width, height))
+        except BaseException:
+            self._discard()
+            raise
 
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Append a frame.
@@ -65,14 +77,15 @@ class VideoWriter:
         if frame.dtype != np.uint8 or frame.shape != self._shape:
             raise ValueError(f"frame: expected uint8{self._shape}, got {frame.dtype}{frame.shape}")
         scaled = frame[:, :, ::-1].repeat(self._scale, axis=0).repeat(self._scale, axis=1)
-        self._writer.write(scaled)
+        with _standard_error_unheard():
+            self._writer.write(scaled)
         self.frames += 1
 
     def close(self) -> None:
         """Finish the file and give it its name; a second call does nothing.
 
         Raises:
-            CheckpointError: the file could not be renamed.
+            CheckpointError: the file is not whole, as on a full disk, or could not be renamed.
         """
         self._finish(keep=self.frames > 0)
 
@@ -85,31 +98,94 @@ class VideoWriter:
     def _finish(self, keep: bool) -> None:
         if self._writer is None:
             return
-        self._writer.release()
-        self._writer = None
-        if not keep:
-            remove(self._temporary)
-            return
+        writer, self._writer = self._writer, None
         try:
-            self._temporary.replace(self._path)
+            with _standard_error_unheard():
+                writer.release()
+            if keep:
+                _check_last_frame(self._path, self._temporary, self.frames)
+                self._temporary.replace(self._path)
         except OSError as error:
-            remove(self._temporary)
             raise CheckpointError(f"{self._path}: cannot be written: {reason(error)}") from error
+        finally:
+            self._discard()
+
+    def _discard(self) -> None:
+        """Remove the temporary file, if it is still there, and what marks it as being written."""
+        remove(self._temporary)
+        with contextlib.suppress(OSError):
+            os.close(self._lock)
 
 
-def _open_writer(path: Path, fps: float, size: tuple[int, int]) -> Any:
-    """An open `cv2.VideoWriter` with the best codec there is, None where there is none."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg tells of each codec it lacks
-    import cv2
+def _create(path: Path) -> tuple[Path, int]:
+    """A new temporary file beside `path`, and the lock that shows that it is being written."""
+    while True:
+        temporary = path.parent / f"{temporary_name()}{path.suffix}"
+        lock = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.fstat(lock).st_nlink:
+            return temporary, lock
+        os.close(lock)  # another writer took it for abandoned before it was locked
 
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files that nobody is writing any more."""
+    for path in folder.glob(TEMPORARY + "*"):
+        if path.suffix in _CODECS:
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(path)
+
+
+def _open_writer(path: Path, temporary: Path, fps: float, size: tuple[int, int]) -> Any:
+    """An open `cv2.VideoWriter` with the best codec there is."""
+    codecs = _CODECS[path.suffix]
     try:
-        for codec in _CODECS:
+        import cv2
+    except Exception as error:  # of a wheel that needs libGL, or another numpy
+        raise EnvError(
+            f"{path}: OpenCV cannot be imported ({error}); install opencv-python-headless alone"
+        ) from error
+    with _standard_error_unheard():
+        for codec in codecs:
             code = cv2.VideoWriter.fourcc(*codec)
-            writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, fps, size)
+            writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, code, fps, size)
             if writer.isOpened():
                 return writer
             writer.release()
+    raise EnvError(f"{path}: OpenCV has no encoder for {path.suffix} ({' or '.join(codecs)})")
+
+
+def _check_last_frame(path: Path, temporary: Path, frames: int) -> None:
+    """Refuse a file that ends before its last frame; OpenCV does not tell of a disk that is full.
+
+    Raises:
+        CheckpointError: it is not whole.
+    """
+    import cv2
+
+    with _standard_error_unheard():
+        capture = cv2.VideoCapture(str(temporary), cv2.CAP_FFMPEG)
+        capture.set(cv2.CAP_PROP_POS_FRAMES, frames - 1)
+        whole = capture.read()[0] and round(capture.get(cv2.CAP_PROP_POS_FRAMES)) == frames
+        capture.release()
+    if not whole:
+        raise CheckpointError(f"{path}: the video is not whole; is the disk full?")
+
+
+@contextlib.contextmanager
+def _standard_error_unheard() -> Iterator[None]:
+    """Hides what C code prints to standard error: OpenCV and FFmpeg tell of all that they lack."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
-    return None
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -16,6 +16,7 @@ from atari_fast.config import Config
 from atari_fast.envs.pool import LanePool
 from atari_fast.errors import ConfigError, NumericError
 from atari_fast.games import canonical_name
+from atari_fast.infra.console import number
 from atari_fast.infra.gap_plot import MEASURES, RANDOM, Gaps, GapStudy
 from atari_fast.ops.action_gap import action_gap, relative_gap, value_gap
 from atari_fast.ops.stacks import cut_sequence_stacks
@@ -218,7 +219,8 @@ def study_gaps(
             states=share,
             seed=child(stream(seed, "action_gap"), index),
         )
-        report(f"{name}: mean score {np.mean(plays[name].scores):g} in {episodes} games")
+        mean = number(float(np.mean(plays[name].scores)))
+        report(f"{name}: mean score {mean} in {episodes} games")
     best = max(agents, key=lambda name: np.mean(plays[name].scores))
     frames = plays[best].first_game
     stack = reference.config.net.stack

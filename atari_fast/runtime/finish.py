@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from atari_fast.agents.restore import load_agent
+from atari_fast.errors import AtariFastError
 from atari_fast.games import TOYS
+from atari_fast.infra.console import number, say, warn
 from atari_fast.infra.manifest import MANIFEST
 from atari_fast.infra.plots import plot_curves
 from atari_fast.runtime.recording import record_game
 
 _VIDEO_SECONDS = 300.0
 _CURVES = Path("plots", "curves.png")
-_VIDEO = Path("videos", "best.mp4")
+_VIDEO = Path("videos", "best.webm")
 
 
 def is_finished(directory: Path, game: str, checkpoint: Path) -> bool:
@@ -25,18 +28,34 @@ def is_finished(directory: Path, game: str, checkpoint: Path) -> bool:
 
 
 def finish(directory: Path, device: torch.device) -> None:
-    """Draws plots/curves.png and records videos/best.mp4 in a run directory."""
-    curves, video = directory / _CURVES, directory / _VIDEO
-    curves.parent.mkdir(exist_ok=True)
-    plot_curves([directory], curves)
-    print(f"learning curve: {curves}")
+    """Draws plots/curves.png and records videos/best.webm in a run directory.
+
+    Each that cannot be made costs a warning: the run is saved by then.
+    """
+    _try("learning curve", lambda: _draw_curve(directory))
+    _try("video", lambda: _record_best(directory, device))
+
+
+def _try(what: str, make: Callable[[], None]) -> None:
+    try:
+        make()
+    except Exception as error:  # whatever a foreign package raises must not look like a failed run
+        problem = str(error) if isinstance(error, AtariFastError) else repr(error)
+        warn(f"the run is saved, but has no {what}: {problem}")
+
+
+def _draw_curve(directory: Path) -> None:
+    say(f"learning curve: {plot_curves([directory], directory / _CURVES)}")
+
+
+def _record_best(directory: Path, device: torch.device) -> None:
     agent = load_agent(directory, "best", device)
     if agent.config.game in TOYS:
         return
-    video.parent.mkdir(exist_ok=True)
+    video = directory / _VIDEO
     epsilon, seed = agent.config.run.eval_epsilon, agent.config.seed
     score, over = record_game(
         agent, video, device, epsilon=epsilon, seed=seed, max_seconds=_VIDEO_SECONDS
     )
     cut = "" if over else " so far (cut)"
-    print(f"a game of {agent.source.name}, score {score:.0f}{cut}: {video}")
+    say(f"a game of {agent.source.name}, score {number(score)}{cut}: {video}")

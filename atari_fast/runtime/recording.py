@@ -27,11 +27,11 @@ def record_game(
     seed: int,
     max_seconds: float,
 ) -> tuple[float, bool]:
-    """Plays one full game and writes every emulator frame of it to an mp4 file (60 a second).
+    """Plays one full game and writes every emulator frame of it to a video (60 a second).
 
     Args:
         agent: who plays.
-        out: the file; its directory must exist.
+        out: the file, ending in one of `video.SUFFIXES`.
         device: where the agent's networks are.
         epsilon: probability of a random action.
         seed: root of the game's random numbers.
@@ -42,6 +42,7 @@ def record_game(
 
     Raises:
         EnvError: the video cannot be encoded.
+        CheckpointError: it cannot be written.
     """
     config = agent.config
     env = dataclasses.replace(config.env, life_loss="none")

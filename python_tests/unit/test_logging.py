@@ -115,16 +115,16 @@ def test_tensorboard_is_quiet_and_needs_no_torch(tmp_path):
 
 @pytest.mark.parametrize("when", ["missing", "opening", "writing", "closing"])
 def test_failing_tensorboard_costs_one_warning(tmp_path, monkeypatch, when):
-    from tensorboard.summary.writer import event_file_writer
+    from tensorboard.summary.writer import record_writer
 
     def fail(*_):
         raise OSError("disk on fire")
 
     if when == "missing":
-        monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.event_file_writer", None)
+        monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.record_writer", None)
     else:
-        name = {"opening": "__init__", "writing": "add_event", "closing": "close"}[when]
-        monkeypatch.setattr(event_file_writer.EventFileWriter, name, fail)
+        name = {"opening": "__init__", "writing": "write", "closing": "close"}[when]
+        monkeypatch.setattr(record_writer.RecordWriter, name, fail)
 
     def train():
         with RunLogger(tmp_path, tensorboard=True) as logger:
