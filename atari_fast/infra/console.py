@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TextIO, cast
 
 
@@ -15,8 +16,8 @@ class LossyStream(io.TextIOBase):
     """A text stream that drops what the stream below it cannot take; no write or flush raises.
 
     The stream below may be closed, be a terminal or pipe whose other end is gone, lie on a full
-    disk, have too small an alphabet (then escapes like \\xfc are written), or be None. Each write
-    is tried anew, so that a disk that has room again gets the rest.
+    disk, have too small an alphabet (escapes are written then), or be None. Each write is tried
+    anew, so that a disk that has room again gets the rest.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -58,11 +59,13 @@ class LossyStream(io.TextIOBase):
         self.flush()
 
     def release(self) -> None:
-        """Hand over the rest; drop for good what still cannot be written, so that Python, which
-        tries it again when the process ends, does not end it with an error of its own."""
+        """Hand over the rest, or drop it for good where that fails.
+
+        Python tries once more when the process ends, and would end it with an error of its own.
+        """
         self.flush()
         if self.lost is not None:
-            with contextlib.suppress(Exception), open(os.devnull, "w") as nowhere:
+            with contextlib.suppress(Exception), Path(os.devnull).open("w") as nowhere:
                 os.dup2(nowhere.fileno(), self.fileno())
 
     def _dropping(self, call: Callable[[TextIO], object]) -> None:
@@ -100,12 +103,8 @@ def warn(text: str) -> None:
 
     Only a filter that makes errors of warnings raises it.
     """
-    try:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # of a broken standard error
         warnings.warn(text, RuntimeWarning, stacklevel=3)
-    except RuntimeWarning:
-        raise
-    except Exception:  # noqa: S110  # there is no standard error to print it to
-        pass
 
 
 def take_standard_streams() -> tuple[LossyStream, LossyStream]:

@@ -216,7 +216,9 @@ def _draw_distribution(axes: Axes, study: GapStudy, measure: str) -> None:
     for index, agent in enumerate(study.agents):
         values = np.sort(study.states.values[measure][index])
         share = np.arange(1, len(values) + 1) / len(values)
-        axes.step(values, share, where="post", color=_colour(index), linewidth=1.8, label=literal(agent))
+        axes.step(
+            values, share, where="post", color=_colour(index), linewidth=1.8, label=literal(agent)
+        )
     axes.set_ylim(0, 1)
 
 

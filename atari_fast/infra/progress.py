@@ -13,8 +13,8 @@ from typing import IO, TYPE_CHECKING, NamedTuple, TextIO, cast
 from atari_fast.infra.console import lossy
 
 if TYPE_CHECKING:
-    from rich.console import Group
     from rich.live import Live
+    from rich.table import Table
 
 _REFRESH_SECONDS = 0.5
 _LINE_SECONDS = 10.0
@@ -186,9 +186,9 @@ class Progress:
         ]
         return [*cells, ("now", self._activity)] if self._activity else cells
 
-    def _display(self, now: float, width: int) -> Group:
-        from rich.console import Group
+    def _display(self, now: float, width: int) -> Table:
         from rich.progress_bar import ProgressBar
+        from rich.table import Table
         from rich.text import Text
 
         bar = ProgressBar(total=max(1, self._total), completed=self._state.frames)
@@ -199,7 +199,10 @@ class Progress:
             )
             for row in layout(self._cells(now), width)
         ]
-        return Group(*title, bar, *rows)
+        display = Table.grid(expand=True)
+        for part in (*title, bar, *rows):
+            display.add_row(part)
+        return display
 
 
 def layout(cells: Sequence[tuple[str, str]], width: int) -> list[list[str]]:

@@ -183,7 +183,7 @@ def _standard_error_unheard() -> Iterator[None]:
         yield
         return
     try:
-        with open(os.devnull, "w") as nowhere:
+        with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         yield
     finally:

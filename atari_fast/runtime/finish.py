@@ -52,6 +52,7 @@ def _record_best(directory: Path, device: torch.device) -> None:
     agent = load_agent(directory, "best", device)
     if agent.config.game in TOYS:
         return
+    say("recording a game of the best agent")
     video = directory / _VIDEO
     epsilon, seed = agent.config.run.eval_epsilon, agent.config.seed
     score, over = record_game(
