@@ -34,7 +34,9 @@ class EnvConfig:
     train command chooses a number that suits the cores, and all else takes 0. The results do not
     depend on it."""
     worker_timeout: float = 60.0
-    """Seconds after which a silent worker counts as hung."""
+    """Seconds after which a silent worker counts as hung. Time in which this process was stopped or
+    suspended itself does not count. A worker that starts has this long too, but 60 seconds and one
+    for each lane at least."""
 
 
 @dataclass(frozen=True)

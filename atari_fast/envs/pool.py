@@ -13,74 +13,33 @@ import json
 import multiprocessing
 import os
 import select
-import signal
-import time
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atari_fast.config import EnvConfig
 from atari_fast.envs.lane import make_lane
-from atari_fast.envs.worker import (
-    FAILED,
-    FETCH,
-    GO,
-    LOAD,
-    NOT_FOR_WORKERS,
-    SAVE,
-    Buffers,
-    MakeLane,
-    Runner,
-    Task,
-    serve,
+from atari_fast.envs.processes import (
+    Patience,
+    Worker,
+    check_program,
+    died,
+    reported_error,
+    silent,
+    start_worker,
+    stop,
 )
+from atari_fast.envs.worker import FAILED, FETCH, GO, LOAD, SAVE, Buffers, MakeLane, Runner, Task
 from atari_fast.errors import ConfigError, EnvError, WorkerError
 from atari_fast.seeding import child
 from atari_fast.types import StepBatch
 
 _START_SECONDS = 60.0
-"""Seconds that a worker has for its imports, and one more for each lane's ROM."""
-_STOP_SECONDS = 0.5
-"""Seconds between asking a worker to end, telling it and killing it."""
-
-
-class _Worker(NamedTuple):
-    """What the pool knows of a worker."""
-
-    process: Any
-    pipe: Connection
-    name: str
-    lanes: range
-
-
-def _stop(workers: list[_Worker]) -> None:
-    """Ends the workers: asks by closing their pipes, then kills."""
-    for worker in workers:
-        worker.pipe.close()
-    for force in (False, True):
-        deadline = time.monotonic() + _STOP_SECONDS
-        for worker in workers:
-            if force and worker.process.is_alive():
-                worker.process.kill()
-        for worker in workers:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
-
-
-def _end_of(process: Any) -> str:
-    """Says how a process ended."""
-    process.join(_STOP_SECONDS)
-    code = process.exitcode
-    if code is None:
-        return "closed its pipe"
-    if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"ended with exit code {code}"
+"""Seconds that a worker has at least for its imports, and one more for each lane's ROM."""
 
 
 class LanePool:
@@ -106,9 +65,10 @@ class LanePool:
             make: Makes a lane; workers import it, so for them it is a function of a module.
 
         Raises:
-            ConfigError: The numbers of lanes and workers do not fit.
+            ConfigError: The numbers of lanes and workers do not fit, or this program can have no
+                workers.
             EnvError: The game is unknown or its ROM is unusable.
-            WorkerError: A worker died or hung while it started.
+            WorkerError: A worker could not be started, or died or hung while it started.
         """
         lanes, workers = config.lanes, max(0, config.workers)
         if lanes < 1 or not 0 <= workers <= lanes:
@@ -116,13 +76,15 @@ class LanePool:
                 f"env.lanes and env.workers: got {lanes} and {workers}, expected at least one lane "
                 "and from 0 to env.lanes workers"
             )
+        if workers:
+            check_program(workers)
         context = multiprocessing.get_context("spawn")
         self.num_lanes = lanes
         self._timeout = config.worker_timeout
-        self._workers: list[_Worker] = []
-        self._by_channel: dict[int, _Worker] = {}
+        self._workers: list[Worker] = []
+        self._by_channel: dict[int, Worker] = {}
         self._answers = select.poll()
-        self._close = weakref.finalize(self, _stop, self._workers)
+        self._close = weakref.finalize(self, stop, self._workers)
         self._sent = False
         self._runner: Runner | None = None
 
@@ -143,30 +105,14 @@ class LanePool:
         try:
             for index in range(workers):
                 share = range(lanes * index // workers, lanes * (index + 1) // workers)
-                self._start_worker(context, index, task._replace(lanes=share), buffers)
-            self._collect(_START_SECONDS + lanes, starting=True)
+                worker = start_worker(context, index, task._replace(lanes=share), buffers)
+                self._workers.append(worker)
+                self._by_channel[worker.pipe.fileno()] = worker
+                self._answers.register(worker.pipe.fileno(), select.POLLIN)
+            self._collect(max(_START_SECONDS + lanes, self._timeout), starting=True)
         except BaseException:
             self.close()
             raise
-
-    def _start_worker(self, context: Any, index: int, task: Task, buffers: Buffers) -> None:
-        pipe, far_end = context.Pipe()
-        name = f"worker {index} (lanes {task.lanes[0]} to {task.lanes[-1]} of {task.game})"
-        process = context.Process(
-            target=serve, args=(task, buffers, far_end), name=f"atari_fast {name}", daemon=True
-        )
-        # Signals reach all processes of a terminal or a job: a worker takes none from its start.
-        resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_FOR_WORKERS)
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        far_end.close()  # the worker's copy is the last one now: its death closes the pipe
-        worker = _Worker(process, pipe, name, task.lanes)
-        self._workers.append(worker)
-        self._by_channel[pipe.fileno()] = worker
-        self._answers.register(pipe.fileno(), select.POLLIN)
 
     def send(self, actions: NDArray[np.int64]) -> None:
         """Starts one agent step of every lane.
@@ -233,12 +179,12 @@ class LanePool:
         states: list[dict[str, Any]] = []
         for worker in self._workers:
             self._tell(worker, FETCH)
-            if not worker.pipe.poll(self._timeout):
-                self._fail(WorkerError(_silent([worker], self._timeout)))
+            if not Patience(self._timeout).wait(worker.pipe.poll):
+                self._fail(WorkerError(silent([worker], self._timeout)))
             try:
                 states += json.loads(worker.pipe.recv_bytes())
             except (EOFError, ConnectionError):
-                self._fail(WorkerError(_died(worker, starting=False)))
+                self._fail(WorkerError(died(worker, starting=False)))
         return states
 
     def load_states(self, states: Sequence[Mapping[str, Any]]) -> None:
@@ -282,14 +228,14 @@ class LanePool:
         if self._sent:
             raise EnvError(f"{call}: a step is under way; call recv() first")
 
-    def _tell(self, worker: _Worker, command: bytes, message: str | None = None) -> None:
+    def _tell(self, worker: Worker, command: bytes, message: str | None = None) -> None:
         """Sends a worker one byte, and a message if there is one."""
         try:
             os.write(worker.pipe.fileno(), command)
             if message is not None:
                 worker.pipe.send_bytes(message.encode())
         except ConnectionError:
-            self._fail(WorkerError(_died(worker, starting=False)))
+            self._fail(WorkerError(died(worker, starting=False)))
 
     def _check_actions(self, actions: NDArray[np.int64]) -> None:
         expected = f"int64[{self.num_lanes}] of indices from 0 to {self.spec.num_actions - 1}"
@@ -305,52 +251,24 @@ class LanePool:
 
     def _collect(self, timeout: float, *, starting: bool) -> None:
         """Waits until every worker has said that it is done."""
-        deadline = time.monotonic() + timeout
+        patience = Patience(timeout)
         waiting = self._by_channel.copy()
         while waiting:
-            ready = self._answers.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            ready = patience.wait(lambda seconds: self._answers.poll(seconds * 1000))
             if not ready:
-                self._fail(WorkerError(_silent(waiting.values(), timeout)))
+                self._fail(WorkerError(silent(waiting.values(), timeout)))
             for channel, _ in ready:
                 worker = self._by_channel[channel]
                 try:
                     answer = os.read(channel, 1)
                     if answer == FAILED:
-                        self._fail(*_reported(worker, starting))
+                        self._fail(*reported_error(worker, starting))
                 except (EOFError, ConnectionError):
                     answer = b""
                 if not answer:
-                    self._fail(WorkerError(_died(worker, starting)))
+                    self._fail(WorkerError(died(worker, starting)))
                 waiting.pop(channel, None)
 
     def _fail(self, error: Exception, cause: Exception | None = None) -> NoReturn:
         self.close()
         raise error from cause
-
-
-def _silent(workers: Iterable[_Worker], timeout: float) -> str:
-    names = ", ".join(worker.name for worker in workers)
-    return (
-        f"{names} gave no answer for {timeout:g} seconds and was killed; if the machine is only "
-        "slow, raise env.worker_timeout"
-    )
-
-
-def _died(worker: _Worker, starting: bool) -> str:
-    text = f"{worker.name} {_end_of(worker.process)}"
-    if starting:
-        text += (
-            " while it started; its output is above. A script that makes a pool with workers needs "
-            '`if __name__ == "__main__":` around what it runs, since each worker imports it'
-        )
-    return text
-
-
-def _reported(worker: _Worker, starting: bool) -> tuple[Exception, Exception]:
-    """Returns the exception that stands for a worker's, and a cause with its traceback."""
-    report = json.loads(worker.pipe.recv_bytes())
-    cause = RuntimeError(f"in {worker.name}:\n{report['trace']}")
-    if not report["environment"]:
-        return WorkerError(f"{worker.name} failed: {report['text']}"), cause
-    text = report["text"] if starting else f"{worker.name} failed: {report['text']}"
-    return EnvError(text), cause

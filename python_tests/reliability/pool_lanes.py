@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,15 @@ class Sleeping(Catch):
         return super().step(action, out)
 
 
+class Waiting(Catch):
+    """Waits at a step where the action is 2 until there is a file `go`."""
+
+    def step(self, action: int, out: NDArray[np.uint8]) -> tuple[float, int]:
+        while action == 2 and not Path("go").exists():
+            time.sleep(0.01)
+        return super().step(action, out)
+
+
 def breaking(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch:
     return Breaking(seed)
 
@@ -60,6 +70,16 @@ def complaining(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> C
 
 def sleeping(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch:
     return Sleeping(seed)
+
+
+def waiting(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch:
+    return Waiting(seed)
+
+
+def starting_late(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch:
+    if _in_worker():
+        time.sleep(1)
+    return Catch(seed)
 
 
 def refusing(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch:

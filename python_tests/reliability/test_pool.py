@@ -5,11 +5,9 @@ import importlib
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import textwrap
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from atari_fast.envs.pool import LanePool
 from atari_fast.errors import ConfigError, EnvError, WorkerError
 from atari_fast.seeding import child, stream
 from atari_fast.types import Flag
+from processes import alive, gone, shared_files
 
 SEED = stream(1, "env")
 
@@ -37,28 +36,7 @@ def lanes(monkeypatch: pytest.MonkeyPatch) -> Any:
 def _nothing_is_left_behind() -> Iterator[None]:
     yield
     assert multiprocessing.active_children() == []
-    assert _shared_files(os.getpid()) == []
-
-
-def _shared_files(pid: int) -> list[Path]:
-    return [path for path in Path("/dev/shm").glob("*") if f"-{pid}-" in path.name]
-
-
-def _alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"
-
-
-def _gone(pids: list[int], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not any(_alive(pid) for pid in pids):
-            return True
-        time.sleep(0.02)
-    return False
+    assert shared_files(os.getpid()) == []
 
 
 def _worker_pids() -> list[int]:
@@ -229,7 +207,30 @@ def test_a_stopped_worker_is_named_and_ended() -> None:
     with pytest.raises(WorkerError, match=r"worker 0 .* gave no answer for 0.5 seconds"):
         pool.step(_actions(pool))
     assert time.monotonic() - start < 4
-    assert not _alive(pid)
+    assert not alive(pid)
+
+
+def test_a_worker_that_starts_has_the_timeout_too(
+    lanes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atari_fast.envs.pool._START_SECONDS", -1.0)
+    config = EnvConfig(lanes=1, workers=1, worker_timeout=60.0)
+    LanePool("catch", config, SEED, make=lanes.starting_late).close()
+    with pytest.raises(WorkerError, match=r"gave no answer for 0.1 seconds"):
+        LanePool("catch", EnvConfig(lanes=1, workers=1, worker_timeout=0.1), SEED)
+
+
+def test_a_pool_may_live_in_a_thread() -> None:
+    flags = []
+
+    def play() -> None:
+        with LanePool("catch", EnvConfig(lanes=4, workers=2), SEED) as pool:
+            flags.extend(pool.step(_actions(pool)).flags)
+
+    thread = threading.Thread(target=play)
+    thread.start()
+    thread.join(60)
+    assert flags == [Flag.FIRST] * 4
 
 
 def test_an_exception_in_a_lane_is_reported_with_its_trace(lanes: Any) -> None:
@@ -275,19 +276,19 @@ def test_closing_is_quick_and_may_be_repeated() -> None:
     pool = LanePool("catch", EnvConfig(lanes=2, workers=2), SEED)
     pids = _worker_pids()
     pool.send(_actions(pool))
-    assert _shared_files(os.getpid()) == []
+    assert shared_files(os.getpid()) == []
     start = time.monotonic()
     pool.close()
     pool.close()
     assert time.monotonic() - start < 2
-    assert not any(_alive(pid) for pid in pids)
+    assert not any(alive(pid) for pid in pids)
 
 
 def test_a_forgotten_pool_ends() -> None:
     pool = LanePool("catch", EnvConfig(lanes=2, workers=1), SEED)
     pids = _worker_pids()
     del pool
-    assert _gone(pids, 2)
+    assert gone(pids, 2)
 
 
 def _interrupted(pids: list[int]) -> None:
@@ -302,7 +303,7 @@ def test_nothing_is_left_after_an_exception_in_the_caller() -> None:
     with pytest.raises(KeyboardInterrupt):
         _interrupted(pids)
     assert len(pids) == 2
-    assert not any(_alive(pid) for pid in pids)
+    assert not any(alive(pid) for pid in pids)
 
 
 def test_open_pools_do_not_leak_files(lanes: Any) -> None:
@@ -314,82 +315,3 @@ def test_open_pools_do_not_leak_files(lanes: Any) -> None:
     for _ in range(3):
         LanePool("catch", EnvConfig(lanes=2, workers=1), SEED).close()
     assert descriptors() <= before
-
-
-Script = Callable[[str], "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def script(tmp_path: Path) -> Iterator[Script]:
-    """Starts a program in a process of its own."""
-    started = []
-
-    def start(text: str) -> subprocess.Popen[str]:
-        path = tmp_path / "program.py"
-        path.write_text(textwrap.dedent(text))
-        process = subprocess.Popen(
-            [sys.executable, str(path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=tmp_path,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-PLAY = """
-import multiprocessing, time
-import numpy as np
-from atari_fast.config import EnvConfig
-from atari_fast.envs.pool import LanePool
-from atari_fast.seeding import stream
-
-if __name__ == "__main__":
-    pool = LanePool("catch", EnvConfig(lanes=4, workers=2), stream(1, "env"))
-    pool.step(np.zeros(4, np.int64))
-    print(*(process.pid for process in multiprocessing.active_children()), flush=True)
-"""
-
-
-def test_workers_end_when_their_parent_is_killed(script: Script) -> None:
-    process = script(PLAY + "    while True: pool.step(np.zeros(4, np.int64))\n")
-    assert process.stdout is not None
-    pids = [int(word) for word in process.stdout.readline().split()]
-    assert len(pids) == 2
-    assert all(_alive(pid) for pid in pids)
-    process.kill()
-    process.wait(timeout=5)
-    assert _gone(pids, 5)
-    assert _shared_files(process.pid) == []
-
-
-@pytest.mark.parametrize("last", ["", "    raise SystemExit(7)\n", "    1 / 0\n"])
-def test_a_program_ends_without_closing(script: Script, last: str) -> None:
-    process = script(PLAY + last)
-    out, error = process.communicate(timeout=20)
-    pids = [int(word) for word in out.split()]
-    assert len(pids) == 2
-    assert _gone(pids, 2)
-    assert process.returncode == (0 if not last else 7 if "7" in last else 1)
-    assert ("ZeroDivisionError" in error) == ("1 / 0" in last)
-    assert "resource_tracker" not in error
-    assert _shared_files(process.pid) == []
-
-
-def test_a_script_without_a_main_guard_is_told_so(script: Script) -> None:
-    process = script(PLAY.replace('if __name__ == "__main__":', "if True:"))
-    _, error = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert 'needs `if __name__ == "__main__":`' in error.splitlines()[-1]
-
-
-def test_workers_import_neither_torch_nor_the_learner(script: Script) -> None:
-    process = script("import sys, atari_fast.envs.pool as p; print('torch' in sys.modules)")
-    out, error = process.communicate(timeout=20)
-    assert (out.strip(), error) == ("False", "")

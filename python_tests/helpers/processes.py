@@ -1,0 +1,27 @@
+"""What there is of other processes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+
+def shared_files(pid: int) -> list[Path]:
+    return [path for path in Path("/dev/shm").glob("*") if f"-{pid}-" in path.name]
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def gone(pids: list[int], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(alive(pid) for pid in pids):
+            return True
+        time.sleep(0.02)
+    return False
