@@ -1,20 +1,24 @@
-"""Plays Breakout at random in eight lanes through the gymnasium interface."""
+"""Plays Breakout at random in eight lanes through the gymnasium interface, with its wrappers."""
 
 from __future__ import annotations
+
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from atari_fast.envs.vector import AtariFastVectorEnv
 
 
 def main(steps: int = 200) -> float:
     """Plays and returns the sum of all raw rewards."""
-    envs = AtariFastVectorEnv("breakout", 8)
+    envs = RecordEpisodeStatistics(AtariFastVectorEnv("breakout", 8, render_mode="rgb_array"))
     observations, _ = envs.reset(seed=1)
     envs.action_space.seed(1)
     total = 0.0
     for _ in range(steps):
         observations, rewards, _, _, _ = envs.step(envs.action_space.sample())
         total += float(rewards.sum())
+    screens = envs.render()
     envs.close()
+    print(f"{envs.episode_count} games, {len(screens)} screens {screens[0].shape}")
     print(f"observations {observations.dtype}{observations.shape}, total raw reward {total:g}")
     return total
 

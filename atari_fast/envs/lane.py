@@ -61,6 +61,15 @@ class Lane(Protocol):
 
     spec: EnvSpec
 
+    @property
+    def lives(self) -> int:
+        """Lives left; 0 in games that have none."""
+        ...
+
+    def screen_rgb(self) -> NDArray[np.uint8]:
+        """Returns the newest screen in colour, a new uint8[H, W, 3]."""
+        ...
+
     def step(self, action: int, out: NDArray[np.uint8]) -> tuple[float, int]:
         """Plays one agent step and writes the frame that arrived.
 

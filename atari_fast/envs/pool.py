@@ -33,7 +33,20 @@ from atari_fast.envs.processes import (
     start_worker,
     stop,
 )
-from atari_fast.envs.worker import FAILED, FETCH, GO, LOAD, SAVE, Buffers, MakeLane, Runner, Task
+from atari_fast.envs.worker import (
+    FAILED,
+    FETCH,
+    GO,
+    LOAD,
+    RENEW,
+    SAVE,
+    SHOW,
+    Buffers,
+    MakeLane,
+    Runner,
+    Task,
+    pack_seeds,
+)
 from atari_fast.errors import ConfigError, EnvError, WorkerError
 from atari_fast.seeding import child
 from atari_fast.types import StepBatch
@@ -52,7 +65,7 @@ class LanePool:
         self,
         game: str,
         config: EnvConfig,
-        seed: np.random.SeedSequence,
+        seed: np.random.SeedSequence | Sequence[np.random.SeedSequence],
         *,
         make: MakeLane = make_lane,
     ):
@@ -61,7 +74,7 @@ class LanePool:
         Args:
             game: Name of the game.
             config: Protocol, number of lanes and of workers (-1: none), timeout.
-            seed: Root of all lanes' random numbers.
+            seed: Root of all lanes' random numbers, or a seed for each lane.
             make: Makes a lane; workers import it, so for them it is a function of a module.
 
         Raises:
@@ -88,24 +101,29 @@ class LanePool:
         self._sent = False
         self._runner: Runner | None = None
 
-        task = Task(game, config, seed, make, range(lanes))
-        self.spec = make(game, config, child(seed, 0)).spec
+        if isinstance(seed, np.random.SeedSequence):
+            seed = [child(seed, index) for index in range(lanes)]
+        task = Task(game, config, make, range(lanes), list(seed))
+        first = task.lane(seed[0])
+        self.spec, self._screen_shape = first.spec, first.screen_rgb().shape
         height, width = self.spec.frame_shape
         buffers = Buffers(
             frames=context.RawArray(ctypes.c_uint8, lanes * height * width),
             rewards=context.RawArray(ctypes.c_float, lanes),
             flags=context.RawArray(ctypes.c_uint8, lanes),
+            lives=context.RawArray(ctypes.c_int64, lanes),
             actions=context.RawArray(ctypes.c_int64, lanes),
         )
-        frames, rewards, flags, self._actions = buffers.arrays(self.spec.frame_shape)
-        self._batch = StepBatch(frames, rewards, flags)
+        self._arrays = buffers.arrays(self.spec.frame_shape, task.lanes)
+        self._batch = StepBatch(*self._arrays[:3])
         if workers == 0:
             self._runner = Runner(task, buffers)
             return
         try:
             for index in range(workers):
                 share = range(lanes * index // workers, lanes * (index + 1) // workers)
-                worker = start_worker(context, index, task._replace(lanes=share), buffers)
+                own = task._replace(lanes=share, seeds=task.seeds[share.start : share.stop])
+                worker = start_worker(context, index, own, buffers)
                 self._workers.append(worker)
                 self._by_channel[worker.pipe.fileno()] = worker
                 self._answers.register(worker.pipe.fileno(), select.POLLIN)
@@ -127,7 +145,7 @@ class LanePool:
         self._check_actions(actions)
         if self._sent:
             raise EnvError("send: the step before was not received; call recv() between two sends")
-        self._actions[...] = actions
+        self._arrays.actions[...] = actions
         self._sent = True
         for worker in self._workers:
             self._tell(worker, GO)
@@ -173,19 +191,7 @@ class LanePool:
         self._check_idle("states")
         if self._runner is not None:
             return self._runner.states()
-        for worker in self._workers:
-            self._tell(worker, SAVE)
-        self._collect(self._timeout, starting=False)
-        states: list[dict[str, Any]] = []
-        for worker in self._workers:
-            self._tell(worker, FETCH)
-            if not Patience(self._timeout).wait(worker.pipe.poll):
-                self._fail(WorkerError(silent([worker], self._timeout)))
-            try:
-                states += json.loads(worker.pipe.recv_bytes())
-            except (EOFError, ConnectionError):
-                self._fail(WorkerError(died(worker, starting=False)))
-        return states
+        return [state for answer in self._fetch(SAVE) for state in json.loads(answer)]
 
     def load_states(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Goes on with the games that another pool's `states` hold, whatever its workers were.
@@ -204,6 +210,60 @@ class LanePool:
             self._tell(worker, LOAD, json.dumps(states[worker.lanes.start : worker.lanes.stop]))
         self._collect(self._timeout, starting=False)
 
+    def renew(self, seeds: Mapping[int, np.random.SeedSequence]) -> StepBatch:
+        """Puts new lanes in the place of some, wherever their games were.
+
+        Args:
+            seeds: Those of the new lanes by their index, from 0 to `num_lanes` - 1.
+
+        Returns:
+            As `recv`, with the first frames of the new lanes; the others' rows stay as they were.
+
+        Raises:
+            EnvError: A step is under way, or the pool is closed.
+            WorkerError: As `recv`.
+        """
+        self._check_idle("renew")
+        try:
+            if self._runner is not None:
+                self._runner.renew(seeds)
+            else:
+                for worker in self._workers:
+                    self._tell(worker, RENEW, pack_seeds(seeds))
+                self._collect(self._timeout, starting=False)
+        except BaseException:
+            self.close()
+            raise
+        return self._batch
+
+    def lives(self) -> NDArray[np.int64]:
+        """Returns the lives left in each lane, a new int64[E]; 0 in games that have none.
+
+        Raises:
+            EnvError: A step is under way, or the pool is closed.
+        """
+        self._check_idle("lives")
+        lives: NDArray[np.int64] = self._arrays.lives.copy()
+        return lives
+
+    def screens(self) -> NDArray[np.uint8]:
+        """Returns the newest screen of each lane in colour, a new uint8[E, H, W, 3].
+
+        Raises:
+            EnvError: A step is under way, or the pool is closed.
+            WorkerError: As `recv`.
+        """
+        self._check_idle("screens")
+        if self._runner is not None:
+            return np.stack(self._runner.screens())
+        pixels = np.frombuffer(bytearray().join(self._fetch(SHOW)), np.uint8)
+        return pixels.reshape(self.num_lanes, *self._screen_shape)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, as after an error in a lane or a worker."""
+        return not self._close.alive
+
     def close(self) -> None:
         """Ends the workers; may be called again, and is when the pool or the program ends."""
         self._close()
@@ -220,7 +280,7 @@ class LanePool:
         self.close()
 
     def _check_open(self) -> None:
-        if not self._close.alive:
+        if self.closed:
             raise EnvError("the pool is closed; make a new LanePool")
 
     def _check_idle(self, call: str) -> None:
@@ -236,6 +296,22 @@ class LanePool:
                 worker.pipe.send_bytes(message.encode())
         except ConnectionError:
             self._fail(WorkerError(died(worker, starting=False)))
+
+    def _fetch(self, command: bytes) -> list[bytes]:
+        """Returns what the workers answer to `SAVE` or `SHOW`, in the order of their lanes."""
+        for worker in self._workers:
+            self._tell(worker, command)
+        self._collect(self._timeout, starting=False)
+        answers = []
+        for worker in self._workers:
+            self._tell(worker, FETCH)
+            if not Patience(self._timeout).wait(worker.pipe.poll):
+                self._fail(WorkerError(silent([worker], self._timeout)))
+            try:
+                answers.append(worker.pipe.recv_bytes())
+            except (EOFError, ConnectionError):
+                self._fail(WorkerError(died(worker, starting=False)))
+        return answers
 
     def _check_actions(self, actions: NDArray[np.int64]) -> None:
         expected = f"int64[{self.num_lanes}] of indices from 0 to {self.spec.num_actions - 1}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,13 @@ def _check_action(action: int, spec: EnvSpec) -> None:
         raise EnvError(f"action: got {action}, expected an index from 0 to {spec.num_actions - 1}")
 
 
+def _screen(spec: EnvSpec, draw: Callable[[NDArray[np.uint8]], None]) -> NDArray[np.uint8]:
+    """Returns a frame with squares of 16 pixels as a screen in colour."""
+    frame = np.zeros(spec.frame_shape, np.uint8)
+    draw(frame)
+    return np.repeat(np.repeat(np.repeat(frame[..., None], 3, 2), 16, 0), 16, 1)
+
+
 class Catch:
     """A ball falls through 10 rows of 5 columns; the paddle in the last row must be under it.
 
@@ -30,6 +37,7 @@ class Catch:
     """
 
     ROWS, COLUMNS = 10, 5
+    lives = 0
 
     def __init__(self, seed: np.random.SeedSequence):
         """Makes the game; `seed` draws the columns that balls fall in."""
@@ -54,9 +62,16 @@ class Catch:
                 reward = 1.0 if self._paddle == self._column else -1.0
                 self._over = True
                 flags = _TERMINATED
+        self._draw(out)
+        return reward, flags
+
+    def _draw(self, out: NDArray[np.uint8]) -> None:
         out.fill(0)
         out[self._row, self._column] = out[self.ROWS - 1, self._paddle] = 255
-        return reward, flags
+
+    def screen_rgb(self) -> NDArray[np.uint8]:
+        """Returns the frame in squares, a new uint8[160, 80, 3]."""
+        return _screen(self.spec, self._draw)
 
     def state(self) -> dict[str, Any]:
         """See `Lane.state`."""
@@ -79,6 +94,8 @@ class Chain:
     of state s under optimal play is gamma^(n - 2 - s); with `step_reward` r in an `endless` chain
     the value of every state is r / (1 - gamma), whatever the cap, since a cap is truncation.
     """
+
+    lives = 0
 
     def __init__(
         self,
@@ -121,9 +138,16 @@ class Chain:
             elif self._steps == self._max_steps:
                 flags = _TRUNCATED
             self._over = flags != 0
+        self._draw(out)
+        return reward, flags
+
+    def _draw(self, out: NDArray[np.uint8]) -> None:
         out.fill(0)
         out[0, self._state] = 255
-        return reward, flags
+
+    def screen_rgb(self) -> NDArray[np.uint8]:
+        """Returns the frame in squares, a new uint8[16, 16 * n, 3]."""
+        return _screen(self.spec, self._draw)
 
     def state(self) -> dict[str, Any]:
         """See `Lane.state`."""

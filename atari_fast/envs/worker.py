@@ -16,18 +16,20 @@ from numpy.typing import NDArray
 from atari_fast.config import EnvConfig
 from atari_fast.envs.lane import AtariLane, Lane
 from atari_fast.errors import EnvError
-from atari_fast.seeding import child
 
 MakeLane = Callable[[str, EnvConfig, np.random.SeedSequence], Lane]
 
 GO = b"g"
 SAVE = b"s"
+SHOW = b"v"
 FETCH = b"t"
 LOAD = b"l"
+RENEW = b"r"
 DONE = b"d"
 FAILED = b"f"
-"""What goes through a pipe: single bytes, and messages: the states of lanes behind `LOAD` and as
-the answer to `FETCH`, and after `FAILED` what failed. All but `FETCH` are answered `DONE`."""
+"""What goes through a pipe: single bytes, and messages: behind `LOAD` the states of lanes, behind
+`RENEW` the seeds of new ones, after `FAILED` what failed. All but `FETCH` are answered `DONE`; the
+answer to `FETCH` is what the last `SAVE` (states of lanes) or `SHOW` (their screens) asked for."""
 NOT_FOR_WORKERS = {
     signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
 }  # fmt: skip
@@ -41,9 +43,29 @@ class Task(NamedTuple):
 
     game: str
     config: EnvConfig
-    seed: np.random.SeedSequence
     make: MakeLane
     lanes: range
+    seeds: list[np.random.SeedSequence]
+    """One for each of its lanes."""
+
+    def lane(self, seed: np.random.SeedSequence) -> Lane:
+        """Makes a lane."""
+        return self.make(self.game, self.config, seed)
+
+
+class Arrays(NamedTuple):
+    """What lanes deliver, and what they are told."""
+
+    frames: NDArray[np.uint8]
+    """uint8[E, H, W]"""
+    rewards: NDArray[np.float32]
+    """float32[E]"""
+    flags: NDArray[np.uint8]
+    """uint8[E]"""
+    lives: NDArray[np.int64]
+    """int64[E], lives left"""
+    actions: NDArray[np.int64]
+    """int64[E]"""
 
 
 class Buffers(NamedTuple):
@@ -52,17 +74,18 @@ class Buffers(NamedTuple):
     frames: Any
     rewards: Any
     flags: Any
+    lives: Any
     actions: Any
 
-    def arrays(
-        self, frame_shape: tuple[int, int]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8], NDArray[np.int64]]:
-        """Returns frames uint8[E, H, W], rewards float32[E], flags uint8[E], actions int64[E]."""
-        return (
-            np.frombuffer(self.frames, np.uint8).reshape(-1, *frame_shape),
-            np.frombuffer(self.rewards, np.float32),
-            np.frombuffer(self.flags, np.uint8),
-            np.frombuffer(self.actions, np.int64),
+    def arrays(self, frame_shape: tuple[int, int], lanes: range) -> Arrays:
+        """Returns the rows of some lanes."""
+        rows = slice(lanes.start, lanes.stop)
+        return Arrays(
+            np.frombuffer(self.frames, np.uint8).reshape(-1, *frame_shape)[rows],
+            np.frombuffer(self.rewards, np.float32)[rows],
+            np.frombuffer(self.flags, np.uint8)[rows],
+            np.frombuffer(self.lives, np.int64)[rows],
+            np.frombuffer(self.actions, np.int64)[rows],
         )
 
 
@@ -70,17 +93,37 @@ class Runner:
     """Some of the pool's lanes and the rows of the buffers that they fill."""
 
     def __init__(self, task: Task, buffers: Buffers):
-        lanes = [task.make(task.game, task.config, child(task.seed, i)) for i in task.lanes]
-        for lane in lanes[1:]:
-            if isinstance(lane, AtariLane) and isinstance(lanes[0], AtariLane):
-                lane.share_memory(lanes[0])
-        arrays = buffers.arrays(lanes[0].spec.frame_shape)
-        frames, self._rewards, self._flags, self._actions = (
-            array[task.lanes.start : task.lanes.stop] for array in arrays
-        )
-        self._lanes = lanes
-        self._steps = [lane.step for lane in lanes]
+        self._task = task
+        self._lanes = [task.lane(seed) for seed in task.seeds]
+        for lane in self._lanes:
+            self._share_memory(lane)
+        arrays = buffers.arrays(self._lanes[0].spec.frame_shape, task.lanes)
+        frames, self._rewards, self._flags, self._lives, self._actions = arrays
+        self._steps = [lane.step for lane in self._lanes]
         self._frames = list(frames)
+
+    def _share_memory(self, lane: Lane) -> None:
+        first = self._lanes[0]
+        if isinstance(lane, AtariLane) and isinstance(first, AtariLane):
+            lane.share_memory(first)
+
+    def renew(self, seeds: Mapping[int, np.random.SeedSequence]) -> None:
+        """Puts new lanes in the place of some and delivers their first frames.
+
+        Args:
+            seeds: Those of the new lanes, by their index in the pool; others' lanes are left out.
+        """
+        for row, index in enumerate(self._task.lanes):
+            if index in seeds:
+                lane = self._task.lane(seeds[index])
+                self._share_memory(lane)
+                self._lanes[row], self._steps[row] = lane, lane.step
+                self._rewards[row], self._flags[row] = lane.step(0, self._frames[row])
+                self._lives[row] = lane.lives
+
+    def screens(self) -> list[NDArray[np.uint8]]:
+        """The newest screen of each lane in colour, uint8[H, W, 3]."""
+        return [lane.screen_rgb() for lane in self._lanes]
 
     def states(self) -> list[dict[str, Any]]:
         """The states of the lanes."""
@@ -105,6 +148,20 @@ class Runner:
             )
         ]
         self._rewards[...], self._flags[...] = zip(*results, strict=True)
+        self._lives[...] = [lane.lives for lane in self._lanes]
+
+
+def pack_seeds(seeds: Mapping[int, np.random.SeedSequence]) -> str:
+    """Returns seeds by the index of their lane as JSON has them."""
+    return json.dumps([[i, seed.entropy, seed.spawn_key] for i, seed in seeds.items()])
+
+
+def unpack_seeds(text: bytes) -> dict[int, np.random.SeedSequence]:
+    """Returns what `pack_seeds` packed."""
+    return {
+        index: np.random.SeedSequence(entropy, spawn_key=key)
+        for index, entropy, key in json.loads(text)
+    }
 
 
 def serve(task: Task, buffers: Buffers, pipe: Connection) -> None:
@@ -125,6 +182,10 @@ def serve(task: Task, buffers: Buffers, pipe: Connection) -> None:
                     runner.step()
                 elif command == SAVE:
                     saved = json.dumps(runner.states()).encode()
+                elif command == SHOW:
+                    saved = b"".join(screen.tobytes() for screen in runner.screens())
+                elif command == RENEW:
+                    runner.renew(unpack_seeds(pipe.recv_bytes()))
                 else:
                     runner.load_states(json.loads(pipe.recv_bytes()))
                 os.write(channel, DONE)
