@@ -22,6 +22,10 @@ class EnvConfig:
     machado: sticky actions with probability 0.25, no no-ops (Machado 2018)."""
     action_set: Literal["minimal", "full"] = "minimal"
     """minimal: the actions that have an effect in the game; full: all 18."""
+    mode: int = -1
+    """Mode of the game, by the emulator's number; -1: the one in which it starts."""
+    difficulty: int = -1
+    """Difficulty of the game, by the emulator's number; -1: the one in which it starts."""
     life_loss: Literal["none", "zero_discount", "episodic"] = "none"
     """What the learner sees when a life is lost: nothing, discount 0 while the game goes on, or the
     end of a pseudo-episode."""

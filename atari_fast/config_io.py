@@ -57,6 +57,8 @@ RANGES: Mapping[str, Range] = {
     "seed": _NOT_NEGATIVE,
     "total_frames": Range(FRAMES_PER_STEP),
     "threads": Range(0, 4096),
+    "env.mode": Range(-1, 255),
+    "env.difficulty": Range(-1, 255),
     "env.max_episode_frames": Range(FRAMES_PER_STEP, 2**31 - 1),
     "env.lanes": Range(1, 65_536),
     "env.workers": Range(-1, 65_536),

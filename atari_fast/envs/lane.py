@@ -48,7 +48,8 @@ RESET_GAMES = frozenset({
 In the others every reset gives the same state, so restoring a saved one (0.05 ms) is the same. In
 these it is not: a reset draws the console's timer at random and most of these games seed themselves
 with it; kung_fu_master, time_pilot and yars_revenge carry memory over from the last game; in amidar
-and qbert a restored state is not quite the saved one."""
+and qbert a restored state is not quite the saved one. Other modes and difficulties than a game's
+first are begun with a real reset too."""
 
 _FIRST, _TERMINATED, _TRUNCATED, _LIFE_LOST = (
     int(flag) for flag in (Flag.FIRST, Flag.TERMINATED, Flag.TRUNCATED, Flag.LIFE_LOST)
@@ -104,11 +105,12 @@ class AtariLane:
             seed: Stream of this lane alone.
 
         Raises:
-            EnvError: The game is unknown or its ROM is missing or damaged.
+            EnvError: The game is unknown, has not this mode or difficulty, or its ROM is missing or
+                damaged.
         """
         self.game = canonical_name(game)
         self._rng = np.random.Generator(np.random.PCG64(child(seed, "protocol")))
-        self._ale = ale = _load(self.game, to_int(child(seed, "emulator"), bits=31))
+        self._ale = ale = _load(self.game, config, to_int(child(seed, "emulator"), bits=31))
         minimal = config.action_set == "minimal"
         actions = ale.getMinimalActionSet() if minimal else ale.getLegalActionSet()
         self.spec = EnvSpec(FRAME_SHAPE, tuple(action.name for action in actions))
@@ -130,7 +132,8 @@ class AtariLane:
         self._act, self._game_over, self._read = ale.act, ale.game_over, ale.getScreen
 
         ale.reset_game()
-        self._start = None if self.game in RESET_GAMES else ale.cloneState()
+        unlike = self.game in RESET_GAMES or config.mode >= 0 or config.difficulty >= 0
+        self._start = None if unlike else ale.cloneState()
         self._start_screen: NDArray[np.uint8] = ale.getScreen()
 
     @property
@@ -303,8 +306,11 @@ class AtariLane:
             self._newest[...] = self._start_screen
 
 
-def _load(game: str, seed: int) -> Any:
-    """Returns an emulator of `game`, every setting of the protocol made explicit."""
+def _load(game: str, config: EnvConfig, seed: int) -> Any:
+    """Returns an emulator of `game`, every setting of the protocol made explicit.
+
+    The mode and the difficulty act from the next reset on.
+    """
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     ale = ale_py.ALEInterface()
     ale.setInt("random_seed", seed)
@@ -323,6 +329,17 @@ def _load(game: str, seed: int) -> Any:
             f"game: the ROM of {game} cannot be used ({error}); reinstall ale-py, or correct or "
             "unset the environment variable ALE_ROMS_DIR"
         ) from error
+    for name, value, available, choose in (
+        ("mode", config.mode, ale.getAvailableModes(), ale.setMode),
+        ("difficulty", config.difficulty, ale.getAvailableDifficulties(), ale.setDifficulty),
+    ):
+        if value >= 0:
+            if value not in available:
+                raise EnvError(
+                    f"env.{name}: got {value}, expected one that {game} has, which are "
+                    f"{', '.join(map(str, available))}, or -1 for the one in which it starts"
+                )
+            choose(value)
     return ale
 
 
@@ -335,7 +352,7 @@ def make_lane(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Lan
         seed: Stream of this lane alone.
 
     Raises:
-        EnvError: The game is unknown or its ROM is unusable.
+        EnvError: The game is unknown, has not this mode or difficulty, or its ROM is unusable.
     """
     name = canonical_name(game)
     if name in TOYS:

@@ -160,7 +160,16 @@ class Chain:
 
 
 def make_toy(name: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch | Chain:
-    """Returns the toy `name` (one of `TOYS`), of which `config` sets the cap alone."""
+    """Returns the toy `name` (one of `TOYS`), of which `config` sets the cap alone.
+
+    Raises:
+        EnvError: The configuration asks for a mode or a difficulty, which a toy has not.
+    """
+    for setting in ("mode", "difficulty"):
+        if getattr(config, setting) >= 0:
+            raise EnvError(
+                f"env.{setting}: got {getattr(config, setting)}, expected -1 for {name}, a toy"
+            )
     if name == "catch":
         return Catch(seed)
     return Chain(max_steps=max(1, config.max_episode_frames // FRAMES_PER_STEP))

@@ -58,7 +58,7 @@ class AtariFastVectorEnv(VectorEnv[_Observations, NDArray[np.int64], NDArray[Any
         Args:
             game: Name of the game: `ms_pacman`, `MsPacman`, `ALE/MsPacman-v5`; or a toy.
             num_envs: Number of copies, E; replaces `config.lanes`.
-            config: Protocol and number of worker processes.
+            config: Protocol, mode and difficulty of the game, and number of worker processes.
             stack: Frames in an observation, the newest last.
             render_mode: `rgb_array` for `render`, or None.
 

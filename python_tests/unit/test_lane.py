@@ -170,6 +170,52 @@ def test_wrong_action(action: int) -> None:
     assert lane.step(0, out)[1] == 0
 
 
+def _play(lane: AtariLane, steps: int) -> list[tuple[float, int, bytes]]:
+    out = np.zeros((84, 84), dtype=np.uint8)
+    actions = np.random.default_rng(5).integers(lane.spec.num_actions, size=steps).tolist()
+    return [(*lane.step(action, out), out.tobytes()) for action in actions]
+
+
+@pytest.mark.parametrize(
+    ("game", "mode", "difficulty"),
+    [("breakout", 12, 1), ("alien", 2, 3), ("berzerk", 16, -1), ("freeway", 3, 0), ("pong", -1, 2)],
+)
+def test_a_mode_and_a_difficulty_last(game: str, mode: int, difficulty: int) -> None:
+    """They change the game, and hold over new episodes and in a lane that goes on elsewhere."""
+    config = EnvConfig(mode=mode, difficulty=difficulty, max_episode_frames=240)
+    lane = AtariLane(game, config, stream(1, "env"))
+    assert _play(lane, 150) != _play(
+        AtariLane(game, EnvConfig(max_episode_frames=240), stream(1, "env")), 150
+    )
+    other = AtariLane(game, config, stream(2, "env"))
+    other.load_state(lane.state())
+    results = _play(lane, 150)
+    assert results == _play(other, 150)
+    assert sum(flags == Flag.FIRST for _, flags, _ in results) >= 2
+
+
+def test_the_mode_in_which_a_game_starts_is_the_default() -> None:
+    default = AtariLane("breakout", EnvConfig(), stream(1, "env"))
+    named = AtariLane("breakout", EnvConfig(mode=0, difficulty=0), stream(1, "env"))
+    assert _play(named, 600) == _play(default, 600)
+
+
+def test_a_mode_or_difficulty_that_the_game_has_not() -> None:
+    with pytest.raises(
+        EnvError,
+        match=r"^env.mode: got 3, expected one that bank_heist has, which are 0, 4, 8, 12, 16, 20, "
+        r"24, 28, or -1 for the one in which it starts$",
+    ):
+        make_lane("BankHeist", EnvConfig(mode=3), stream(1, "env"))
+    with pytest.raises(EnvError, match=r"env.difficulty: got 9, .* has, which are 0, 1, 2, 3, or"):
+        make_lane("pong", EnvConfig(difficulty=9), stream(1, "env"))
+    for toy in ("catch", "chain"):
+        with pytest.raises(EnvError, match=f"env.mode: got 0, expected -1 for {toy}, a toy"):
+            make_lane(toy, EnvConfig(mode=0), stream(1, "env"))
+        with pytest.raises(EnvError, match=f"env.difficulty: got 1, expected -1 for {toy}, a toy"):
+            make_lane(toy, EnvConfig(difficulty=1), stream(1, "env"))
+
+
 def test_unknown_game() -> None:
     with pytest.raises(EnvError, match="breakout"):
         make_lane("breakot", EnvConfig(), stream(1, "env"))

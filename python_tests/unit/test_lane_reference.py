@@ -25,6 +25,10 @@ class Reference:
 
     def __init__(self, game: str, config: EnvConfig, seed: np.random.SeedSequence):
         self.ale = emulator(game)
+        if config.mode >= 0:
+            self.ale.setMode(config.mode)
+        if config.difficulty >= 0:
+            self.ale.setDifficulty(config.difficulty)
         self.config = config
         self.rng = np.random.Generator(np.random.PCG64(child(seed, "protocol")))
         minimal = config.action_set == "minimal"
@@ -117,6 +121,9 @@ CASES = [
     ("boxing", EnvConfig(protocol="machado", max_episode_frames=243)),
     ("qbert", EnvConfig(protocol="deepmind", life_loss="zero_discount", max_episode_frames=1_000)),
     ("qbert", EnvConfig(protocol="machado", life_loss="episodic", action_set="full")),
+    ("breakout", EnvConfig(mode=12, difficulty=1, life_loss="episodic")),
+    ("space_invaders", EnvConfig(protocol="machado", mode=9, max_episode_frames=301)),
+    ("pong", EnvConfig(difficulty=3, max_episode_frames=301)),
 ]
 
 
