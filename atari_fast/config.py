@@ -189,8 +189,8 @@ class ReplayConfig:
     uniform_mix: float = 1e-3
     """Share of the draws that are uniform over the memory."""
     stratified: bool = True
-    """One draw from each of `batch_size` equal segments of the total priority, instead of
-    independent draws."""
+    """Prioritized draws come one from each of `batch_size` equal segments of the total priority,
+    instead of independently; uniform draws are always independent."""
     weights_over: Literal["batch", "buffer"] = "batch"
     """Importance weights are divided by the largest of the batch or of the whole memory."""
     frame_gb: float = 0.0

@@ -49,9 +49,13 @@ class StateSpec(NamedTuple):
 
 @dataclass(frozen=True)
 class SequenceConfig:
-    """Settings of a sequence replay. Defaults: R2D2 (Kapturowski 2019, table 2)."""
+    """Settings of a sequence replay. Defaults: R2D2 (Kapturowski 2019, table 2).
 
-    capacity: int = 1_000_000
+    The table does not state `tail`, `max_sequences`, `priority_epsilon`, `uniform_mix`,
+    `buffer_max_weights`, `stratified`, `frame_gb` and `threads`; their defaults are ours.
+    """
+
+    capacity: int = 4_000_000
     """Rows kept over all lanes (one agent step of one lane stores one)."""
     stack: int = 4
     """Frames in an observation; 1 for NGU and Agent57."""
@@ -80,7 +84,8 @@ class SequenceConfig:
     buffer_max_weights: bool = False
     """Importance weights are divided by the largest of the memory instead of the batch."""
     stratified: bool = True
-    """One draw from each of B equal segments of the total priority."""
+    """Prioritized draws come one from each of B equal segments of the total priority; uniform draws
+    are always independent."""
     frame_gb: float = 0.0
     """Gigabytes that compressed frames may take, beyond which the oldest are dropped early; 0: an
     eighth of the raw frames."""

@@ -71,7 +71,8 @@ struct SequenceReplayOptions {
   double uniform_mix = 0.0;         ///< share of draws that are uniform, in [0, 1]
   bool buffer_max_weights = false;  ///< the largest weight of all sequences is 1, and not that of
                                     ///< the batch
-  bool stratified = true;           ///< one draw from each of B equal segments of the total weight
+  bool stratified = true;           ///< prioritized: one draw from each of B equal segments of the
+                                    ///< total weight; uniform draws are always independent
   size_t threads = 1;               ///< threads that gather a batch, the calling one included
   uint64_t seed = 0;                ///< seed of the draws
 

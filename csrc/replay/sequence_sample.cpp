@@ -57,11 +57,10 @@ void SequenceReplay::sample(double beta, const SequenceBatch& batch) {
   check_argument(table_.size() > 0, "sample: no sequence is complete yet; append more rows first");
   std::vector<double> densities(size);
   Rng rng = rng_;
+  const bool stratified = options_.prioritized && options_.stratified;
   for (size_t i = 0; i < size; ++i) {
-    const double lower =
-        options_.stratified ? static_cast<double>(i) / static_cast<double>(size) : 0.0;
-    const double upper =
-        options_.stratified ? static_cast<double>(i + 1) / static_cast<double>(size) : 1.0;
+    const double lower = stratified ? static_cast<double>(i) / static_cast<double>(size) : 0.0;
+    const double upper = stratified ? static_cast<double>(i + 1) / static_cast<double>(size) : 1.0;
     const int64_t id = draw(rng, lower, upper);
     batch.ids[i] = id;
     densities[i] = density(table_.tree().get(table_.slot(id)));

@@ -218,6 +218,7 @@ size_t TransitionReplay::draw_uniform(Rng& rng) const {
 
 void TransitionReplay::draw(Rng& rng, std::span<int64_t> slots) const {
   const auto size = static_cast<double>(slots.size());
+  const bool stratified = options_.prioritized && options_.stratified;
   std::vector<double> us;
   std::vector<int64_t> leaves(slots.size());
   us.reserve(slots.size());
@@ -227,8 +228,8 @@ void TransitionReplay::draw(Rng& rng, std::span<int64_t> slots) const {
       slots[i] = static_cast<int64_t>(draw_uniform(rng));
       continue;
     }
-    const double lower = options_.stratified ? static_cast<double>(i) / size : 0.0;
-    const double upper = options_.stratified ? static_cast<double>(i + 1) / size : 1.0;
+    const double lower = stratified ? static_cast<double>(i) / size : 0.0;
+    const double upper = stratified ? static_cast<double>(i + 1) / size : 1.0;
     us.push_back((lower + rng.uniform() * (upper - lower)) * tree_.total());
   }
   leaves.resize(us.size());

@@ -39,7 +39,8 @@ struct TransitionReplayOptions {
   double uniform_mix = 0.0;         ///< share of draws that are uniform, in [0, 1]
   bool buffer_max_weights = false;  ///< importance weights over the largest of all starts, not of
                                     ///< the batch
-  bool stratified = true;           ///< one draw from each of B equal segments of the total weight
+  bool stratified = true;           ///< prioritized: one draw from each of B equal segments of the
+                                    ///< total weight; uniform draws are always independent
   uint64_t seed = 0;                ///< seed of the draws
   size_t threads = 1;  ///< threads that gather large batches; results do not depend on it
 };

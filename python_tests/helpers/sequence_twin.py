@@ -279,7 +279,9 @@ class Twin:
         levels = self.levels()
         uniform = self.s.mix * (float(levels[-1][0]) / self.size)
         segments = [(i / size, (i + 1) / size) for i in range(size)]
-        ids = [self.draw(levels, *(p if self.s.stratified else (0.0, 1.0))) for p in segments]
+        if not (self.s.prioritized and self.s.stratified):
+            segments = [(0.0, 1.0)] * size
+        ids = [self.draw(levels, *segment) for segment in segments]
         all_weights = [w for lane in self.lanes for w in lane.weights.values()]
         drawn = [self.lanes[i % self.s.lanes].weights[i // self.s.lanes] for i in ids]
         densities = [(1.0 - self.s.mix) * weight + uniform for weight in drawn]

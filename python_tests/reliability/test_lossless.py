@@ -29,7 +29,7 @@ def check_all(replay: TransitionReplay, raw: np.ndarray, flags: np.ndarray, head
     places, lanes = np.nonzero(startable)
     expected_ids = kept[places] * LANES + lanes
     batch = replay.new_batch(len(replay), pinned=False)
-    replay.sample_into(batch, 0.0)  # uniform and stratified: one draw of each
+    replay.sample_into(batch, 0.0)  # stratified, of equal priorities: one draw of each
     ids = batch.ids.numpy()
     assert np.array_equal(np.sort(ids), np.sort(expected_ids))
     for frames, row_id in zip(batch.frames.numpy(), ids.tolist(), strict=True):
@@ -49,7 +49,7 @@ def test_two_hundred_thousand_real_frames_are_read_back_bit_for_bit(game: str) -
         config,
         NetConfig(stack=STACK),
         AgentConfig(n_step=1),
-        ReplayConfig(capacity=LANES * ROWS, prioritized=False),
+        ReplayConfig(capacity=LANES * ROWS, prioritized=True, uniform_mix=0.0),
         (84, 84),
         seed=1,
     )

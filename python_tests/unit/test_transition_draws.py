@@ -279,9 +279,30 @@ def test_uniform_replay_has_no_priorities_and_equal_weights() -> None:
     batch = replay.new_batch(100, pinned=False)
     replay.sample_into(batch, 0.7)
     assert batch.weights.tolist() == [1.0] * 100
-    assert np.bincount(batch.ids.numpy()).tolist() == [10] * 10  # stratified: 10 draws each
     with pytest.raises(ValueError, match="uniform"):
         set_priorities(replay, [0], [1.0])
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+def test_uniform_draws_are_independent(stratified: bool) -> None:
+    """8 of 32 hold a row twice with probability 1 - 32! / (24! 32^8) = 0.614 (Mnih et al. 2015)."""
+    replay = with_starts(build(prioritized=False, stratified=stratified), 32)
+    batch = replay.new_batch(8, pinned=False)
+    twice = 0
+    counts = np.zeros(32, np.int64)
+    for _ in range(4_000):
+        replay.sample_into(batch, 0.0)
+        twice += len(batch.ids.unique()) < 8
+        counts += np.bincount(batch.ids.numpy(), minlength=32)
+    assert abs(twice / 4_000 - 0.614) < 0.04  # five standard errors
+    assert np.abs(counts / 1_000 - 1).max() < 0.17  # five standard errors
+
+
+def test_stratified_prioritized_draws_of_equal_priorities_take_each_row_once() -> None:
+    replay = with_starts(build(prioritized=True, stratified=True), 32)
+    batch = replay.new_batch(32, pinned=False)
+    replay.sample_into(batch, 0.0)
+    assert sorted(batch.ids.tolist()) == list(range(32))
 
 
 def test_equal_seeds_draw_equally() -> None:

@@ -214,7 +214,8 @@ class Twin:
         uniform = mix * (float(levels[-1][0]) / len(starts))
         keys, densities = [], []
         for i in range(size):
-            segment = (i / size, (i + 1) / size) if self.s.stratified else (0.0, 1.0)
+            stratified = self.s.prioritized and self.s.stratified
+            segment = (i / size, (i + 1) / size) if stratified else (0.0, 1.0)
             lane, row = starts[self.draw(levels, *segment)]
             keys.append((lane, row))
             densities.append((1.0 - mix) * self.weights[lane, row] + uniform)
