@@ -55,6 +55,17 @@ class NetConfig:
     scaled to mean 0 and variance 1, from which a network learns small moving things much sooner."""
     channels: tuple[int, int, int] = (32, 64, 64)
     """Filters of the three convolutions of the nature torso."""
+    padding: Literal["valid", "same"] = "valid"
+    """Borders of the nature torso's convolutions: valid adds none and leaves 7x7 maps (Mnih 2015);
+    same adds zeros as TensorFlow does and leaves 11x11 maps (Dopamine)."""
+    init: Literal["uniform", "xavier", "fan-in"] = "uniform"
+    """First weights of convolutions and linear layers, uniform in [-x, x]. uniform: x = 1 /
+    sqrt(inputs), biases too (the Torch of Mnih 2015); xavier: x = sqrt(6 / (inputs + outputs)),
+    biases 0 (Dopamine's DQN); fan-in: x = 3^(1/4) / sqrt(inputs), biases 0 (Dopamine's Rainbow and
+    IQN). Noisy layers begin as their paper says."""
+    last_bias: Literal["each", "shared", "none"] = "each"
+    """Biases of the last layer: one for each action, one that all actions share (van Hasselt 2016,
+    tuned), or none (the Rainbow of google-deepmind/dqn_zoo; its noise keeps a bias)."""
     width: int = 1
     """The impala torso's three sections have this times 16, 32 and 32 filters."""
     layer_norm: bool = False
@@ -96,8 +107,10 @@ class AgentConfig:
     """Steps of reward before the bootstrap."""
     reward_clip: float = 1.0
     """Rewards are clipped to [-x, x] in the learner's batch; 0 switches it off."""
-    loss: Literal["huber", "squared"] = "huber"
-    """Loss of a TD error in dqn: linear beyond 1 (Mnih 2015), or half its square."""
+    loss: Literal["huber", "squared", "clipped"] = "huber"
+    """Loss of a TD error in dqn: linear beyond 1 (Mnih 2015), half its square, or half its square
+    with the gradient clipped to [-1, 1] after the importance weight instead of before it (the
+    prioritized DQN of google-deepmind/dqn_zoo)."""
     operator: Literal["none", "al", "pal", "persistent", "consistent", "lazy"] = "none"
     """Operator around the target that widens the action gap (Bellemare 2016): advantage learning,
     persistent advantage learning, its second branch alone, the consistent Bellman operator,

@@ -333,6 +333,20 @@ def _algorithm_problems(config: Config) -> Iterator[str]:
         yield f"agent.n_step: the consistent operator is of one step, got {agent.n_step}"
     if agent.loss != "huber" and agent.algorithm != "dqn":
         yield f"agent.loss: {agent.algorithm} has a loss of its own, got {agent.loss}"
+    bias = config.net.last_bias
+    if bias == "shared" and (agent.dueling or agent.noisy):
+        name = "agent.dueling" if agent.dueling else "agent.noisy"
+        yield f"net.last_bias: expected each or none where {name} is on, got shared"
+    if bias != "each" and ls.method != "none":
+        yield (
+            "net.last_bias: the least-squares updates solve for a bias of each action, so expected "
+            f"each where ls.method is {ls.method}, got {bias}"
+        )
+    if agent.loss == "clipped" and not config.replay.prioritized:
+        yield (
+            "agent.loss: clipped is huber where replay.prioritized is off, for want of importance "
+            "weights; use huber"
+        )
     if agent.dueling_gradient != 1 and not agent.dueling:
         yield (
             "agent.dueling_gradient: expected 1 where agent.dueling is off, "
@@ -376,6 +390,10 @@ def _net_problems(net: NetConfig) -> Iterator[str]:
     if given and net.torso != "impala":
         names = " and ".join(f"net.{name}" for name in given)
         yield f"{names}: expected net.torso = impala, which alone has this, got {net.torso}"
+    if net.padding != "valid" and net.torso != "nature":
+        yield f"net.padding: expected valid where net.torso is not nature, got {net.padding}"
+    if net.init != "uniform" and net.spectral_norm:
+        yield f"net.init: expected uniform where net.spectral_norm is on, got {net.init}"
 
 
 def _list(values: typing.Iterable[Any]) -> str:

@@ -35,13 +35,19 @@ def dqn_nature() -> Config:
 
 
 def dqn_adam() -> Config:
-    """DQN with the settings of Dopamine (Castro et al. 2018): Adam, sticky actions."""
+    """DQN of Dopamine's JAX agents (Castro et al. 2018): Adam, squared errors, sticky actions.
+
+    There the loss is the square and here half of it; with half the epsilon Adam's step is the same.
+    """
     return Config(
         preset="dqn-adam",
         env=EnvConfig(protocol="machado", lanes=1),
-        agent=AgentConfig(target_period=32_000, epsilon_end=0.01, epsilon_frames=1_000_000),
-        replay=ReplayConfig(min_frames=80_000, stratified=False),
-        optim=OptimConfig(lr=6.25e-5, eps=1.5e-4),
+        net=NetConfig(padding="same", init="xavier"),
+        agent=AgentConfig(
+            loss="squared", target_period=32_000, epsilon_end=0.01, epsilon_frames=1_000_000
+        ),
+        replay=ReplayConfig(min_frames=80_000),
+        optim=OptimConfig(lr=6.25e-5, eps=1.5e-4 / 2),
         run=replace(_SAVES, eval_epsilon=0.001),
     )
 
@@ -49,9 +55,11 @@ def dqn_adam() -> Config:
 def double_dqn() -> Config:
     """Double DQN (van Hasselt et al. 2016, tuned version): a rarer target copy, less exploration.
 
-    Both as in google-deepmind/dqn_zoo: copies every 30,000 agent steps, epsilon down to 0.01.
+    As in google-deepmind/dqn_zoo: copies every 30,000 agent steps, epsilon down to 0.01, one bias
+    for all actions.
     """
-    return _tuned("double-dqn", dqn_nature().optim, 0.01, double=True, target_period=120_000)
+    config = _tuned("double-dqn", dqn_nature().optim, 0.01, double=True, target_period=120_000)
+    return replace(config, net=NetConfig(last_bias="shared"))
 
 
 def dueling() -> Config:
@@ -68,14 +76,20 @@ def dueling() -> Config:
 
 
 def per() -> Config:
-    """Double DQN with proportional prioritized replay (Schaul et al. 2016, B.2.1).
+    """Double DQN with proportional prioritized replay (Schaul et al. 2016), that of dqn_zoo.
 
-    There: alpha 0.6, beta from 0.4 to 1, a quarter of the learning rate; with a sixteenth of
-    RMSProp's epsilon the largest step stays what it was (google-deepmind/dqn_zoo).
+    There: alpha 0.6, beta from 0.4 to 1, a quarter of the learning rate, a sixteenth of RMSProp's
+    epsilon, with which the largest step stays what it was, and weighted errors that are clipped.
     """
     optim = replace(dqn_nature().optim, lr=2.5e-4 / 4, eps=0.01 / 32**2 / 16)
-    config = _tuned("per", optim, 0.01, double=True, target_period=120_000)
-    return replace(config, replay=ReplayConfig(prioritized=True, alpha=0.6, beta_start=0.4))
+    config = double_dqn()
+    return replace(
+        config,
+        preset="per",
+        agent=replace(config.agent, loss="clipped"),
+        replay=ReplayConfig(prioritized=True, alpha=0.6, beta_start=0.4, stratified=False),
+        optim=optim,
+    )
 
 
 def c51() -> Config:
@@ -103,13 +117,13 @@ def iqn() -> Config:
 def m_dqn() -> Config:
     """M-DQN (Vieillard et al. 2020, 4.1) on DQN's settings in Dopamine: Adam 5e-5, eps 0.01 / 32.
 
-    alpha 0.9, tau 0.03, l0 = -1 as there.
+    alpha 0.9, tau 0.03, l0 = -1, Huber's loss as in google-research/munchausen_rl.
     """
     config = dqn_adam()
     return replace(
         config,
         preset="m-dqn",
-        agent=replace(config.agent, munchausen=True),
+        agent=replace(config.agent, loss="huber", munchausen=True),
         optim=replace(_adam(5e-5), max_grad_norm=0.0),
     )
 
@@ -117,18 +131,25 @@ def m_dqn() -> Config:
 def m_iqn() -> Config:
     """M-IQN (Vieillard et al. 2020, 4.1): M-DQN's settings and 1-step IQN."""
     config = m_dqn()
-    return replace(config, preset="m-iqn", agent=replace(config.agent, algorithm="iqn"))
+    return replace(
+        config,
+        preset="m-iqn",
+        net=replace(config.net, init="fan-in"),
+        agent=replace(config.agent, algorithm="iqn"),
+    )
 
 
 def rainbow() -> Config:
-    """Rainbow (Hessel et al. 2018, table 1): C51 with all extensions, in one lane.
+    """Rainbow (Hessel et al. 2018) as google-deepmind/dqn_zoo has it: C51 with all extensions.
 
-    Learning begins after 80,000 frames, targets are copied every 32,000, priorities have exponent
-    0.5, no epsilon but noise; sigma 0.1 as in google-deepmind/dqn_zoo (0.5 in the paper).
+    Its noise begins with sigma 0.1 and its last layers have no bias: with both sigma 0.1 and a bias
+    nearly every step of the warm-up has the same action. Noise is off in an evaluation, where a
+    small epsilon frees an agent that would stand still.
     """
     return Config(
         preset="rainbow",
         env=EnvConfig(lanes=1, life_loss="zero_discount"),
+        net=NetConfig(last_bias="none"),
         agent=AgentConfig(
             algorithm="c51",
             double=True,
@@ -139,10 +160,13 @@ def rainbow() -> Config:
             target_period=32_000,
             epsilon_start=0.0,
             epsilon_end=0.0,
+            epsilon_frames=0,
         ),
-        replay=ReplayConfig(min_frames=80_000, prioritized=True, alpha=0.5, beta_start=0.4),
+        replay=ReplayConfig(
+            min_frames=80_000, prioritized=True, alpha=0.5, beta_start=0.4, stratified=False
+        ),
         optim=OptimConfig(lr=6.25e-5, eps=0.005 / 32, max_grad_norm=10.0),
-        run=replace(_SAVES, eval_epsilon=0.0),
+        run=replace(_SAVES, eval_epsilon=0.001),
     )
 
 
@@ -155,11 +179,13 @@ def rainbow_dopamine() -> Config:
     return replace(
         config,
         preset="rainbow-dopamine",
-        agent=replace(config.agent, algorithm="c51", n_step=3),
+        net=replace(config.net, init="fan-in"),
+        agent=replace(config.agent, algorithm="c51", loss="huber", n_step=3),
         replay=replace(
             config.replay, prioritized=True, alpha=0.5, beta_start=0.5, beta_end=0.5,
             priority_epsilon=1e-10, uniform_mix=0.0, stratified=True,
         ),
+        optim=OptimConfig(lr=6.25e-5, eps=1.5e-4),
     )  # fmt: skip
 
 
@@ -178,17 +204,21 @@ def pal() -> Config:
 def ls_dqn() -> Config:
     """LS-DQN on Nature DQN (Levine et al. 2017, 5): FQI with lambda 1.
 
-    The authors' code solves every 50 target copies of 10,000 agent steps, 2,000,000 frames.
+    The authors' code solves every 50 target copies of 10,000 agent steps, 2,000,000 frames, with
+    the values of the online network, and leaves the optimizer's moments as they are.
     """
     config = dqn_nature()
-    period = 50 * config.agent.target_period
-    return replace(config, preset="ls-dqn", ls=LeastSquaresConfig(method="fqi", period=period))
+    ls = LeastSquaresConfig(
+        method="fqi", period=50 * config.agent.target_period, bootstrap="online", moments="keep"
+    )
+    return replace(config, preset="ls-dqn", ls=ls)
 
 
 def ls_dqn_lstdq() -> Config:
     """LS-DQN by LSTD-Q (Levine et al. 2017, 4)."""
     config = ls_dqn()
-    return replace(config, preset="ls-dqn-lstdq", ls=replace(config.ls, method="lstdq"))
+    ls = replace(config.ls, method="lstdq", bootstrap="target")  # whose values LSTD-Q has not
+    return replace(config, preset="ls-dqn-lstdq", ls=ls)
 
 
 def ls_dqn_dueling() -> Config:
@@ -280,7 +310,7 @@ def ls_dqn_breakout() -> Config:
         game="breakout",
         env=EnvConfig(lanes=1, life_loss="episodic"),
         agent=AgentConfig(loss="squared", target_period=4_000),
-        ls=LeastSquaresConfig(method="fqi", period=2_000_000),
+        ls=LeastSquaresConfig(method="fqi", period=2_000_000, moments="keep"),
         replay=ReplayConfig(capacity=300_000, min_frames=80_000),
         optim=OptimConfig(lr=1e-4, eps=1e-8, batch_size=64, update_period=4),
         run=_SAVES,

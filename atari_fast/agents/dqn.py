@@ -21,7 +21,11 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
     """Builds the agent's networks on `device` and its loss."""
     agent = config.agent
     online, target, sync = with_target(QNetwork(config, spec), agent.target_period, device)
-    element_loss = huber if agent.loss == "huber" else squared
+
+    def element_loss(td: torch.Tensor, batch: TransitionBatch) -> torch.Tensor:
+        if agent.loss == "squared":
+            return squared(td)
+        return huber(td, 1 / batch.weights if agent.loss == "clipped" else 1.0)
 
     def targets(batch: TransitionBatch, bootstrap: QNetwork, noise: int = 0) -> torch.Tensor:
         obs_tm1, obs_t = cut_stacks(batch.frames, batch.steps, config.net.stack)
@@ -42,7 +46,7 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
             y = targets(batch, target, noise=1)
         q_tm1 = online(batch.frames[:, : config.net.stack], noise=1)
         td = y - taken(q_tm1, batch.actions)
-        return LossOutput(element_loss(td), td.detach().abs(), value_metrics(q_tm1, y))
+        return LossOutput(element_loss(td, batch), td.detach().abs(), value_metrics(q_tm1, y))
 
     return AgentParts(
         nets={"online": online, "target": target},

@@ -15,15 +15,36 @@ MakeLinear = Callable[[int, int], nn.Linear]
 """(inputs, outputs) -> layer."""
 
 
+class SharedBias(nn.Linear):
+    """A last layer of A * N outputs whose A actions share N biases (van Hasselt et al. 2016)."""
+
+    def __init__(self, inputs: int, num_actions: int, outputs: int) -> None:
+        super().__init__(inputs, num_actions * outputs)
+        self.bias = nn.Parameter(self.bias.detach()[:outputs].clone())
+        self._num_actions = num_actions
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps [..., inputs] to [..., A * N]."""
+        return F.linear(x, self.weight, self.bias.repeat(self._num_actions))
+
+
 class QHead(nn.Module):
     """One hidden layer and N numbers for each action (Mnih 2015): [..., D] -> [..., A, N]."""
 
     def __init__(
-        self, inputs: int, hidden: int, num_actions: int, outputs: int, linear: MakeLinear
+        self,
+        inputs: int,
+        hidden: int,
+        num_actions: int,
+        outputs: int,
+        linear: MakeLinear,
+        last: MakeLinear | None = None,
     ) -> None:
+        """Makes the hidden layers with `linear` and the last ones with `last`, else `linear`."""
         super().__init__()
+        last = last or linear
         self.hidden = linear(inputs, hidden)
-        self.out = linear(hidden, num_actions * outputs)
+        self.out = last(hidden, num_actions * outputs)
         self._shape = (num_actions, outputs)
 
     @property
@@ -51,13 +72,21 @@ class DuelingHead(nn.Module):
     """Q = V + A - mean_b A, a hidden layer for each stream (Wang et al. 2016, eq. 9)."""
 
     def __init__(
-        self, inputs: int, hidden: int, num_actions: int, outputs: int, linear: MakeLinear
+        self,
+        inputs: int,
+        hidden: int,
+        num_actions: int,
+        outputs: int,
+        linear: MakeLinear,
+        last: MakeLinear | None = None,
     ) -> None:
+        """Makes the hidden layers with `linear` and the last ones with `last`, else `linear`."""
         super().__init__()
+        last = last or linear
         self.value_hidden = linear(inputs, hidden)
-        self.value = linear(hidden, outputs)
+        self.value = last(hidden, outputs)
         self.advantage_hidden = linear(inputs, hidden)
-        self.advantage = linear(hidden, num_actions * outputs)
+        self.advantage = last(hidden, num_actions * outputs)
         self._shape = (num_actions, outputs)
 
     @property
@@ -97,10 +126,15 @@ def make_head(config: Config, inputs: int, num_actions: int, outputs: int) -> QH
     """
     agent = config.agent
 
-    def linear(inputs: int, outputs: int) -> nn.Linear:
+    def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
         if agent.noisy:
-            return NoisyLinear(inputs, outputs, agent.noisy_sigma)
-        return nn.Linear(inputs, outputs)
+            return NoisyLinear(inputs, outputs, agent.noisy_sigma, bias=bias)
+        return nn.Linear(inputs, outputs, bias=bias)
+
+    def last(inputs: int, outputs: int) -> nn.Linear:
+        if config.net.last_bias == "shared":
+            return SharedBias(inputs, num_actions, outputs // num_actions)
+        return linear(inputs, outputs, bias=config.net.last_bias == "each")
 
     head = DuelingHead if agent.dueling else QHead
-    return head(inputs, config.net.hidden, num_actions, outputs, linear)
+    return head(inputs, config.net.hidden, num_actions, outputs, linear, last)

@@ -8,6 +8,7 @@ from torch import nn
 
 from atari_fast.config import Config
 from atari_fast.nets.heads import make_head
+from atari_fast.nets.noisy import NoisyLinear
 from atari_fast.nets.torsos import make_torso
 from atari_fast.types import EnvSpec
 
@@ -22,6 +23,7 @@ class QNetwork(nn.Module):
         self.head = make_head(config, self.torso.features, spec.num_actions, outputs)
         self._gradient = config.agent.dueling_gradient if config.agent.dueling else 1.0
         self._outputs = outputs
+        initialize(self, config.net.init)
 
     def features(self, frames: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The inputs [B, hidden] of the last layers of the head, without noise."""
@@ -46,6 +48,7 @@ class ImplicitQuantileNetwork(nn.Module):
         self.embedding = nn.Linear(config.agent.cosines, self.torso.features)
         self.head = make_head(config, self.torso.features, spec.num_actions, 1)
         self._gradient = config.agent.dueling_gradient if config.agent.dueling else 1.0
+        initialize(self, config.net.init)
 
     def forward(self, frames: torch.Tensor, taus: torch.Tensor, noise: int = 0) -> torch.Tensor:
         """Maps observations and levels to quantiles.
@@ -67,6 +70,25 @@ class ImplicitQuantileNetwork(nn.Module):
         merged = x[:, None] * F.relu(self.embedding(cosines))
         quantiles: torch.Tensor = self.head(merged, noise)
         return quantiles.squeeze(-1).transpose(1, 2)
+
+
+@torch.no_grad()
+def initialize(net: nn.Module, init: str) -> None:
+    """Draws the first weights of convolutions and linear layers as `net.init` says.
+
+    Layers begin as `uniform` says, which is torch's own way; noisy layers stay as they are.
+    """
+    if init == "uniform":
+        return
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear) and not isinstance(layer, NoisyLinear):
+            if init == "xavier":
+                nn.init.xavier_uniform_(layer.weight)
+            else:  # a variance of 1 / sqrt(3) over the number of inputs
+                bound = 3**0.25 * layer.weight[0].numel() ** -0.5
+                nn.init.uniform_(layer.weight, -bound, bound)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def _scale_gradient(x: torch.Tensor, scale: float) -> torch.Tensor:

@@ -16,11 +16,14 @@ class NoisyLinear(nn.Linear):
     is applied to inputs and outputs, so that every row of a batch can have a sample of its own.
     """
 
-    def __init__(self, inputs: int, outputs: int, sigma: float) -> None:
-        """Begins with mu uniform in +-1 / sqrt(inputs), sigma at `sigma` / sqrt(inputs) (3.2)."""
-        super().__init__(inputs, outputs)
+    def __init__(self, inputs: int, outputs: int, sigma: float, *, bias: bool = True) -> None:
+        """Begins with mu uniform in +-1 / sqrt(inputs), sigma at `sigma` / sqrt(inputs) (3.2).
+
+        Without `bias` there is no mu_b; the noise has its sigma_b all the same.
+        """
+        super().__init__(inputs, outputs, bias=bias)
         self.weight_sigma = nn.Parameter(torch.full_like(self.weight, sigma * inputs**-0.5))
-        self.bias_sigma = nn.Parameter(torch.full_like(self.bias, sigma * inputs**-0.5))
+        self.bias_sigma = nn.Parameter(torch.full((outputs,), sigma * inputs**-0.5))
 
     def forward(self, x: torch.Tensor, samples: int = 0) -> torch.Tensor:
         """Maps [B, ..., inputs] to [B, ..., outputs].

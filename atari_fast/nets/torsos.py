@@ -15,23 +15,33 @@ from atari_fast.errors import ConfigError
 class NatureTorso(nn.Module):
     """The three convolutions of Mnih et al. 2015 (Methods) on uint8[B, S, 84, 84] -> [B, 49 * c3].
 
+    With `same`, zeros around each input leave maps of 21x21, 11x11 and 11x11, [B, 121 * c3]; where
+    their number is odd, the one more is at the bottom and at the right, as in TensorFlow.
+
     Pixels are divided by 255 as there, or each observation is standardised over its own S * 84 * 84
     gray levels: (x - mean) / sqrt(var + 1). Most of a frame is background; where that is not near 0
     it drowns what moves, and the first updates go into learning to subtract it.
     """
 
-    def __init__(self, stack: int, channels: tuple[int, int, int], *, standardize: bool) -> None:
+    def __init__(
+        self,
+        stack: int,
+        channels: tuple[int, int, int],
+        *,
+        standardize: bool,
+        same: bool = False,
+    ) -> None:
         super().__init__()
-        self.standardize = standardize
-        self.conv1 = nn.Conv2d(stack, channels[0], 8, stride=4)
+        self.standardize, self.same = standardize, same
+        self.conv1 = nn.Conv2d(stack, channels[0], 8, stride=4, padding=2 if same else 0)
         self.conv2 = nn.Conv2d(channels[0], channels[1], 4, stride=2)
-        self.conv3 = nn.Conv2d(channels[1], channels[2], 3, stride=1)
-        self.features = 49 * channels[2]
+        self.conv3 = nn.Conv2d(channels[1], channels[2], 3, stride=1, padding=1 if same else 0)
+        self.features = (121 if same else 49) * channels[2]
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Maps frames uint8[B, S, 84, 84] to features [B, D]."""
         x = F.relu(_first_layer(self.conv1, frames, self.standardize))
-        x = F.relu(self.conv2(x))
+        x = F.relu(self.conv2(F.pad(x, (1, 2, 1, 2)) if self.same else x))
         x = F.relu(self.conv3(x))
         return x.flatten(1)
 
@@ -194,7 +204,8 @@ def make_torso(config: NetConfig, frame_shape: tuple[int, int]) -> Torso:
                 f"{frame_shape[1]}; use --net.torso mlp"
             )
         standardize = config.pixels == "standardize"
-        return NatureTorso(config.stack, config.channels, standardize=standardize)
+        same = config.padding == "same"
+        return NatureTorso(config.stack, config.channels, standardize=standardize, same=same)
     if config.torso == "impala":
         return ImpalaTorso(config, frame_shape)
     return MlpTorso(config.stack, frame_shape)

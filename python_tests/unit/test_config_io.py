@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, OptimConfig, ReplayConfig
+from atari_fast.config import Config, EnvConfig, NetConfig, OptimConfig, ReplayConfig
 from atari_fast.config_io import (
     RANGES,
     from_json,
@@ -47,80 +47,6 @@ def test_presets_are_valid_and_survive_json(name):
     validate(config)
     assert from_json(to_json(config)) == config
     assert from_record(json.loads(json.dumps(to_record(config)))) == config
-
-
-def test_presets_have_the_published_values() -> None:
-    nature = PRESETS["dqn-nature"]()
-    assert (nature.optim.lr, nature.optim.batch_size, nature.optim.update_period) == (
-        2.5e-4,
-        32,
-        16,
-    )
-    assert (nature.replay.capacity, nature.replay.min_frames) == (10**6, 4 * 50_000)
-    assert (nature.agent.target_period, nature.agent.discount) == (40_000, 0.99)
-    assert (nature.agent.epsilon_end, nature.agent.epsilon_frames) == (0.1, 4_000_000)
-    assert (nature.env.life_loss, nature.env.protocol) == ("zero_discount", "deepmind")
-    assert nature.total_frames == 200_000_000
-    adam = PRESETS["dqn-adam"]()
-    assert (adam.optim.name, adam.optim.lr, adam.optim.eps) == ("adam", 6.25e-5, 1.5e-4)
-    assert (adam.agent.target_period, adam.replay.min_frames) == (4 * 8_000, 4 * 20_000)
-    assert (adam.agent.epsilon_end, adam.agent.epsilon_frames) == (0.01, 4 * 250_000)
-    assert (adam.env.protocol, adam.env.life_loss) == ("machado", "none")
-
-
-def test_presets_of_the_value_family_have_the_published_values() -> None:
-    """The tables of the papers and of the code that the presets cite."""
-    made = {name: function() for name, function in PRESETS.items()}
-
-    def agent(name: str) -> AgentConfig:
-        return made[name].agent
-
-    def optim(name: str) -> tuple[object, ...]:
-        settings = made[name].optim
-        return settings.name, settings.lr, settings.eps, settings.max_grad_norm
-
-    for name in ("double-dqn", "dueling", "per"):
-        assert (agent(name).double, agent(name).target_period) == (True, 4 * 30_000)
-        assert (agent(name).epsilon_end, made[name].run.eval_epsilon) == (0.01, 0.01)
-    assert optim("double-dqn") == ("rmsprop", 2.5e-4, 0.01 / 32**2, 0.0)
-    assert optim("per") == ("rmsprop", 2.5e-4 / 4, 0.01 / 32**2 / 16, 0.0)
-    assert optim("dueling") == ("rmsprop", 6.25e-5, 0.01 / 32**2, 10.0)
-    assert (agent("dueling").dueling, agent("dueling").dueling_gradient) == (True, 2**-0.5)
-    per = made["per"].replay
-    assert (per.prioritized, per.alpha, per.beta_start, per.beta_end) == (True, 0.6, 0.4, 1.0)
-    assert optim("c51") == ("adam", 2.5e-4, 0.01 / 32, 10.0)
-    assert (agent("c51").atoms, agent("c51").v_max) == (51, 10.0)
-    assert optim("qr-dqn") == ("adam", 5e-5, 0.01 / 32, 10.0)
-    assert optim("iqn") == ("adam", 5e-5, 0.01 / 32, 0.0)
-    assert made["iqn"].replay.min_frames == 4 * 20_000
-    assert agent("qr-dqn").quantiles == 201
-    assert (agent("iqn").taus, agent("iqn").taus_acting, agent("iqn").cosines) == (64, 32, 64)
-    for name in ("m-dqn", "m-iqn"):
-        settings = agent(name)
-        assert optim(name) == ("adam", 5e-5, 0.01 / 32, 0.0)
-        assert (settings.munchausen_alpha, settings.munchausen_temperature) == (0.9, 0.03)
-        assert (settings.munchausen_clip, made[name].env.protocol) == (-1.0, "machado")
-    rainbow = made["rainbow"]
-    assert optim("rainbow") == ("adam", 6.25e-5, 0.005 / 32, 10.0)
-    assert (rainbow.replay.min_frames, rainbow.agent.target_period) == (4 * 20_000, 4 * 8_000)
-    assert (rainbow.replay.alpha, rainbow.replay.beta_start, rainbow.agent.n_step) == (0.5, 0.4, 3)
-    assert (rainbow.agent.noisy_sigma, rainbow.agent.epsilon_start) == (0.1, 0.0)
-    parts = rainbow.agent
-    assert (parts.double, parts.dueling, parts.noisy) == (True, True, True)
-    assert rainbow.replay.prioritized
-    dopamine = made["rainbow-dopamine"]
-    assert optim("rainbow-dopamine") == ("adam", 6.25e-5, 1.5e-4, 0.0)
-    parts = dopamine.agent
-    assert (parts.double, parts.dueling, parts.noisy) == (False, False, False)
-    replay = dopamine.replay
-    assert (replay.alpha, replay.beta_start, replay.beta_end) == (0.5, 0.5, 0.5)
-    for name in ("al", "pal"):
-        assert (agent(name).operator, agent(name).operator_alpha) == (name, 0.9)
-    for name in ("ls-dqn", "ls-dqn-lstdq", "ls-dqn-dueling", "ls-dqn-boosted"):
-        assert (made[name].ls.period, made[name].ls.prior) == (50 * 40_000, 1.0)
-    small = made["ls-dqn-breakout"]
-    assert (small.ls.period, small.optim.update_period) == (500_000 * 4, 4)
-    assert (small.env.lanes, small.env.life_loss) == (1, "episodic")
 
 
 def test_every_number_has_a_range():
@@ -214,6 +140,15 @@ def test_validate_n_step_must_fit_into_a_lanes_share():
         ({"agent.operator": "lazy", "agent.algorithm": "iqn"}, r"agent\.operator: lazy .* got iqn"),
         ({"agent.operator": "consistent", "agent.n_step": 3}, r"agent\.n_step: .* got 3"),
         ({"agent.loss": "squared", "agent.algorithm": "iqn"}, r"agent\.loss: iqn .* got squared"),
+        ({"agent.loss": "clipped"}, r"agent\.loss: .* replay\.prioritized is off.* use huber"),
+        ({"net.padding": "same", "net.torso": "impala"}, r"net\.padding: expected valid"),
+        ({"net.last_bias": "shared", "agent.dueling": True}, r"net\.last_bias: .* agent\.dueling"),
+        ({"net.last_bias": "shared", "agent.noisy": True}, r"net\.last_bias: .* agent\.noisy"),
+        ({"net.last_bias": "none", "ls.method": "fqi"}, r"net\.last_bias: .* fqi, got none"),
+        (
+            {"net.init": "xavier", "net.torso": "impala", "net.spectral_norm": True},
+            r"net\.init: expected uniform",
+        ),
         ({"ls.method": "fqi", "agent.algorithm": "c51"}, r"ls\.method: .* got c51"),
         ({"ls.method": "lstdq", "agent.dueling": True}, r"agent\.dueling: LSTD-Q .* fqi"),
         ({"ls.method": "lstdq", "agent.operator": "al"}, r"agent\.operator: LSTD-Q .* fqi"),

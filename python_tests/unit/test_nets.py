@@ -40,6 +40,73 @@ def test_nature_network_has_the_published_layers() -> None:
     assert net(frames()).shape == (3, 6)
 
 
+def test_same_padding_is_that_of_tensorflow() -> None:
+    """Output i covers the inputs from stride i - before on; before = total // 2 of the zeros."""
+    torch.manual_seed(0)
+    torso = make_torso(NetConfig(padding="same"), (84, 84))
+    x = frames()
+    y = x.float() / 255
+    for conv, maps in ((torso.conv1, 21), (torso.conv2, 11), (torso.conv3, 11)):
+        side, kernel, stride = y.shape[-1], conv.kernel_size[0], conv.stride[0]
+        assert maps == -(-side // stride)
+        total = (maps - 1) * stride + kernel - side
+        before = total // 2
+        wide = torch.zeros(*y.shape[:2], side + total, side + total)
+        wide[:, :, before : before + side, before : before + side] = y
+        y = torch.relu(torch.nn.functional.conv2d(wide, conv.weight, conv.bias, conv.stride))
+        assert y.shape[-1] == maps
+    torch.testing.assert_close(torso(x), y.flatten(1), rtol=1e-4, atol=1e-5)
+    assert torso.features == y.flatten(1).shape[1] == 7_744
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "iqn"])
+@pytest.mark.parametrize("init", ["uniform", "xavier", "fan-in"])
+def test_first_weights_have_the_published_bounds(init: str, algorithm: str) -> None:
+    torch.manual_seed(0)
+    config = Config(net=NetConfig(init=init, channels=(8, 8, 8), hidden=64))
+    spec = EnvSpec((84, 84), tuple("ABCD"))
+    net = QNetwork(config, spec) if algorithm == "dqn" else ImplicitQuantileNetwork(config, spec)
+    weights = [layer for layer in net.modules() if hasattr(layer, "weight")]
+    assert len(weights) == (5 if algorithm == "dqn" else 6)
+    for layer in weights:
+        weight = layer.weight.detach()
+        fan_in, fan_out = weight[0].numel(), len(weight) * weight[0, 0].numel()
+        bound = {
+            "uniform": fan_in**-0.5,
+            "xavier": (6 / (fan_in + fan_out)) ** 0.5,
+            "fan-in": (3 * 3**-0.5 / fan_in) ** 0.5,  # of a variance of 1 / sqrt(3) / fan_in
+        }[init]
+        assert 0.97 * bound < weight.abs().max() <= bound
+        if init == "uniform":
+            assert 0 < layer.bias.abs().max() <= bound
+        else:
+            assert not layer.bias.any()
+
+
+def test_last_layers_have_the_biases_that_are_asked_for() -> None:
+    spec, x = EnvSpec((84, 84), tuple("ABCD")), frames()
+    for last_bias, shapes in (("each", {(4,)}), ("shared", {(1,)}), ("none", set())):
+        torch.manual_seed(0)
+        net = QNetwork(Config(net=NetConfig(last_bias=last_bias, hidden=16)), spec)
+        out = net.head.out
+        bias = 0.0 if out.bias is None else out.bias
+        assert {tuple(out.bias.shape)} == shapes if out.bias is not None else not shapes
+        (hidden,) = net.features(x)
+        torch.testing.assert_close(net(x), hidden @ out.weight.T + bias)
+    several = QNetwork(Config(net=NetConfig(last_bias="shared", hidden=16)), spec, outputs=3)
+    (hidden,) = several.features(x)
+    bias = several.head.out.bias.expand(4, 3)
+    values = (hidden @ several.head.out.weight.T).view(3, 4, 3)
+    torch.testing.assert_close(several(x), values + bias)
+    agent = AgentConfig(noisy=True, dueling=True)
+    config = Config(net=NetConfig(last_bias="none", hidden=16), agent=agent)
+    head = QNetwork(config, spec).head
+    for layer in head.last_layers:
+        assert layer.bias is None
+        assert layer.bias_sigma.shape == (layer.out_features,)
+    assert head.value_hidden.bias is not None
+
+
 def test_nature_torso_divides_the_pixels_by_255() -> None:
     torch.manual_seed(0)
     net = q_network(NetConfig(), (84, 84), 6, dueling=False)

@@ -52,6 +52,14 @@ def test_huber_matches_torch_and_has_a_clipped_gradient() -> None:
         torch.testing.assert_close(gradient, td.detach().clamp(-delta, delta))
 
 
+def test_huber_of_one_over_the_weight_clips_the_weighted_error() -> None:
+    """The gradient of the weighted loss: dqn_zoo clips w td, not td (prioritized/agent.py)."""
+    td = torch.linspace(-4, 4, 101, dtype=torch.float64, requires_grad=True)
+    weights = torch.linspace(0.05, 1, 101, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((weights * huber(td, 1 / weights)).sum(), td)
+    torch.testing.assert_close(gradient, (weights * td.detach()).clamp(-1, 1))
+
+
 def test_cut_stacks_follows_each_item_s_number_of_steps() -> None:
     rng = np.random.default_rng(0)
     for stack, n in ((4, 1), (4, 3), (1, 1), (2, 5)):

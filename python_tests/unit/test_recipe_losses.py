@@ -176,6 +176,19 @@ def test_loss_equals_its_slow_twin(
         np.testing.assert_allclose(found.priorities, expected, rtol=2e-4, atol=2e-5)
 
 
+def test_clipped_loss_is_linear_where_the_weighted_error_is_beyond_1() -> None:
+    batch = make_batch(3)._replace(weights=torch.linspace(0.2, 1.0, ITEMS))
+    losses = {}
+    for name in ("squared", "clipped"):
+        parts = make_parts(replace(BASE, agent=replace(BASE.agent, loss=name)))
+        losses[name] = parts.loss(batch).losses.detach()
+    td, bound = (2 * losses["squared"]).sqrt(), 1 / batch.weights
+    linear = bound * (td - 0.5 * bound)
+    expected = torch.where(td <= bound, losses["squared"], linear)
+    assert 0 < int((td > bound).sum()) < int((td > 1).sum()) < ITEMS
+    torch.testing.assert_close(losses["clipped"], expected)
+
+
 def test_combinations_are_all_that_make_sense() -> None:
     names = [c["algorithm"] for c in combinations()]
     assert [names.count(n) for n in ("dqn", "c51", "qr-dqn", "iqn")] == [17, 14, 15, 15]
