@@ -7,16 +7,21 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.infra.logging import read_metrics
 from atari_fast.infra.weights import unpack_state
+
+if TYPE_CHECKING:
+    from atari_fast.runtime.loop import Tick
+    from atari_fast.runtime.session import Session
 
 CATCH = [
     *("pong", "--game", "catch", "--run.dir", "run", "--threads", "1"),
@@ -25,11 +30,12 @@ CATCH = [
     *("--env.lanes", "4"),
     *("--replay.capacity", "400", "--replay.min-frames", "400", "--replay.prioritized"),
     *("--run.log-period", "200", "--run.checkpoint-period", "800", "--run.replay-period", "800"),
-    *("--run.eval-period", "800", "--run.eval-episodes", "9", "--seed", "5"),
+    *("--run.eval-period", "800", "--run.eval-episodes", "9", "--run.eval-epsilon", "1"),
+    *("--seed", "5"),
     *("--run.no-finish", "--run.no-tensorboard"),
 ]
 """A training of the toy in a fraction of a second: three checkpoints, each the best so far, and a
-last one without an evaluation."""
+last one without an evaluation. Scores are those of random play, which are the same on any CPU."""
 PERIOD = 800
 """Frames between the checkpoints of `CATCH`."""
 
@@ -46,7 +52,7 @@ def command(name: str, *arguments: str | Path, cwd: Path) -> subprocess.Complete
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 
@@ -60,29 +66,43 @@ def one_sentence(done: subprocess.CompletedProcess[str], code: int, *words: str)
         assert word in lines[0], lines[0]
 
 
-def _serve(arguments: list[str], cwd: Path, environment: Mapping[str, str]) -> None:
+def _serve(arguments: list[str], cwd: Path, environment: Mapping[str, str], signal_at: int) -> None:
     os.chdir(cwd)
     os.environ.update(environment)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     from atari_fast.infra.cli import run_cli
+    from atari_fast.runtime.session import Session
     from atari_fast.train import main
 
+    take = Session._take
+
+    def take_and_signal(session: Session, tick: Tick) -> None:
+        before = session.frames
+        take(session, tick)
+        if before < signal_at <= session.frames:
+            signal.raise_signal(signal.SIGTERM)
+
+    if signal_at:
+        Session._take = take_and_signal  # type: ignore[method-assign]
     sys.argv = ["train", *arguments]
     run_cli(main)
 
 
 @contextlib.contextmanager
 def training(
-    *arguments: str, cwd: Path, failpoint: str = "", **environment: str
+    *arguments: str, cwd: Path, failpoint: str = "", signal_at: int = 0, **environment: str
 ) -> Iterator[BaseProcess]:
-    """`train` as a process, forked off one that has imported torch: quick to start and to kill."""
+    """`train` as a process, forked off one that has imported torch: quick to start and to kill.
+
+    It sends itself SIGTERM at frame `signal_at`, if that is not 0.
+    """
     environment = {"AF_FAILPOINT": failpoint, **environment}
-    process = _FORKS.Process(target=_serve, args=(arguments, cwd, environment))
+    process = _FORKS.Process(target=_serve, args=(arguments, cwd, environment, signal_at))
     process.start()
     try:
         yield process
-        process.join(60)
+        process.join(600)
         assert process.exitcode is not None, "the training hangs"
     finally:
         process.kill()
@@ -90,10 +110,11 @@ def training(
 
 
 def train(
-    *arguments: str, cwd: Path, failpoint: str = "", **environment: str
+    *arguments: str, cwd: Path, failpoint: str = "", signal_at: int = 0, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Waits for `training`; the exit code is minus the signal that killed it, if one did."""
-    with training(*arguments, cwd=cwd, failpoint=failpoint, **environment) as process:
+    settings = {"failpoint": failpoint, "signal_at": signal_at, **environment}
+    with training(*arguments, cwd=cwd, **settings) as process:
         pass
     assert process.exitcode is not None
     out, err = ((cwd / name).read_text() for name in ("stdout", "stderr"))

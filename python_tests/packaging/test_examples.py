@@ -17,7 +17,7 @@ def test_example_runs(name: str, expected: str, tmp_path: Path) -> None:
     script = EXAMPLES / f"{name}.py"
     assert len(script.read_text().splitlines()) < 60
     run = subprocess.run(
-        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
     assert run.returncode == 0, run.stderr
     assert expected in run.stdout

@@ -36,7 +36,7 @@ def training(folder: Path, *before: str) -> Iterator[subprocess.Popen[bytes]]:
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         metrics = folder / "r" / "metrics.jsonl"
         while not (metrics.exists() and metrics.stat().st_size):
             assert process.poll() is None, process.communicate()
@@ -49,7 +49,7 @@ def training(folder: Path, *before: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def ends(process: subprocess.Popen[bytes], code: int) -> bytes:
     """Waits for the end, which has the exit code and no traceback; returns the error output."""
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == code, err.decode()
     assert b"Traceback" not in err
     return err
@@ -60,7 +60,7 @@ def checkpoints(folder: Path) -> list[str]:
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline

