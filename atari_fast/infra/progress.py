@@ -200,7 +200,8 @@ class Progress:
             for row in layout(self._cells(now), width)
         ]
         display = Table.grid(expand=True)
-        for part in (*title, bar, *rows):
+        parts: list[Text | ProgressBar] = [*title, bar, *rows]
+        for part in parts:
             display.add_row(part)
         return display
 

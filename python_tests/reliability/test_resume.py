@@ -147,7 +147,7 @@ def test_runs_that_start_in_the_same_second_have_directories_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(time, "strftime", lambda _: "20260101-000000")
+    monkeypatch.setattr("time.strftime", lambda _: "20260101-000000")
     names = []
     for _ in range(3):
         directory, lock = create_run_directory(TINY_PONG)
