@@ -141,14 +141,15 @@ def check_ranges(options: object, ranges: Mapping[str, Range]) -> None:
     """Check numbers of a command line.
 
     Args:
-        options: has an attribute for each name.
+        options: has an attribute for each name; one that is None was not given.
         ranges: allowed values by name.
 
     Raises:
         ConfigError: one sentence on the first that is outside.
     """
     for name, allowed in ranges.items():
-        if problem := allowed.problem(getattr(options, name)):
+        value = getattr(options, name)
+        if value is not None and (problem := allowed.problem(value)):
             raise ConfigError(f"{name}: {problem}")
 
 

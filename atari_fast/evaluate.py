@@ -28,8 +28,8 @@ class Options:
     """Checkpoint of a run directory: the best by evaluation, or the last one."""
     episodes: int = 100
     """Full games to play."""
-    epsilon: float = 0.01
-    """Probability of a random action."""
+    epsilon: float | None = None
+    """Probability of a random action; None: that of the run's own evaluations, run.eval_epsilon."""
     seed: int = 1001
     """Root of the random numbers of these games."""
     lanes: int = 16
@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
         device,
         Autocast(device, agent.config.precision),
         episodes=options.episodes,
-        epsilon=options.epsilon,
+        epsilon=agent.config.run.eval_epsilon if options.epsilon is None else options.epsilon,
         seed=options.seed,
         lanes=options.lanes,
     )

@@ -28,8 +28,8 @@ class Options:
     """Checkpoint of a run directory: the best by evaluation, or the last one."""
     episodes: int = 1
     """Games to record, one file each."""
-    epsilon: float = 0.01
-    """Probability of a random action."""
+    epsilon: float | None = None
+    """Probability of a random action; None: that of the run's own evaluations, run.eval_epsilon."""
     seed: int = 2001
     """Root of the random numbers of the first game; the next game takes the next seed."""
     max_seconds: float = 300.0
@@ -80,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
             agent,
             video,
             device,
-            epsilon=options.epsilon,
+            epsilon=agent.config.run.eval_epsilon if options.epsilon is None else options.epsilon,
             seed=seed,
             max_seconds=options.max_seconds,
         )

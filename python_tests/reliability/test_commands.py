@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from atari_fast.agents.restore import TrainedAgent
@@ -23,6 +25,7 @@ TINY = [
     *("--replay.min-frames", "800"),
     *("--run.eval-period", "1200"),
     *("--run.eval-episodes", "1"),
+    *("--run.eval-epsilon", "0.25"),
     *("--env.max-episode-frames", "600"),
     *("--run.log-period", "400"),
     *("--run.checkpoint-period", "1200"),
@@ -37,6 +40,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+def pictures(video: Path) -> np.ndarray:
+    """All frames of a video, uint8[T, H, W, 3]."""
+    capture, frames = cv2.VideoCapture(str(video)), []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    return np.stack(frames)
+
+
 def test_train_leaves_a_whole_run_directory(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())["config"]
     assert config["preset"] == "pong"
@@ -47,7 +58,7 @@ def test_train_leaves_a_whole_run_directory(run: Path) -> None:
     assert list(run.glob("events.out.tfevents.*"))
     assert (run / "plots" / "curves.png").stat().st_size > 5_000
     assert (run / "plots" / "curves.csv").exists()
-    assert (run / "videos" / "best.mp4").stat().st_size > 5_000
+    assert (run / "videos" / "best.webm").stat().st_size > 5_000
     assert (run / "checkpoints" / "best.json").exists()
 
 
@@ -57,10 +68,11 @@ def test_evaluate_reports_raw_scores_and_the_protocol(run: Path) -> None:
     result = json.loads((run / "evaluation-best.json").read_text())
     assert len(result["scores"]) == result["episodes"] == 3
     assert result["mean"] == pytest.approx(sum(result["scores"]) / 3)
-    assert (result["protocol"], result["epsilon"], result["truncated"]) == ("deepmind", 0.01, 3)
+    assert (result["protocol"], result["epsilon"], result["truncated"]) == ("deepmind", 0.25, 3)
     assert result["human_normalized"] == pytest.approx((result["mean"] + 20.7) / 35.3)
     assert "human_normalized" in done.stdout
-    again = command("evaluate", run, "--episodes", "3", "--lanes", "2", "--workers", "2", cwd=run)
+    options = ["--episodes", "3", "--lanes", "2", "--workers", "2", "--epsilon", "0.25"]
+    again = command("evaluate", run, *options, cwd=run)
     assert again.returncode == 0, again.stderr
     assert json.loads((run / "evaluation-best.json").read_text()) == result
 
@@ -83,7 +95,14 @@ def test_an_exported_agent_plays_as_the_checkpoint_does(run: Path, tmp_path: Pat
 def test_record_and_plot_write_where_they_say(run: Path) -> None:
     done = command("record", run, "--episodes", "2", "--max-seconds", "3", cwd=run)
     assert done.returncode == 0, done.stderr
-    assert len(list((run / "videos").glob("pong-*.mp4"))) == 2
+    videos = sorted((run / "videos").glob("pong-*.webm"))
+    assert len(videos) == 2
+    for epsilon in ("0", "0.25"):  # the latter is the run's own
+        out = run / f"epsilon-{epsilon}"
+        options = ["--epsilon", epsilon, "--max-seconds", "3", "--out", out]
+        assert command("record", run, *options, cwd=run).returncode == 0
+        same = np.array_equal(pictures(out / videos[0].name), pictures(videos[0]))
+        assert same == (epsilon == "0.25")
     done = command("plot", "curves", run, run, "--out", run / "two.png", cwd=run)
     assert done.returncode == 0, done.stderr
     assert (run / "two.png").exists()
