@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from atari_fast.agents.recipes import build
-from atari_fast.config import FRAMES_PER_STEP, Config
+from atari_fast.config import FRAMES_PER_STEP, Config, NetConfig
 from atari_fast.envs.pool import LanePool
 from atari_fast.presets import PRESETS
 from atari_fast.replay.transition import TransitionReplay
@@ -47,8 +47,9 @@ def settings(precision: str, lanes: int, workers: int) -> Config:
         precision=precision,
         total_frames=10**9,
         env=dataclasses.replace(config.env, protocol="deepmind", lanes=lanes, workers=workers),
+        net=NetConfig(),
         agent=dataclasses.replace(
-            config.agent, target_period=4_000, epsilon_start=0.05, epsilon_end=0.05
+            config.agent, loss="huber", target_period=4_000, epsilon_start=0.05, epsilon_end=0.05
         ),
         replay=dataclasses.replace(
             config.replay, capacity=100_000, min_frames=FRAMES_PER_STEP * LEARNING_STARTS
