@@ -57,6 +57,31 @@ def layers_have_their_sizes(player: Player) -> None:
     assert run.session.actor._observations.shape[1] == 3
 
 
+@sees("net.padding")
+def padding_leaves_larger_maps(player: Player) -> None:
+    for padding, places in (("valid", 49), ("same", 121)):
+        found = shapes(player, {"net.padding": padding}, ATARI)
+        assert found["head.hidden.weight"] == (8, 5 * places)
+
+
+@sees("net.init")
+def first_weights_have_the_bound_of_their_kind(player: Player) -> None:
+    for init in ("uniform", "xavier", "fan-in"):
+        layer = player.session({"net.init": init}).parts.trained.head.hidden
+        outputs, inputs = layer.weight.shape
+        bounds = {"uniform": inputs**-0.5, "xavier": (6 / (inputs + outputs)) ** 0.5}
+        bound = bounds.get(init, 3**0.25 * inputs**-0.5)
+        assert 0.95 * bound < layer.weight.abs().max() <= bound
+        assert layer.bias.any() == (init == "uniform")
+
+
+@sees("net.last_bias")
+def actions_have_biases_of_their_own_or_share_one_or_none(player: Player) -> None:
+    actions = player.session({}).pool.spec.num_actions
+    for bias, shape in (("each", (actions,)), ("shared", (1,)), ("none", None)):
+        assert shapes(player, {"net.last_bias": bias}).get("head.out.bias") == shape
+
+
 @sees("net.width", "net.layer_norm", "net.spectral_norm", "net.pool")
 def impala_has_its_options(player: Player) -> None:
     plain = shapes(player, {"net.width": 1}, IMPALA)
