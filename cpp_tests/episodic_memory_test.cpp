@@ -210,12 +210,15 @@ TEST(EpisodicMemory, NeitherThreadsNorInstructionsChangeAResult) {
   for (const bool float16 : {false, true}) {
     EpisodicMemoryOptions o = small_options(5);
     o.dim = 13;
-    o.capacity = 100;
+    o.capacity = 230;  // 8 blocks: codes are read for 1 neighbour, not for 10
     o.float16 = float16;
-    const std::vector<float> expected = run_of(o, 1, InstructionSet::kScalar, 150);
-    for (const InstructionSet set : instruction_sets()) {
-      for (const size_t threads : {1, 2, 3, 8}) {
-        EXPECT_EQ(run_of(o, threads, set, 150), expected);
+    for (const size_t neighbours : {1, 10}) {
+      o.neighbours = neighbours;
+      const std::vector<float> expected = run_of(o, 1, InstructionSet::kScalar, 330);
+      for (const InstructionSet set : instruction_sets()) {
+        for (const size_t threads : {1, 2, 3, 8}) {
+          EXPECT_EQ(run_of(o, threads, set, 330), expected);
+        }
       }
     }
   }
@@ -268,7 +271,7 @@ TEST(EpisodicMemory, GrowsAsItIsUsed) {
     o.capacity = 1000;
     o.float16 = float16;
     EpisodicMemory memory(o);
-    const size_t block = 32 * o.dim * (float16 ? 2 : 4);
+    const size_t block = 32 * (o.dim * (float16 ? 2 : 4) + 4);  // and codes, a byte each, in pairs
     EXPECT_EQ(EpisodicMemory::memory_bytes(o), 2 * 32 * block);
     EXPECT_EQ(memory.bytes_used(), 0U);
     Rng rng(1);

@@ -39,7 +39,7 @@ class EpisodicOptions(NamedTuple):
     mean_rate: float = 1e-3
     """Rate of the exponential mean after them, in [0, 1]."""
     float16: bool = False
-    """Round embeddings to float16 on arrival, which halves the memory."""
+    """Round embeddings to float16 on arrival: 3 bytes a number, with its code, instead of 5."""
     threads: int = 1
     """Threads that share the lanes; changes no result."""
 

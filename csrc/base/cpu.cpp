@@ -21,23 +21,25 @@ constexpr std::array<Named, 4> kNames{{{InstructionSet::kScalar, "scalar"},
                                        {InstructionSet::kAvx512, "avx512"},
                                        {InstructionSet::kNeon, "neon"}}};
 
-bool scalar_is_forced() {
+/// Whether a variable is set to anything but "" and "0".
+bool is_on(const char* variable) {
   // NOLINTNEXTLINE(concurrency-mt-unsafe): read once, and nothing here writes the environment
-  const char* text = std::getenv("AF_FORCE_SCALAR");
+  const char* text = std::getenv(variable);
   return text != nullptr && !std::string_view(text).empty() && std::string_view(text) != "0";
 }
 
 std::vector<InstructionSet> detect() {
   std::vector<InstructionSet> sets{InstructionSet::kScalar};
-  if (scalar_is_forced()) {
+  if (is_on("AF_FORCE_SCALAR")) {
     return sets;
   }
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2")) {
     sets.push_back(InstructionSet::kAvx2);
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi")) {
+    if (!is_on("AF_FORCE_AVX2") && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vbmi")) {
       sets.push_back(InstructionSet::kAvx512);
     }
   }

@@ -21,7 +21,8 @@ std::string_view instruction_set_name(InstructionSet set);
 InstructionSet parse_instruction_set(std::string_view name);
 
 /// The sets that this CPU has, slowest first. Only kScalar where the environment variable
-/// AF_FORCE_SCALAR is set to anything but "" and "0" (read once).
+/// AF_FORCE_SCALAR is set to anything but "" and "0", and none above kAvx2 where AF_FORCE_AVX2 is
+/// (both are read once).
 const std::vector<InstructionSet>& instruction_sets();
 
 /// The last of `instruction_sets()`.

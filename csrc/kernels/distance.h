@@ -39,6 +39,9 @@ class Nearest {
   /// Keeps a row if it is near enough. O(k).
   void offer(float distance, size_t row);
 
+  /// k.
+  size_t count() const { return items_.size(); }
+
   /// Whether k rows are kept.
   bool is_full() const { return size_ == items_.size(); }
 

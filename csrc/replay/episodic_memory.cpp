@@ -71,7 +71,7 @@ EpisodicMemory::EpisodicMemory(const EpisodicMemoryOptions& options)
       lanes_(empty_lanes()),
       scratch_(options.threads,
                Scratch{std::vector<float>(options.dim), std::vector<double>(options.neighbours),
-                       Nearest(options.neighbours)}),
+                       Search(options.neighbours)}),
       pool_(options.threads) {}
 
 std::vector<EpisodicMemory::Lane> EpisodicMemory::empty_lanes() const {
@@ -149,8 +149,8 @@ void EpisodicMemory::append(std::span<const float> embeddings, std::span<const i
 
 // The reward of scratch.query, which is not in the lane's memory yet.
 double EpisodicMemory::reward_of(Lane& lane, Scratch& scratch) const {
-  lane.rows.find(scratch.query, scratch.nearest);
-  const std::span<const Neighbour> found = scratch.nearest.found();
+  lane.rows.find(scratch.query, scratch.search);
+  const std::span<const Neighbour> found = scratch.search.nearest.found();
   if (found.empty()) {
     return 0.0;
   }

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "kernels/distance.h"
 #include "structures/embedding_ring.h"
 
 namespace atari_fast {
@@ -35,8 +34,9 @@ struct EpisodicMemoryOptions {
   uint64_t mean_updates = 1000;  ///< the running mean is a plain one for so many updates, then an
                                  ///< exponential one
   double mean_rate = 1e-3;       ///< rate of the exponential mean, in [0, 1]
-  bool float16 = false;          ///< embeddings are rounded to float16 on arrival: half the memory
-  size_t threads = 1;            ///< threads that share the lanes; changes no result
+  bool float16 = false;  ///< embeddings are rounded to float16 on arrival: 3 bytes a number,
+                         ///< with its code, instead of 5
+  size_t threads = 1;    ///< threads that share the lanes; changes no result
 };
 
 /// Running mean of the squared distances of a lane, d_m^2.
@@ -118,7 +118,7 @@ class EpisodicMemory {
   struct Scratch {
     std::vector<float> query;
     std::vector<double> distances;
-    Nearest nearest;
+    Search search;
   };
 
   float max_number() const;

@@ -201,9 +201,10 @@ def test_reward_is_that_of_float64_at_full_size(rows: int) -> None:
         np.testing.assert_allclose(memory.novelty(torch.from_numpy(row)), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("neighbours", [1, 10])  # with and without codes
 @pytest.mark.parametrize("float16", [False, True])
-def test_results_do_not_depend_on_the_instruction_set(float16: bool) -> None:
-    options = EpisodicOptions(lanes=2, capacity=300, float16=float16)
+def test_results_do_not_depend_on_the_instruction_set(float16: bool, neighbours: int) -> None:
+    options = EpisodicOptions(lanes=2, capacity=300, float16=float16, neighbours=neighbours)
     best = _core.instruction_set()
     results = []
     try:
@@ -220,9 +221,9 @@ def test_memory_grows_up_to_what_was_said() -> None:
     options = EpisodicOptions(lanes=2, capacity=1000, dim=8)
     memory = EpisodicMemory(options)
     assert memory.bytes_used == 0
-    assert episodic_bytes(options) == 2 * 1024 * 8 * 4
-    assert episodic_bytes(options._replace(float16=True)) == 2 * 1024 * 8 * 2
-    assert filled(options, 100).bytes_used == 2 * 128 * 8 * 4
+    assert episodic_bytes(options) == 2 * 1024 * 8 * (4 + 1)  # a number and its code
+    assert episodic_bytes(options._replace(float16=True)) == 2 * 1024 * 8 * (2 + 1)
+    assert filled(options, 100).bytes_used == 2 * 128 * 8 * (4 + 1)
     assert filled(options, 1100).bytes_used == episodic_bytes(options)
 
 

@@ -356,3 +356,20 @@ def test_scalar_can_be_forced_by_the_environment(value: str, forced: bool) -> No
     assert used == best
     if forced:
         assert (used, count) == ("scalar", "1")
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1", ["scalar", "avx2"]), ("0", None)])
+def test_avx2_can_be_made_the_best_by_the_environment(
+    value: str, expected: list[str] | None
+) -> None:
+    code = "from atari_fast import _core; print(*_core.instruction_sets())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "AF_FORCE_AVX2": value},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    sets = _core.instruction_sets()
+    assert done.stdout.split() == [s for s in sets if expected is None or s in (*expected, "neon")]
