@@ -5,7 +5,9 @@ the reward of one embedding, which is then appended to a full memory. faiss is I
 thread: a search, then for a single memory an `add`; the index is built anew, untimed, every 20
 searches, so that it stays the same size. For 32 memories faiss only searches. Both sides get the
 same rows, none of which is in a memory already, and are measured in turns. A figure is the median
-of the repeats with its range; the ratio is faiss' time over ours.
+of the repeats with its range; the ratio is faiss' time over ours. Beside 32 memories stands how
+long it takes to read all their numbers once (`numpy.max` of the same bytes, shared by the threads),
+and the bandwidth that this makes. AF_FORCE_AVX2=1 and AF_FORCE_SCALAR=1 choose our instructions.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from atari_fast import _core
 from atari_fast.replay.episodic import EpisodicMemory, EpisodicOptions
 
 DIM = 32
@@ -110,6 +114,17 @@ def faiss_side(pool: Rows, lanes: int, rows: int) -> Side:
     return Side("faiss", prepare, call)
 
 
+def reading_side(rows: int, threads: int) -> Side:
+    """Reads the numbers of LANES memories of `rows` rows once a call."""
+    parts = np.array_split(np.ones(LANES * rows * DIM, np.float32), threads)
+    pool = ThreadPoolExecutor(threads)
+
+    def call(_: None) -> None:
+        list(pool.map(np.max, parts))
+
+    return Side(f"reading, {threads} threads", lambda: [None] * BURST, call)
+
+
 def measure(side: Side, seconds: float) -> float:
     """Returns seconds per call."""
     calls, total = 0, 0.0
@@ -188,6 +203,7 @@ def main() -> None:
         print(f"faiss-cpu {metadata.version('faiss-cpu')}")
     else:
         print("faiss is not installed: its rows are left out")
+    print(f"instructions: {_core.instruction_set()}")
     rng = np.random.default_rng(0)
     pool, path = independent(rng), wandering(rng)
     print(f"largest relative error at 30,000 rows: {largest_error(pool, 30_000):.1e}")
@@ -203,11 +219,16 @@ def main() -> None:
     many = EpisodicOptions(lanes=LANES, capacity=30_000)
     sides = []
     for threads in sorted({1, args.threads}):
+        sides.append(reading_side(30_000, threads))
         for kind in ("float32", "float16"):
             options = many._replace(float16=kind == "float16", threads=threads)
             sides.append(ours(f"{kind}, {threads} threads", pool, options))
     sides += [faiss_side(pool, LANES, 30_000)] if has_faiss else []
     results += run(f"{LANES} memories of 30,000", LANES, sides, repeats, args.seconds)
+    for figure in results:
+        if str(figure["side"]).startswith("reading"):
+            bandwidth = 30_000 * DIM * 4 / float(str(figure["us"])) / 1e3
+            print(f"{figure['side']}: {bandwidth:.1f} GB/s")
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
 
