@@ -33,8 +33,8 @@ struct Search {
 
 /// The last `capacity` embeddings, in blocks of 32 as kernels/distance.h reads them, and their
 /// codes as kernels/coarse.h does. Address space is reserved at once, but the system gives memory
-/// only to the blocks that rows have reached, in pages of up to 2 MiB, so a ring grows as it is used
-/// and nothing is ever moved. Not thread-safe.
+/// only to the blocks that rows have reached, in pages of up to 2 MiB, so a ring grows as it is
+/// used and nothing is ever moved. Not thread-safe.
 class EmbeddingRing {
  public:
   /// Throws std::invalid_argument when a setting is 0 or the sizes are above 2^48 bytes,
