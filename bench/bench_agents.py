@@ -27,7 +27,7 @@ from atari_fast.config import Config
 from atari_fast.envs.pool import LanePool
 from atari_fast.presets import PRESETS
 from atari_fast.replay.transition import TransitionReplay
-from atari_fast.runtime.device import Autocast, select_device, set_threads
+from atari_fast.runtime.device import Autocast, keep_freed_memory, select_device, set_threads
 from atari_fast.runtime.learner import Learner
 from atari_fast.seeding import stream
 
@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     set_threads(options.threads)
+    keep_freed_memory()
     device = select_device(options.device)
     learners = {name: make_learner(settings(name, options.precision), device) for name in NAMES}
     operations = {}

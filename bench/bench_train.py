@@ -28,7 +28,7 @@ from atari_fast.envs.pool import LanePool
 from atari_fast.presets import PRESETS
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.runtime.actor import Actor
-from atari_fast.runtime.device import Autocast, set_threads
+from atari_fast.runtime.device import Autocast, keep_freed_memory, set_threads
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.loop import Loop
 from atari_fast.runtime.services import RunServices
@@ -147,6 +147,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     set_threads(0)
+    keep_freed_memory()
     sides = {
         "atari_fast fp32": ours(settings("fp32", options.lanes, options.workers)),
         "atari_fast default precision": ours(settings("auto", options.lanes, options.workers)),

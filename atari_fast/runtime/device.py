@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
+import platform
 from collections.abc import Iterator
 
 import torch
@@ -11,6 +14,7 @@ from atari_fast.errors import ConfigError
 from atari_fast.infra.cpu import available_cores
 
 _MAX_THREADS = 4096
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def select_device(name: str) -> torch.device:
@@ -55,6 +59,19 @@ def torch_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def keep_freed_memory() -> None:
+    """Lets the C library keep blocks of up to 32 MB that are freed, 1 GB in all, for the next ones.
+
+    An update frees some 40 MB. Handed back to the system, they return as pages that it clears at
+    the first touch, one by one: up to a fifth of an update in bfloat16 on two threads. Other C
+    libraries than glibc are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None and platform.libc_ver()[0] == "glibc":
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 class Autocast:

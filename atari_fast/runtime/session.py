@@ -41,7 +41,7 @@ from atari_fast.runtime.conditions import (
     schedule_changes,
 )
 from atari_fast.runtime.crash import crash_text
-from atari_fast.runtime.device import Autocast, select_device, set_threads
+from atari_fast.runtime.device import Autocast, keep_freed_memory, select_device, set_threads
 from atari_fast.runtime.directory import (
     REPLAY,
     create_run_directory,
@@ -74,6 +74,7 @@ class Session:
         self.threads = config.threads or saved_threads(state) or available_cores()
         """Threads of the learner on the CPU, which its numbers depend on."""
         set_threads(self.threads if self._cuda else 1)  # the learner shares batches, not operations
+        keep_freed_memory()
         torch.manual_seed(to_int(stream(config.seed, "torch")))
         self.autocast = Autocast(self.device, config.precision)
         self.pool = LanePool(config.game, config.env, stream(config.seed, "lanes"))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import mmap
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +51,24 @@ def test_select_device_refuses_what_is_not_there() -> None:
 def test_set_threads_refuses_what_is_out_of_range(threads: int) -> None:
     with pytest.raises(ConfigError, match=f"threads: expected .* 0 to 4096, got {threads}"):
         set_threads(threads)
+
+
+def test_freed_memory_is_kept_for_the_next_update() -> None:
+    """Blocks as an update takes and frees them: 45 MB at a time, and no page is new."""
+    code = """
+import resource, torch
+from atari_fast.runtime.device import keep_freed_memory
+keep_freed_memory()
+counts = []
+for _ in range(12):
+    blocks = [torch.ones(5 << 18) for _ in range(9)]
+    del blocks
+    counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(counts[-1] - counts[-3])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) * mmap.PAGESIZE < 16 << 20  # two times 45 MB otherwise
 
 
 def test_evaluation_plays_full_games_with_raw_rewards() -> None:
