@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from atari_fast.agents.common import shaped, value_metrics, with_target
-from atari_fast.agents.ls_dqn import least_squares_hooks
+from atari_fast.agents.ls_dqn import Observations, least_squares_hooks
 from atari_fast.agents.parts import AgentParts, LossOutput
 from atari_fast.config import Config
 from atari_fast.nets.networks import QNetwork
@@ -27,8 +27,10 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
             return squared(td)
         return huber(td, 1 / batch.weights if agent.loss == "clipped" else 1.0)
 
-    def targets(batch: TransitionBatch, bootstrap: QNetwork, noise: int = 0) -> torch.Tensor:
-        obs_tm1, obs_t = cut_stacks(batch.frames, batch.steps, config.net.stack)
+    def targets(
+        batch: TransitionBatch, observations: Observations, bootstrap: QNetwork, noise: int = 0
+    ) -> torch.Tensor:
+        obs_t = observations[1]
         q_t = bootstrap(obs_t, noise)
         selector = online(obs_t, noise) if agent.double else q_t
         if agent.munchausen:
@@ -38,13 +40,13 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
             y = double_q_learning(batch.rewards, batch.discounts, q_t, selector)
         else:
             y = q_learning(batch.rewards, batch.discounts, q_t)
-        observations = obs_tm1, obs_t
         return shaped(agent, y, batch, observations, lambda o: bootstrap(o, noise), q_t, selector)
 
     def loss(batch: TransitionBatch) -> LossOutput:
+        observations = cut_stacks(batch.frames, batch.steps, config.net.stack)
         with torch.no_grad():
-            y = targets(batch, target, noise=1)
-        q_tm1 = online(batch.frames[:, : config.net.stack], noise=1)
+            y = targets(batch, observations, target, noise=1)
+        q_tm1 = online(observations[0], noise=1)
         td = y - taken(q_tm1, batch.actions)
         return LossOutput(element_loss(td, batch), td.detach().abs(), value_metrics(q_tm1, y))
 

@@ -20,7 +20,9 @@ from atari_fast.ops.targets import q_learning, taken
 from atari_fast.replay.transition import TransitionBatch
 from atari_fast.seeding import stream
 
-Targets = Callable[[TransitionBatch, QNetwork], torch.Tensor]
+Observations = tuple[torch.Tensor, torch.Tensor]
+"""The first and the bootstrap observations of a batch, uint8[B, S, H, W] each."""
+Targets = Callable[[TransitionBatch, Observations, QNetwork], torch.Tensor]
 """Bootstrap targets float32[B] of a batch with the values of a network."""
 
 
@@ -106,7 +108,7 @@ def _solve(
             rho = q_learning(batch.rewards, batch.discounts, q_t) - q_tm1
             columns += [rho, batch.discounts, *features_t, q_t.argmax(dim=1)]
         else:
-            rho = targets(batch, bootstrap) - q_tm1
+            rho = targets(batch, (obs_tm1, obs_t), bootstrap) - q_tm1
             columns += [boosted_residuals(rho, ls.clip) if ls.clip > 0 else rho]
         system.add(*columns)
     solved = system.solve(ls.prior)

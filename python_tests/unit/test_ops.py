@@ -66,6 +66,7 @@ def test_cut_stacks_follows_each_item_s_number_of_steps() -> None:
         frames = torch.from_numpy(rng.integers(0, 256, (16, stack + n, 3, 2), dtype=np.uint8))
         steps = torch.from_numpy(rng.integers(1, n + 1, 16))
         now, then = cut_stacks(frames, steps, stack)
+        assert all(x.is_contiguous(memory_format=torch.channels_last) for x in (now, then))
         for b in range(16):
             m = int(steps[b])
             assert torch.equal(now[b], frames[b, :stack])
