@@ -75,7 +75,7 @@ def quantile_huber_loss(
     with torch.no_grad():  # value and slope at once: a third of autograd's passes over [B, N, M]
         errors = targets[:, None, :] - quantiles[:, :, None]
         clipped = errors.clamp(-kappa, kappa)
-        pulls = (taus[..., None] - (errors < 0).to(errors.dtype)).abs_().mul_(clipped)
+        pulls = torch.where(errors < 0, 1 - taus[..., None], taus[..., None]).mul_(clipped)
         slopes = pulls.mean(dim=2) / -kappa
         values = pulls.mul_(errors.sub_(clipped, alpha=0.5)).mean(dim=2).sum(dim=1) / kappa
     return values + (slopes * (quantiles - quantiles.detach())).sum(dim=1)
