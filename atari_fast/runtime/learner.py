@@ -77,7 +77,7 @@ class Learner:
         if self.updates % self._check_period == 0 and not math.isfinite(out.loss.item()):
             raise self._not_finite("loss: its values")
         if self._config.max_grad_norm > 0:
-            nn.utils.clip_grad_norm_(self._parts.trained.parameters(), self._config.max_grad_norm)
+            self._clip_gradient()
         for group in self.optimizer.param_groups:
             group["lr"] = self._config.lr * lr_share
         self.optimizer.step()
@@ -87,6 +87,16 @@ class Learner:
         self._add_metrics(
             {"loss/td": out.loss, "loss/priority": out.priorities.mean()} | dict(out.metrics)
         )
+
+    def _clip_gradient(self) -> None:
+        """Scales the gradient down to the norm `max_grad_norm`.
+
+        On the CPU one that is short enough is not multiplied by 1, a pass over all of it.
+        """
+        parameters = list(self._parts.trained.parameters())
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if norm.is_cuda or not norm < self._config.max_grad_norm:
+            nn.utils.clip_grads_with_norm_(parameters, self._config.max_grad_norm, norm)
 
     def check_finite(self) -> None:
         """Raises NumericError when a weight of the trained network is not finite."""

@@ -127,15 +127,16 @@ def test_learner_refuses_a_loss_that_is_not_finite(prioritized: bool) -> None:
         learner.check_finite()
 
 
-def test_learner_clips_the_gradient_norm() -> None:
+@pytest.mark.parametrize(("most", "norm"), [(10.0, 10.0), (99.0, 99.0), (101.0, 100.0)])
+def test_learner_clips_the_gradient_norm(most: float, norm: float) -> None:
     def loss(net: OneWeight, batch: TransitionBatch) -> LossOutput:
         x = torch.full((len(batch.actions),), 100.0)
         return LossOutput(net.w * x, x, {})
 
-    learner, net = learner_with(loss, OptimConfig(max_grad_norm=10.0), prioritized=False)
+    learner, net = learner_with(loss, OptimConfig(max_grad_norm=most), prioritized=False)
     learner.update(1.0)
     assert net.w.grad is not None
-    assert float(net.w.grad) == pytest.approx(10.0, rel=1e-4)
+    assert float(net.w.grad) == pytest.approx(norm, rel=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
