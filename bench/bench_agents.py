@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from atari_fast.agents.recipes import build
 from atari_fast.config import Config
 from atari_fast.envs.pool import LanePool
+from atari_fast.infra.cpu import available_cores
 from atari_fast.presets import PRESETS
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.runtime.device import Autocast, keep_freed_memory, select_device, set_threads
@@ -50,7 +51,7 @@ def settings(name: str, precision: str) -> Config:
     )
 
 
-def make_learner(config: Config, device: torch.device, steps: int = 400) -> Learner:
+def make_learner(config: Config, device: torch.device, threads: int, steps: int = 400) -> Learner:
     """A learner whose replay holds `steps` steps of random play in each of its lanes."""
     rng = np.random.default_rng(0)
     with LanePool(config.game, config.env, stream(1, "lanes")) as pool:
@@ -63,7 +64,8 @@ def make_learner(config: Config, device: torch.device, steps: int = 400) -> Lear
             replay.append(step, actions)
             step = pool.step(actions)
         parts = build(config, pool.spec, device)
-    return Learner(parts, replay, config.optim, device, Autocast(device, config.precision))
+    autocast = Autocast(device, config.precision)
+    return Learner(parts, replay, config.optim, device, autocast, threads=threads)
 
 
 def main() -> None:
@@ -77,10 +79,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    set_threads(options.threads)
+    set_threads(1)  # as in a run: the learner's threads share batches, not operations
+    threads = options.threads or available_cores()
     keep_freed_memory()
     device = select_device(options.device)
-    learners = {name: make_learner(settings(name, options.precision), device) for name in NAMES}
+    learners = {
+        name: make_learner(settings(name, options.precision), device, threads) for name in NAMES
+    }
     operations = {}
     for name, learner in learners.items():
         learner.update(0.5)
@@ -96,7 +101,7 @@ def main() -> None:
             learner.take_metrics()  # waits for the device
             rates[name].append(options.updates / (time.perf_counter() - start))
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    print(f"{device}, {torch.get_num_threads()} threads, precision {options.precision}")
+    print(f"{device}, {threads} threads, precision {options.precision}")
     for name, values in rates.items():
         ratio = medians[name] / medians["dqn-nature"]
         explained = operations["dqn-nature"] / operations[name]

@@ -25,10 +25,11 @@ import torch
 from atari_fast.agents.recipes import build
 from atari_fast.config import FRAMES_PER_STEP, Config, NetConfig
 from atari_fast.envs.pool import LanePool
+from atari_fast.infra.cpu import available_cores
 from atari_fast.presets import PRESETS
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.runtime.actor import Actor
-from atari_fast.runtime.device import Autocast, keep_freed_memory, set_threads
+from atari_fast.runtime.device import Autocast, keep_freed_memory, set_threads, torch_threads
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.loop import Loop
 from atari_fast.runtime.services import RunServices
@@ -66,7 +67,8 @@ def ours(config: Config) -> Callable[[int], int]:
     parts = build(config, pool.spec, device)
     shape = pool.spec.frame_shape
     replay = TransitionReplay(config.env, config.net, config.agent, config.replay, shape, seed=1)
-    learner = Learner(parts, replay, config.optim, device, autocast)
+    threads = available_cores()
+    learner = Learner(parts, replay, config.optim, device, autocast, threads=threads)
     rng = np.random.default_rng(0)
     actor = Actor(
         parts.behaviour, pool.spec, pool.num_lanes, config.net.stack, device, autocast, rng
@@ -130,7 +132,8 @@ def stable_baselines3() -> Callable[[int], int]:
 
     def train(steps: int) -> int:
         before = model.num_timesteps
-        model.learn(steps, reset_num_timesteps=False)
+        with torch_threads(available_cores()):
+            model.learn(steps, reset_num_timesteps=False)
         return model.num_timesteps - before
 
     return train
@@ -146,7 +149,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    set_threads(0)
+    set_threads(1)  # as in a run: the learner's threads share batches, not operations
     keep_freed_memory()
     sides = {
         "atari_fast fp32": ours(settings("fp32", options.lanes, options.workers)),
