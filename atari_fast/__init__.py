@@ -1,11 +1,23 @@
-"""Value-based Atari agents on one machine, at the speed of its hardware."""
+"""Value-based Atari agents on one machine, at the speed of its hardware.
+
+`train(config)` trains an agent, `load_agent(path)` loads one, `__version__` is the version.
+"""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atari_fast.runtime.player import load_agent
+
+    __version__: str
+
+__all__ = ["__version__", "load_agent", "train"]
 
 
 def _use_installed_package() -> None:
@@ -20,3 +32,16 @@ def _use_installed_package() -> None:
 
 if importlib.util.find_spec(f"{__name__}._core") is None:
     _use_installed_package()
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is public when it is asked for: torch takes a second."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__)
+    if name == "load_agent":
+        return importlib.import_module("atari_fast.runtime.player").load_agent
+    if name == "train":
+        return importlib.import_module("atari_fast.train")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -61,7 +61,10 @@ def main(argv: Sequence[str]) -> int:
         "seed": Range(0),
     }
     check_ranges(options, ranges)
+    import torch
+
     from atari_fast.agents.restore import load_agent
+    from atari_fast.infra.manifest import library_versions
     from atari_fast.infra.weights import export_weights
     from atari_fast.runtime.device import Autocast, select_device, set_threads
     from atari_fast.runtime.evaluation import evaluate
@@ -79,18 +82,28 @@ def main(argv: Sequence[str]) -> int:
     if options.export:
         require_writable(Path(options.export), makes_folders=True)
     env = dataclasses.replace(agent.config.env, workers=options.workers)
+    autocast = Autocast(device, agent.config.precision)
     result = evaluate(
         agent.parts.q_values,
         dataclasses.replace(agent.config, env=env),
         agent.spec,
         device,
-        Autocast(device, agent.config.precision),
+        autocast,
         episodes=options.episodes,
         epsilon=agent.config.run.eval_epsilon if options.epsilon is None else options.epsilon,
         seed=options.seed,
         lanes=options.lanes,
     )
-    summary = {"source": str(agent.source), "trained_frames": agent.frames, **result.summary()}
+    summary = {
+        "source": str(agent.source),
+        "trained_frames": agent.frames,
+        **result.summary(),
+        "lanes": min(options.lanes, options.episodes),
+        "precision": "bf16" if autocast.enabled else "fp32",
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "versions": library_versions(),
+    }
     try:
         if out is not None:
             _write_json(out, summary)
@@ -118,7 +131,7 @@ def _show(summary: dict[str, Any]) -> None:
     """Prints a line for each value but the single scores."""
     print(summary["source"])
     for key, value in summary.items():
-        if key in ("source", "scores"):
+        if key in ("source", "scores", "versions"):
             continue
         numeric = isinstance(value, int | float) and not isinstance(value, bool) and key != "seed"
         print(f"  {key:<18}  {number(value) if numeric else value}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+import types
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from atari_fast.config_io import from_json, from_record, validate
 from atari_fast.errors import ConfigError
@@ -36,10 +38,41 @@ def main(argv: Sequence[str]) -> int:
     if not session.run():
         return INTERRUPTED
     if session.config.run.finish:
-        from atari_fast.runtime.finish import finish
-
-        finish(session.directory, session.device)
+        _finish(session)
     return 0
+
+
+class TrainingResult(NamedTuple):
+    """What `atari_fast.train` leaves."""
+
+    directory: Path
+    """The run directory."""
+    finished: bool
+    """Whether all frames were played; False after a signal, when everything was saved."""
+    best_score: float
+    """Mean raw score of the best evaluation; minus infinity where there was none."""
+
+
+class _CallableModule(types.ModuleType):
+    """This module: `atari_fast.train` is the command and a function of Python programs."""
+
+    def __call__(self, config: Config) -> TrainingResult:
+        """Trains an agent, as `python -m atari_fast.train` does, and returns when it is trained.
+
+        Args:
+            config: the settings, such as `atari_fast.presets.PRESETS["pong"]()`. With
+                `env.workers` the program needs `if __name__ == "__main__":` around this call.
+
+        Raises:
+            AtariFastError: as a sentence of the command would say: bad settings (ConfigError), no
+                memory, a dead worker, values that are not finite, no room for the last checkpoint.
+        """
+        validate(config)
+        session = _session(config)
+        finished = session.run()
+        if finished and config.run.finish:
+            _finish(session)
+        return TrainingResult(session.directory, finished, session.best)
 
 
 def _begin(argv: Sequence[str]) -> Session:
@@ -49,9 +82,19 @@ def _begin(argv: Sequence[str]) -> Session:
     if config.env.workers < 0:
         workers = _suitable_workers(config.env.lanes, canonical_name(config.game))
         config = dataclasses.replace(config, env=dataclasses.replace(config.env, workers=workers))
+    return _session(config)
+
+
+def _session(config: Config) -> Session:
     from atari_fast.runtime.session import Session  # late: torch takes a second to import
 
     return Session(config)
+
+
+def _finish(session: Session) -> None:
+    from atari_fast.runtime.finish import finish
+
+    finish(session.directory, session.device)
 
 
 def _suitable_workers(lanes: int, game: str) -> int:
@@ -145,3 +188,5 @@ def _leaves(record: object, prefix: str = "") -> dict[str, object]:
 
 if __name__ == "__main__":
     run_cli(main, output_matters=False)
+else:
+    sys.modules[__name__].__class__ = _CallableModule

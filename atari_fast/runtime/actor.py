@@ -14,6 +14,21 @@ from atari_fast.runtime.device import Autocast
 from atari_fast.types import EnvSpec, Flag, StepBatch
 
 
+class ChancePerLane:
+    """Stands for a random generator where each lane draws from one of its own."""
+
+    def __init__(self, rngs: list[np.random.Generator]) -> None:
+        self.rngs = rngs
+
+    def random(self, size: int) -> NDArray[np.float64]:
+        """A number in [0, 1) for each of `size` lanes."""
+        return np.array([rng.random() for rng in self.rngs[:size]])
+
+    def integers(self, high: int, *, size: int) -> NDArray[np.int64]:
+        """A whole number below `high` for each of `size` lanes."""
+        return np.array([rng.integers(high) for rng in self.rngs[:size]])
+
+
 class Actor:
     """Keeps each lane's stack of frames on the device and acts epsilon-greedily."""
 
@@ -25,7 +40,7 @@ class Actor:
         stack: int,
         device: torch.device,
         autocast: Autocast,
-        rng: np.random.Generator,
+        rng: np.random.Generator | ChancePerLane,
     ) -> None:
         self._q_values = q_values
         self._num_actions = spec.num_actions
@@ -48,13 +63,15 @@ class Actor:
         return actions
 
     def state(self) -> dict[str, Any]:
-        """The stacks of frames and the random numbers."""
-        return {"observations": self._observations, "rng": self._rng.bit_generator.state}
+        """The stacks of frames, and the random numbers of an actor that trains."""
+        rng = None if isinstance(self._rng, ChancePerLane) else self._rng.bit_generator.state
+        return {"observations": self._observations, "rng": rng}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Goes on with the stacks and random numbers of `state`."""
         self._observations = like(state["observations"], self._observations)
-        self._rng.bit_generator.state = state["rng"]
+        if not isinstance(self._rng, ChancePerLane):
+            self._rng.bit_generator.state = state["rng"]
 
     def _push(self, step: StepBatch) -> torch.Tensor:
         """Appends the frames; an episode's first stack is zero but for its newest frame."""

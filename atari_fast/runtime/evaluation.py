@@ -12,11 +12,14 @@ import torch
 from atari_fast import games
 from atari_fast.config import FRAMES_PER_STEP, Config
 from atari_fast.envs.pool import LanePool
-from atari_fast.runtime.actor import Actor
+from atari_fast.runtime.actor import Actor, ChancePerLane
 from atari_fast.runtime.device import Autocast, seeded
 from atari_fast.runtime.episodes import EpisodeTracker
-from atari_fast.seeding import stream
-from atari_fast.types import EnvSpec, Flag
+from atari_fast.seeding import child, stream
+from atari_fast.types import EnvSpec
+
+_BATCH = 16
+"""Observations that the network sees at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,34 +76,43 @@ def evaluate(
 ) -> Evaluation:
     """Plays `episodes` full games: fresh lanes, no life mode, no clipping.
 
-    Every lane plays a number of games that is fixed beforehand, so that short games are not
-    favoured. When `stop` says so, the games that are finished by then are all that is returned.
-    All random numbers come from `seed`; torch's generators are left as they were.
+    Each game has random numbers of its own, and the network sees batches of one size, so that the
+    score of game i depends on the agent, `seed` and i, not on `lanes` (but for iqn, whose quantile
+    levels are drawn for all lanes at once). All games that begin are counted, so short ones are not
+    favoured; when `stop` says so, those that are finished by then are all that is returned. Torch's
+    generators are left as they were.
     """
     lanes = min(lanes, episodes)
     env = dataclasses.replace(config.env, lanes=lanes, life_loss="none")
     env = dataclasses.replace(env, workers=min(env.workers, lanes))
-    quota = np.full(lanes, episodes // lanes)
-    quota[: episodes % lanes] += 1
-    rng = np.random.default_rng(stream(seed, "evaluation/actor"))
-    actor = Actor(q_values, spec, lanes, config.net.stack, device, autocast, rng)
+    starts, chances = stream(seed, "evaluation/lanes"), stream(seed, "evaluation/actor")
+    chance = ChancePerLane([np.random.default_rng(child(chances, i)) for i in range(lanes)])
+    actor = Actor(_padded(q_values), spec, lanes, config.net.stack, device, autocast, chance)
     tracker = EpisodeTracker(lanes)
-    scores: list[list[float]] = [[] for _ in range(lanes)]
+    game_of = list(range(lanes))  # -1: no more games for that lane
+    waiting = iter(range(lanes, episodes))
+    scores: dict[int, float] = {}
     frames = truncated = 0
     with (
         seeded(device, seed),
-        LanePool(config.game, env, stream(seed, "evaluation/lanes")) as pool,
+        LanePool(config.game, env, starts) as pool,
     ):
         step = pool.step(np.zeros(lanes, np.int64))
-        while quota.any() and not stop():
+        while len(scores) < episodes and not stop():
             step = pool.step(actor.act(step, epsilon))
-            playing = (quota > 0) & ((step.flags & Flag.FIRST) == 0)
-            frames += FRAMES_PER_STEP * int(np.count_nonzero(playing))
+            frames += FRAMES_PER_STEP * sum(game >= 0 for game in game_of)
+            seeds = {}
             for episode in tracker.add(step):
-                if quota[episode.lane]:
-                    quota[episode.lane] -= 1
+                lane = episode.lane
+                if game_of[lane] >= 0:
                     truncated += episode.truncated
-                    scores[episode.lane].append(episode.score)
+                    scores[game_of[lane]] = episode.score
+                    game_of[lane] = game = next(waiting, -1)
+                    if game >= 0:
+                        seeds[lane] = child(starts, game)
+                        chance.rngs[lane] = np.random.default_rng(child(chances, game))
+            if seeds:
+                step = pool.renew(seeds)
     return Evaluation(
         game=games.canonical_name(config.game),
         protocol=config.env.protocol,
@@ -110,5 +122,20 @@ def evaluate(
         seed=seed,
         frames=frames,
         truncated=truncated,
-        scores=tuple(score for lane in scores for score in lane),
+        scores=tuple(scores[game] for game in sorted(scores)),
     )
+
+
+def _padded(q_values: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """The same values from batches whose size is a multiple of `_BATCH`, padded with zeros.
+
+    Kernels round differently for batches of other sizes.
+    """
+
+    def values(observations: torch.Tensor) -> torch.Tensor:
+        rows = len(observations)
+        pad = observations.new_zeros(-rows % _BATCH, *observations.shape[1:])
+        batches = torch.split(torch.cat((observations, pad)), _BATCH)
+        return torch.cat([q_values(batch) for batch in batches])[:rows]
+
+    return values

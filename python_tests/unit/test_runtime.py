@@ -104,6 +104,30 @@ def iqn_agent() -> TrainedAgent:
     return TrainedAgent(Path("iqn"), 0, config, lane.spec, build(config, lane.spec, CPU))
 
 
+@pytest.mark.parametrize("protocol", ["deepmind", "machado"])
+def test_the_score_of_a_game_depends_on_the_seed_and_its_number_alone(protocol: str) -> None:
+    """On a game whose chance is the emulator's, too, for any number of lanes and workers."""
+    env = EnvConfig(lanes=1, protocol=protocol, max_episode_frames=2_400)
+    config = dataclasses.replace(TINY_PONG, game="boxing", env=env)
+    spec = make_lane("boxing", env, stream(0, "x")).spec
+    torch.manual_seed(0)
+    parts = build(config, spec, CPU)
+
+    def scores(games: int, lanes: int, workers: int = 0) -> tuple[float, ...]:
+        workers_too = dataclasses.replace(env, workers=workers)
+        settings = dataclasses.replace(config, env=workers_too)
+        return evaluate(
+            parts.q_values, settings, spec, CPU, FP32, episodes=games, epsilon=0.5, seed=3,
+            lanes=lanes,
+        ).scores  # fmt: skip
+
+    five = scores(5, lanes=5)
+    assert len(set(five)) > 1
+    assert scores(5, lanes=1) == five
+    assert scores(5, lanes=2, workers=2) == five
+    assert scores(3, lanes=16) == five[:3]
+
+
 def test_recordings_of_random_quantiles_repeat_and_leave_torch_alone(tmp_path: Path) -> None:
     agent = iqn_agent()
     states = []
