@@ -87,18 +87,19 @@ def distinct_names(paths: Sequence[Sequence[str]], reserved: Collection[str] = (
         length = 1
         while length < len(parts) and any(o[-length:] == parts[-length:] for o in others):
             length += 1
-        name = first = str(Path(*parts[-length:]))
-        number = 1
+        # What is no text in a name of a file, which may be any bytes, is written as an escape.
+        end = str(Path(*parts[-length:])).encode("utf-8", "backslashreplace").decode()
+        name, number = end, 1
         while name in reserved or name in names:
             number += 1
-            name = f"{first} ({number})"
+            name = f"{end} ({number})"
         names.append(name)
     return names
 
 
 def literal(name: str) -> str:
     """A name as matplotlib has to get it to show it as it is."""
-    name = name.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+    name = name.replace("$", r"\$")
     return f" {name}" if name.startswith("_") else name  # it hides labels that begin so
 
 

@@ -154,7 +154,10 @@ def _open_writer(path: Path, temporary: Path, fps: float, size: tuple[int, int])
             if writer.isOpened():
                 return writer
             writer.release()
-    raise EnvError(f"{path}: OpenCV has no encoder for {path.suffix} ({' or '.join(codecs)})")
+    raise EnvError(
+        f"{path}: OpenCV has no encoder for {path.suffix} ({' or '.join(codecs)}), "
+        "or there is no room for the file"
+    )
 
 
 def _check_last_frame(path: Path, temporary: Path, frames: int) -> None:

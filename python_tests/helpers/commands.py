@@ -66,11 +66,25 @@ def one_sentence(done: subprocess.CompletedProcess[str], code: int, *words: str)
         assert word in lines[0], lines[0]
 
 
-def _serve(arguments: list[str], cwd: Path, environment: Mapping[str, str], signal_at: int) -> None:
+Streams = Mapping[int, "str | None"]
+"""What descriptors 0, 1 and 2 of a training are: files, or None for closed ones."""
+
+
+def _serve(
+    arguments: list[str],
+    cwd: Path,
+    environment: Mapping[str, str],
+    signal_at: int,
+    streams: Streams,
+) -> None:
     os.chdir(cwd)
     os.environ.update(environment)
-    for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    for descriptor, name in {1: "stdout", 2: "stderr", **streams}.items():
+        if name is None:  # as Python begins without it
+            os.close(descriptor)
+            setattr(sys, ("stdin", "stdout", "stderr")[descriptor], None)
+        else:
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     from atari_fast.infra.cli import run_cli
     from atari_fast.runtime.session import Session
     from atari_fast.train import main
@@ -86,19 +100,25 @@ def _serve(arguments: list[str], cwd: Path, environment: Mapping[str, str], sign
     if signal_at:
         Session._take = take_and_signal  # type: ignore[method-assign]
     sys.argv = ["train", *arguments]
-    run_cli(main)
+    run_cli(main, output_matters=False)
 
 
 @contextlib.contextmanager
 def training(
-    *arguments: str, cwd: Path, failpoint: str = "", signal_at: int = 0, **environment: str
+    *arguments: str,
+    cwd: Path,
+    failpoint: str = "",
+    signal_at: int = 0,
+    streams: Streams | None = None,
+    **environment: str,
 ) -> Iterator[BaseProcess]:
     """`train` as a process, forked off one that has imported torch: quick to start and to kill.
 
     It sends itself SIGTERM at frame `signal_at`, if that is not 0.
     """
     environment = {"AF_FAILPOINT": failpoint, **environment}
-    process = _FORKS.Process(target=_serve, args=(arguments, cwd, environment, signal_at))
+    settings = (arguments, cwd, environment, signal_at, streams or {})
+    process = _FORKS.Process(target=_serve, args=settings)
     process.start()
     try:
         yield process
@@ -109,15 +129,14 @@ def training(
         process.join()
 
 
-def train(
-    *arguments: str, cwd: Path, failpoint: str = "", signal_at: int = 0, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Waits for `training`; the exit code is minus the signal that killed it, if one did."""
-    settings = {"failpoint": failpoint, "signal_at": signal_at, **environment}
-    with training(*arguments, cwd=cwd, **settings) as process:
+def train(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Waits for `training`, which has the options; the exit code of a killed one is -signal."""
+    with training(*arguments, cwd=cwd, **options) as process:
         pass
     assert process.exitcode is not None
-    out, err = ((cwd / name).read_text() for name in ("stdout", "stderr"))
+    out, err = (
+        (cwd / name).read_text() if (cwd / name).exists() else "" for name in ("stdout", "stderr")
+    )
     return subprocess.CompletedProcess(list(arguments), process.exitcode, out, err)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
@@ -144,7 +145,7 @@ def test_options_by_place():
 
 
 COMMAND = """
-import sys, warnings
+import sys, time, warnings
 from atari_fast.infra.cli import run_cli
 from atari_fast import errors
 
@@ -162,6 +163,9 @@ def main(argv):
         case ["flood"]:
             for _ in range(100_000):
                 print("x")
+        case ["wait"]:
+            print("waits", flush=True)
+            time.sleep(60)
         case [name]:
             raise getattr(errors, name)("what was\\n wrong")
 
@@ -200,6 +204,41 @@ def test_run_cli_survives_a_reader_that_leaves():
         run.stdout.close()
         assert run.stderr.read() == b""
         assert run.wait(20) == 1
+
+
+@pytest.mark.parametrize("unbuffered", [[], ["-u"]])
+@pytest.mark.parametrize("argument", ["flood", "wait"])
+def test_run_cli_says_that_its_output_was_lost(argument, unbuffered):
+    code = COMMAND.replace("sleep(60)", "sleep(0)")
+    command = [sys.executable, *unbuffered, "-c", code, argument]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    sentence = "error: standard output: cannot be written: no space left on device\n"
+    assert (run.returncode, run.stderr) == (4, sentence)
+
+
+def test_run_cli_of_a_command_whose_output_only_shows_loses_it_without_a_word():
+    code = COMMAND.replace("run_cli(main)", "run_cli(main, output_matters=False)")
+    for argument, expected in (("flood", 0), ("ConfigError", 1)):
+        with open("/dev/full", "w") as full:  # noqa: PTH123
+            command = [sys.executable, "-c", code, argument]
+            assert subprocess.run(command, stdout=full, stderr=full).returncode == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_run_cli_ends_in_order_at_a_signal(number):
+    command = [sys.executable, "-c", COMMAND, "wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout.readline() == b"waits\n"
+        run.send_signal(number)
+        assert run.stderr.read() == b"interrupted\n"
+        assert run.wait(20) == 130
+
+
+def test_run_cli_raises_no_warning_whatever_the_environment_says():
+    command = [sys.executable, "-W", "error", "-c", COMMAND, "warn"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "warning: a warning\n")
 
 
 def test_train_help_takes_less_than_a_second():

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -76,6 +78,24 @@ def test_full_disk_costs_one_warning_and_no_half_line(tmp_path):
         logger.scalars(16, {"x": 1.0})
     assert [row["frames"] for row in read_metrics(tmp_path)] == [4, 16]
     assert (tmp_path / "metrics.jsonl").read_bytes().count(b"\n") == 2
+
+
+def test_half_a_line_that_cannot_be_cut_off_is_cut_off_later(tmp_path, monkeypatch):
+    with RunLogger(tmp_path, tensorboard=False) as logger:
+        logger.scalars(4, {"x": 1.0})
+
+        def cut(file, size):
+            raise OSError(errno.EIO, "Input/output error")
+
+        write = os.write
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "ftruncate", cut)
+            patch.setattr(os, "write", lambda file, line: write(file, line[:-5]))
+            with pytest.warns(RuntimeWarning, match="no space left"):
+                logger.scalars(8, {"x": 1.0})
+        logger.scalars(12, {"x": 1.0})
+        assert logger.size == (tmp_path / "metrics.jsonl").stat().st_size
+    assert [row["frames"] for row in read_metrics(tmp_path)] == [4, 12]
 
 
 def test_tensorboard_gets_scalars_by_frames(tmp_path):

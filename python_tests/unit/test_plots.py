@@ -8,7 +8,7 @@ import pytest
 
 from atari_fast.errors import CheckpointError
 from atari_fast.infra.logging import RunLogger
-from atari_fast.infra.plots import load_curve, plot_curves
+from atari_fast.infra.plots import distinct_names, load_curve, plot_curves
 
 
 def make_run(path, scores):
@@ -51,9 +51,61 @@ def test_plot_curves_writes_png_and_csv(tmp_path):
 
 
 def test_curve_points_by_frames_and_minutes(tmp_path):
-    curve = load_curve(make_run(tmp_path / "run", [1.0, float("nan"), 3.0]))
+    curve = load_curve(make_run(tmp_path / "run", [1.0, float("nan"), 3.0]), "run")
     assert curve.points("frames", "eval/mean") == ([0.1, 0.3], [1.0, 3.0])
     assert curve.points("minutes", "train/return_mean_100") == ([1.0, 3.0], [1.0, 3.0])
+
+
+def texts_of_pictures(monkeypatch):
+    """All texts of the legends and titles that are drawn from now on."""
+    from matplotlib.figure import Figure
+
+    found, save = [], Figure.savefig
+
+    def look(figure, *arguments, **options):
+        save(figure, *arguments, **options)
+        found.append(figure.get_suptitle())
+        for axes in figure.axes:
+            legend = axes.get_legend()
+            found.extend(text.get_text() for text in (legend.get_texts() if legend else ()))
+
+    monkeypatch.setattr(Figure, "savefig", look)
+    return found
+
+
+def test_runs_of_the_same_name_are_told_apart(tmp_path, monkeypatch):
+    texts = texts_of_pictures(monkeypatch)
+    runs = [make_run(tmp_path / name, [1.0]) for name in ("p/seed1", "q/seed1", "q/seed2")]
+    out = plot_curves([*runs, runs[0]], tmp_path / "x.png")
+    with out.with_suffix(".csv").open(newline="") as file:
+        names = list(dict.fromkeys(row["run"] for row in csv.DictReader(file)))
+    assert names == ["p/seed1", "q/seed1", "seed2", "p/seed1 (2)"]
+    assert {text.partition(": ")[0] for text in texts if ": " in text} == set(names)
+
+
+def test_distinct_names_are_the_shortest_ends():
+    paths = [("/", "a", "x", "s"), ("/", "b", "x", "s"), ("/", "s"), ("/", "random play")]
+    expected = ["a/x/s", "b/x/s", "/s", "random play (2)"]
+    assert distinct_names(paths, reserved=("random play",)) == expected
+    assert distinct_names([]) == []
+
+
+@pytest.mark.parametrize("name", ["_hidden", "$\\frac$", "a$b$", "r\udcffn", "\u4e2d [b] {x}"])
+def test_names_that_mean_something_to_matplotlib_are_drawn(tmp_path, monkeypatch, name):
+    texts = texts_of_pictures(monkeypatch)
+    run, other = make_run(tmp_path / name, [1.0]), make_run(tmp_path / "other", [2.0])
+    plot_curves([run], tmp_path / "one.png")
+    plot_curves([run, other], tmp_path / "two.png")
+    assert len([text for text in texts if ": training, mean of 100" in text]) == 2
+
+
+def test_settings_of_the_user_are_neither_used_nor_changed(tmp_path, monkeypatch):
+    import matplotlib
+
+    monkeypatch.setitem(matplotlib.rcParams, "text.usetex", True)
+    monkeypatch.setenv("MPLBACKEND", "module://not.there")
+    plot_curves([make_run(tmp_path / "run", [1.0])], tmp_path / "x.png")
+    assert matplotlib.rcParams["text.usetex"] is True
 
 
 def test_plot_curves_marks_least_squares_updates(tmp_path):

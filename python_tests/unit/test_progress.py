@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import time
 
 import pytest
 
 from atari_fast.infra import progress
-from atari_fast.infra.progress import Progress
+from atari_fast.infra.progress import Progress, layout
 
 
 class Clock:
@@ -69,6 +70,33 @@ def test_progress_on_a_terminal_is_live(monkeypatch):
     ):
         assert part in text
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
+
+
+@pytest.mark.parametrize("columns", [30, 50, 70, 100])
+def test_progress_on_a_narrow_terminal_cuts_no_label(monkeypatch, columns):
+    clock, out = Clock(monkeypatch), Terminal()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with Progress(2_000_000, title="runs/" + "x" * columns, out=out) as bar:
+        clock.now += 1.0
+        bar.update(1_000_000, 1234, -20.5, 0.1, 0.0123, 250_000)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
+    assert "\u2026" not in text
+    for part in (
+        *("frames", "frames/s", "episodes", "return", "epsilon", "loss", "updates", "elapsed"),
+        *("ETA", "1,000,000/2,000,000", "(50.0%)", "-20.5", "0.0123", "250,000", "1,234"),
+    ):
+        assert part in text, part
+    assert max(len(line.rstrip()) for line in re.split(r"[\r\n]", text)) <= columns
+
+
+def test_layout_keeps_every_text_at_any_width():
+    cells = [(f"name{n}", "9" * (30 if n == 0 else n)) for n in range(10)]
+    for count in range(1, 11):
+        texts = [text for cell in cells[:count] for text in cell]
+        for width in range(1, 130):
+            rows = layout(cells[:count], width)
+            assert [text.strip() for row in rows for text in row] == texts
+            assert len(rows) == count or max(len("".join(row)) for row in rows) <= width
 
 
 def test_progress_gives_the_terminal_back_after_an_exception():

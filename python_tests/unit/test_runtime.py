@@ -134,9 +134,9 @@ def test_recordings_of_random_quantiles_repeat_and_leave_torch_alone(tmp_path: P
     for name in ("a", "b"):
         torch.rand(7)
         states.append(torch.get_rng_state())
-        record_game(agent, tmp_path / f"{name}.mp4", CPU, epsilon=0.0, seed=3, max_seconds=3)
+        record_game(agent, tmp_path / f"{name}.webm", CPU, epsilon=0.0, seed=3, max_seconds=3)
         assert torch.equal(torch.get_rng_state(), states[-1])
-    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    assert (tmp_path / "a.webm").read_bytes() == (tmp_path / "b.webm").read_bytes()
 
 
 def test_gaps_of_an_agent_do_not_depend_on_the_others() -> None:

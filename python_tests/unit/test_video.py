@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import resource
+
 import numpy as np
 import pytest
 
@@ -32,15 +34,70 @@ def read(path):
         found.append(frame[:, :, ::-1])
 
 
-def test_video_can_be_read_back(tmp_path, capfd):
-    path = tmp_path / "videos" / "a game.mp4"
+def codec(path):
+    import cv2
+
+    number = int(cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FOURCC))
+    return number.to_bytes(4, "little").decode().lower()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "starts"), [(".webm", b"\x1a\x45\xdf\xa3"), (".mp4", b"\0\0\0\x1cftyp")]
+)
+def test_videos_have_a_codec_that_browsers_play_and_the_name_of_what_they_are(
+    tmp_path, suffix, starts
+):
+    path = tmp_path / f"x{suffix}"
+    with VideoWriter(path, (210, 160)) as writer:
+        for frame in frames(3):
+            writer.write(frame)
+    assert codec(path) in (("vp90",) if suffix == ".webm" else ("vp90", "h264", "avc1"))
+    blob = path.read_bytes()
+    assert blob.startswith(starts)
+    assert b"webm" in blob[:64] or suffix == ".mp4"
+
+
+@pytest.mark.parametrize("name", ["x.avi", "x", "x.png"])
+def test_video_refuses_other_names(tmp_path, name):
+    with pytest.raises(EnvError, match=r"expected a name ending in \.webm or \.mp4"):
+        VideoWriter(tmp_path / name, (210, 160))
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".mp4"])
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_video_on_a_full_disk_is_one_sentence(tmp_path, suffix, share, capfd):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 255, (40, 210, 160, 3), dtype=np.uint8)
+
+    def play():
+        with VideoWriter(tmp_path / f"x{suffix}", (210, 160)) as writer:
+            for frame in noise:
+                writer.write(frame)
+
+    play()
+    size = (tmp_path / f"x{suffix}").stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (tmp_path / f"x{suffix}").unlink()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * size), limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match="is not whole; is the disk full"):
+            play()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".mp4"])
+def test_video_can_be_read_back(tmp_path, capfd, suffix):
+    path = tmp_path / "videos" / f"a game{suffix}"
     with VideoWriter(path, (210, 160)) as writer:
         for frame in frames(30):
             writer.write(frame)
         assert writer.frames == 30
         assert not path.exists()
     writer.close()
-    assert [file.name for file in path.parent.iterdir()] == ["a game.mp4"]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
     found = read(path)
     assert len(found) == 30
     assert found[0].shape == (420, 320, 3)
@@ -69,13 +126,13 @@ def test_video_without_a_frame_leaves_nothing(tmp_path):
 
 
 def test_video_without_an_encoder_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "_CODECS", ("XXXX",))
+    monkeypatch.setitem(video._CODECS, ".mp4", ("XXXX",))
 
     def play():
         with VideoWriter(tmp_path / "x.mp4", (210, 160)) as writer:
             writer.write(next(frames(1)))
 
-    with pytest.raises(EnvError, match=r"x\.mp4: OpenCV has no encoder for mp4"):
+    with pytest.raises(EnvError, match=r"x\.mp4: OpenCV has no encoder for .mp4"):
         play()
     assert list(tmp_path.iterdir()) == []
 
