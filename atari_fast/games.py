@@ -79,6 +79,42 @@ GAMES: dict[str, GameScores] = {
 }
 """Scores of the 57 games by snake_case name."""
 
+_MILLIONS = """
+    alien amidar asterix bank_heist battle_zone berzerk defender demon_attack frostbite gopher
+    gravitar jamesbond kangaroo krull montezuma_revenge ms_pacman name_this_game phoenix qbert
+    riverraid road_runner star_gunner time_pilot up_n_down venture video_pinball yars_revenge zaxxon
+"""
+
+SCORE_WRAPS: dict[str, int] = {
+    **dict.fromkeys(_MILLIONS.split(), 1_000_000),
+    "atlantis": 100_000_000,
+    "breakout": 1_000,
+    "hero": 222_221,
+    "kung_fu_master": 666_665,
+    "solaris": 10_000_000,
+    "tutankham": 10_000,
+    "wizard_of_wor": 200_000,
+}
+"""By how much the reward is wrong when a game's counter passes its end; a lane puts it right.
+
+The emulator reports the difference of two readings of the counter: -999,900 where the last 100
+points turn 999,900 into 0. In hero and kung_fu_master the counter then shows signs that read as
+1,222,221 and 1,666,665, so there the reward is too large by these numbers, and the counter stays
+there; riverraid shows such signs too, and ends. In defender the last digits are lost, up to 150
+points.
+
+Each number was found in the emulator (ale-py 0.12): digits in the memory of the console, known by
+what writing to them does to the reward, were set to nines, and the game was played on beside one
+that was left alone; `test_score_wraps.py` does so again. In montezuma_revenge and venture random
+play scores nothing, so there only the number of digits is known.
+
+The other games need none. The emulator itself puts asteroids (100,000) and space_invaders (10,000)
+right. In assault, beam_rider, centipede, chopper_command, crazy_climber, robotank and seaquest the
+counter stops at its end. In bowling, enduro and freeway no play gets there. Rewards below 0 are
+real in boxing, double_dunk, fishing_derby, ice_hockey, pitfall, pong, private_eye, skiing, surround
+and tennis, none of which gets there either.
+"""
+
 TOYS: tuple[str, ...] = ("catch", "chain")
 """Tiny games for tests, which need no emulator."""
 

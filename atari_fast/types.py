@@ -34,7 +34,8 @@ class StepBatch(NamedTuple):
     frames: NDArray[np.uint8]
     """uint8[E, H, W], one preprocessed frame a lane."""
     rewards: NDArray[np.float32]
-    """float32[E], raw game reward of the step, never clipped."""
+    """float32[E], raw game reward of the step, never clipped; put right where the game's counter
+    passed its end."""
     flags: NDArray[np.uint8]
     """uint8[E], bit set of `Flag`."""
 

@@ -7,6 +7,7 @@ flags, the step after it ignores its action and delivers the first frame of the 
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from atari_fast._core import preprocess_palette
 from atari_fast.config import FRAMES_PER_STEP, EnvConfig
 from atari_fast.envs import palette, toy
 from atari_fast.errors import EnvError
-from atari_fast.games import TOYS, canonical_name
+from atari_fast.games import SCORE_WRAPS, TOYS, canonical_name
 from atari_fast.seeding import child, to_int
 from atari_fast.types import EnvSpec, Flag
 
@@ -80,7 +81,8 @@ class Lane(Protocol):
             out: uint8[H, W], overwritten with the frame.
 
         Returns:
-            Raw reward of the step and the bit set of `Flag` that arrived with the frame.
+            Raw reward of the step, put right where the game's counter passed its end
+            (`games.SCORE_WRAPS`), and the bit set of `Flag` that arrived with the frame.
         """
         ...
 
@@ -121,6 +123,8 @@ class AtariLane:
         self._max_noops = MAX_NOOPS if config.protocol == "deepmind" else 0
         self._life_loss = config.life_loss
         self._max_frames = config.max_episode_frames
+        self._wrap = SCORE_WRAPS.get(self.game, math.inf)
+        self._most = self._wrap / 2
         self._frames_left = 0
         self._lives = 0
         self._executed = _NOOP
@@ -242,6 +246,8 @@ class AtariLane:
             if played == frames_left:
                 flags = _TRUNCATED
                 break
+        if abs(reward) > self._most:  # the counter passed its end
+            reward -= math.copysign(self._wrap, reward)
         if played < FRAMES_PER_STEP:
             self._older.fill(0)
         self._read(self._newest)
