@@ -143,9 +143,9 @@ def rainbow() -> Config:
     """Rainbow (Hessel et al. 2018, table 1): C51 with all extensions, in one lane.
 
     Learning begins after 80,000 frames, targets are copied every 32,000, priorities have exponent
-    0.5; no epsilon but noise that begins with sigma 0.5. (With dqn_zoo's sigma of 0.1 nearly every
-    step of the warm-up has the same action, unless the last layers have no bias, as there.) Noise
-    is off in an evaluation, where a small epsilon frees an agent that would stand still.
+    0.5; no epsilon but noise that begins with sigma 0.5. Until then actions are random (Mnih 2015,
+    table 1, replay start size): under its noise an untrained network can favour one action nearly
+    always. Noise is off in an evaluation, where a small epsilon frees an agent that stands still.
     """
     return Config(
         preset="rainbow",
@@ -158,9 +158,9 @@ def rainbow() -> Config:
             noisy_sigma=0.5,
             n_step=3,
             target_period=32_000,
-            epsilon_start=0.0,
+            epsilon_start=1.0,
             epsilon_end=0.0,
-            epsilon_frames=0,
+            epsilon_frames=4,
         ),
         replay=ReplayConfig(
             min_frames=80_000, prioritized=True, alpha=0.5, beta_start=0.4, uniform_mix=0.0
