@@ -69,6 +69,7 @@ def on_catch(preset: Config) -> Config:
     """A preset's algorithm with a tiny network and the periods of a game of seconds."""
     agent, ls = preset.agent, preset.ls
     slow = agent.algorithm == "iqn"  # whose quantiles are drawn anew in every update
+    by_noise = agent.epsilon_end == 0.0  # after the warm-up
     return replace(
         TOY,
         total_frames=32_000 if slow else 20_000,
@@ -77,8 +78,8 @@ def on_catch(preset: Config) -> Config:
         agent=replace(
             agent,
             target_period=TOY.agent.target_period,
-            epsilon_end=min(agent.epsilon_start, 0.1),
-            epsilon_frames=12_000 if slow else 8_000,
+            epsilon_end=0.0 if by_noise else 0.1,
+            epsilon_frames=agent.epsilon_frames if by_noise else 12_000 if slow else 8_000,
             noisy_sigma=0.5,
             atoms=min(agent.atoms, 21),
             v_max=2.0,
