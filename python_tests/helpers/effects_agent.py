@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -106,7 +107,7 @@ def noise(session: Session, number: int = 64) -> TransitionBatch:
         torch.randn(number, generator=generator),
         torch.full((number,), 0.9),
         torch.full((number,), config.agent.n_step),
-        torch.ones(number),
+        torch.full((number,), 0.5),
         torch.arange(number),
     )
 
@@ -186,12 +187,13 @@ def munchausen_adds_the_policy_s_logarithm(player: Player) -> None:
 
 @sees("agent.loss")
 def loss_is_linear_or_square(player: Player) -> None:
-    for loss in ("huber", "squared"):
-        found = Values(player, {"agent.loss": loss}).found
+    """Linear beyond 1, or beyond 1 over the importance weight, which is a half."""
+    for loss, most in (("huber", 1.0), ("clipped", 2.0), ("squared", math.inf)):
+        found = Values(player, {"agent.loss": loss, "replay.prioritized": True}).found
         td, losses = found.priorities, found.losses.detach()
-        assert (td > 1).any()
-        linear = torch.where(td > 1, td - 0.5, td**2 / 2)
-        torch.testing.assert_close(losses, linear if loss == "huber" else td**2 / 2)
+        assert (td > 2).any()
+        expected = torch.where(td > most, most * td - most**2 / 2, td**2 / 2)
+        torch.testing.assert_close(losses, expected)
 
 
 @sees("agent.discount", "agent.n_step", "agent.reward_clip")

@@ -162,10 +162,10 @@ def betas_as_time(player: Player) -> list[float]:
 def gradients_are_scaled_down_to_the_norm(player: Player) -> None:
     norms = [
         [float(g.norm()) for _, g, _ in player.run({"optim.max_grad_norm": most}).updates]
-        for most in (0.0, 0.01)
+        for most in (0.0, 1e-4)
     ]
-    assert min(norms[0]) > 0.011
-    np.testing.assert_allclose(norms[1], 0.01, rtol=1e-3)
+    assert min(norms[0]) > 1.1e-4
+    np.testing.assert_allclose(norms[1], 1e-4, rtol=0.02)  # torch adds 1e-6 to a norm
 
 
 @sees("optim.batch_size")

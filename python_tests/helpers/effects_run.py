@@ -83,10 +83,19 @@ def layers_compute_in_the_precision(player: Player) -> None:
 
 
 @sees("threads")
-def torch_has_the_threads(player: Player) -> None:
+def threads_share_each_batch(player: Player) -> None:
     for threads in (1, 3):
-        player.session({"threads": threads})
-        assert torch.get_num_threads() == threads
+        sizes = set()
+
+        def note(session: object, sizes: set[int] = sizes) -> None:
+            def hook(_net: object, inputs: tuple[torch.Tensor, ...]) -> None:
+                if torch.is_grad_enabled():
+                    sizes.add(len(inputs[0]))
+
+            session.parts.trained.register_forward_pre_hook(hook)
+
+        player.run({"threads": threads, "optim.batch_size": 24}, before=note)
+        assert sizes == {24 // threads}
 
 
 @sees("overlap")
@@ -122,6 +131,20 @@ def action_set_is_what_is_drawn(player: Player) -> None:
         run = player.run({"env.action_set": name, "agent.epsilon_end": 1.0}, ATARI)
         assert set(np.concatenate(run.actions).tolist()) == set(range(number))
         assert run.session.parts.trained.head.out.out_features == number
+
+
+@sees("env.mode", "env.difficulty")
+def another_mode_or_difficulty_is_another_game(player: Player) -> None:
+    def screens(mode: int, difficulty: int) -> bytes:
+        changes = {"env.mode": mode, "env.difficulty": difficulty, "game": "breakout"}
+        pool = player.session({**changes, "env.lanes": 1}, ATARI).pool
+        actions = [0, 1, *[2] * 10, *[3] * 10]
+        return b"".join(pool.step(np.array([action])).frames.tobytes() for action in actions)
+
+    usual = screens(-1, -1)
+    assert screens(0, 0) == usual
+    assert screens(44, -1) != usual  # the bricks cannot be seen
+    assert screens(-1, 1) != usual  # the paddle is small
 
 
 @sees("env.life_loss")
