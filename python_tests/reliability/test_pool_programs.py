@@ -81,7 +81,7 @@ def test_time_in_which_all_processes_were_stopped_does_not_count(script: Script)
     os.killpg(process.pid, signal.SIGCONT)
     time.sleep(0.5)  # one that counted those seconds gives up
     (Path(str(process.args[-1])).parent / "go").touch()
-    out, error = process.communicate(timeout=20)
+    out, error = process.communicate(timeout=300)
     assert (out, error, process.returncode) == ("received\n", "", 0)
 
 
@@ -92,7 +92,7 @@ def test_workers_end_when_their_parent_is_killed(script: Script) -> None:
     assert len(pids) == 2
     assert all(alive(pid) for pid in pids)
     process.kill()
-    process.wait(timeout=5)
+    process.wait(timeout=300)
     assert gone(pids, 5)
     assert shared_files(process.pid) == []
 
@@ -100,7 +100,7 @@ def test_workers_end_when_their_parent_is_killed(script: Script) -> None:
 @pytest.mark.parametrize("last", ["", "    raise SystemExit(7)\n", "    1 / 0\n"])
 def test_a_program_ends_without_closing(script: Script, last: str) -> None:
     process = script(PLAY + last)
-    out, error = process.communicate(timeout=20)
+    out, error = process.communicate(timeout=300)
     pids = [int(word) for word in out.split()]
     assert len(pids) == 2
     assert gone(pids, 2)
@@ -112,7 +112,7 @@ def test_a_program_ends_without_closing(script: Script, last: str) -> None:
 
 def test_a_script_without_a_main_guard_is_told_so(script: Script) -> None:
     process = script(PLAY.replace('if __name__ == "__main__":', "if True:"))
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 1
     assert 'needs `if __name__ == "__main__":`' in error.splitlines()[-1]
 
@@ -130,7 +130,7 @@ def test_a_program_that_is_no_file(tmp_path: Path, arguments: tuple[str, ...]) -
         text=True,
         cwd=tmp_path,
         pass_fds=[reading],
-        timeout=60,
+        timeout=300,
     )
     os.close(reading)
     if arguments[:1] in [("-c",), ("-i",)]:
@@ -161,7 +161,7 @@ def test_a_daemonic_process_has_no_workers(script: Script) -> None:
         raise SystemExit(process.exitcode)
     """
     process = script(text)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "env.workers: got 1 in a daemonic process" in error.splitlines()[-1]
 
@@ -169,7 +169,7 @@ def test_a_daemonic_process_has_no_workers(script: Script) -> None:
 def test_no_open_file_left(script: Script) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))"
     process = script(limit + PLAY.replace("lanes=4, workers=2", "lanes=40, workers=40"))
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 1
     last = error.splitlines()[-1]
     assert re.search(r"WorkerError: worker \d+ .* cannot be started .*Too many open files", last)
@@ -177,5 +177,5 @@ def test_no_open_file_left(script: Script) -> None:
 
 def test_workers_import_neither_torch_nor_the_learner(script: Script) -> None:
     process = script("import sys, atari_fast.envs.pool as p; print('torch' in sys.modules)")
-    out, error = process.communicate(timeout=20)
+    out, error = process.communicate(timeout=300)
     assert (out.strip(), error) == ("False", "")

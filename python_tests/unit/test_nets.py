@@ -54,17 +54,18 @@ def test_same_padding_is_that_of_tensorflow() -> None:
     torch.manual_seed(0)
     torso = make_torso(NetConfig(padding="same"), (84, 84))
     x = frames()
-    y = x.float() / 255
-    for conv, maps in ((torso.conv1, 21), (torso.conv2, 11), (torso.conv3, 11)):
+    exact = copy.deepcopy(torso).double()
+    y = x.double() / 255
+    for conv, maps in ((exact.conv1, 21), (exact.conv2, 11), (exact.conv3, 11)):
         side, kernel, stride = y.shape[-1], conv.kernel_size[0], conv.stride[0]
         assert maps == -(-side // stride)
         total = (maps - 1) * stride + kernel - side
         before = total // 2
-        wide = torch.zeros(*y.shape[:2], side + total, side + total)
+        wide = torch.zeros(*y.shape[:2], side + total, side + total, dtype=y.dtype)
         wide[:, :, before : before + side, before : before + side] = y
         y = torch.relu(torch.nn.functional.conv2d(wide, conv.weight, conv.bias, conv.stride))
         assert y.shape[-1] == maps
-    torch.testing.assert_close(torso(x), y.flatten(1), rtol=1e-4, atol=1e-5)
+    assert_rounded(torso(x), y.flatten(1), *NATURE[:3])
     assert torso.features == y.flatten(1).shape[1] == 7_744
 
 
@@ -101,12 +102,12 @@ def test_last_layers_have_the_biases_that_are_asked_for() -> None:
         bias = 0.0 if out.bias is None else out.bias
         assert {tuple(out.bias.shape)} == shapes if out.bias is not None else not shapes
         (hidden,) = net.features(x)
-        torch.testing.assert_close(net(x), hidden @ out.weight.T + bias)
+        assert_rounded(net(x), hidden @ out.weight.T + bias, 16)
     several = QNetwork(Config(net=NetConfig(last_bias="shared", hidden=16)), spec, outputs=3)
     (hidden,) = several.features(x)
     bias = several.head.out.bias.expand(4, 3)
     values = (hidden @ several.head.out.weight.T).view(3, 4, 3)
-    torch.testing.assert_close(several(x), values + bias)
+    assert_rounded(several(x), values + bias, 16)
     agent = AgentConfig(noisy=True, dueling=True)
     config = Config(net=NetConfig(last_bias="none", hidden=16), agent=agent)
     head = QNetwork(config, spec).head
