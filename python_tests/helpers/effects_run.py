@@ -94,7 +94,7 @@ def threads_share_each_batch(player: Player) -> None:
 
             session.parts.trained.register_forward_pre_hook(hook)
 
-        player.run({"threads": threads, "optim.batch_size": 24}, before=note)
+        player.run({"threads": threads, "optim.batch_size": 24}, ATARI, before=note)
         assert sizes == {24 // threads}
 
 
