@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
 import shutil
 import signal
+import stat
 import time
 import warnings
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from atari_fast.infra.logging import read_metrics
 from atari_fast.runtime import session as session_module
 from atari_fast.runtime.learner import Learner
 from atari_fast.train import main
-from commands import CATCH, PERIOD, one_sentence, outcome, train
+from commands import CATCH, PERIOD, one_sentence, outcome, train, training
 
 At = Callable[[str, int, Callable[[], Any]], None]
 
@@ -46,6 +48,49 @@ def at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> At:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ckpt, "fail_point", fail_point)
     return lambda name, number, call: calls.update({(f"checkpoint.{name}", number): call})
+
+
+def test_a_file_system_without_locks_or_directory_syncs_costs_a_warning_each(
+    tmp_path: Path,
+    whole: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    """As some network file systems: ENOSYS from flock, EINVAL from fsync of a directory."""
+
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    sync = os.fsync
+
+    def files_only(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(descriptor)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    monkeypatch.setattr("os.fsync", files_only)
+    warnings.simplefilter("default")
+    assert main(CATCH) == 0
+    texts = sorted({str(warning.message) for warning in recwarn})
+    assert len(texts) == 2, texts
+    assert "cannot be locked (function not implemented)" in texts[0]
+    assert "the file system of the run cannot sync directories (invalid argument)" in texts[1]
+    monkeypatch.undo()
+    assert outcome(tmp_path / "run") == whole
+
+
+def test_a_lock_that_another_training_has_is_still_refused(tmp_path: Path) -> None:
+    never = ("--run.checkpoint-period", "4000000", "--run.replay-period", "0")
+    long = (*CATCH, "--total-frames", "4000000", "--run.eval-period", "0", *never)
+    with training(*long, cwd=tmp_path) as process:
+        while not (tmp_path / "run" / "metrics.jsonl").exists():
+            assert process.is_alive()
+            time.sleep(0.02)
+        done = train(*CATCH, "--run.dir", str(tmp_path / "run"), cwd=tmp_path.parent)
+        one_sentence(done, 4, "another training is writing here")
+        process.kill()
 
 
 @pytest.mark.parametrize(

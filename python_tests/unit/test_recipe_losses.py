@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from atari_fast.agents import iqn
 from atari_fast.agents.parts import AgentParts
 from atari_fast.agents.recipes import build
 from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, OptimConfig
@@ -169,7 +170,7 @@ def test_loss_equals_its_slow_twin(
     parts, batch = make_parts(config), make_batch(config.agent.n_step)
     twin = Twin(config, parts)
     levels = torch.tensor(twin.levels, dtype=torch.float32)
-    monkeypatch.setattr(torch, "rand", lambda rows, _, device: levels.expand(rows, -1))
+    monkeypatch.setattr(iqn, "uniform", lambda rows, _, device: levels.expand(rows, -1))
     found = parts.loss(batch)
     expected = [twin.loss(batch, b) for b in range(ITEMS)]
     terms = [10 * n for n in (24, 16, 5, 11)]  # values are up to ten times their differences
