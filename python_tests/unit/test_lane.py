@@ -236,3 +236,20 @@ def test_missing_rom_folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("ALE_ROMS_DIR", str(tmp_path / "nowhere"))
     with pytest.raises(EnvError, match="ALE_ROMS_DIR"):
         make_lane("pong", EnvConfig(), stream(1, "env"))
+
+
+@pytest.mark.parametrize("event", ["life", "cap"])
+def test_what_happens_in_the_first_step_of_a_pseudo_episode(event: str) -> None:
+    """A second lost life does not end it again; the cap does, and the next step begins a game."""
+    lane = make_lane("breakout", EnvConfig(life_loss="episodic"), stream(1, "test"))
+    out, flags = np.zeros((84, 84), np.uint8), 0
+    while not flags & Flag.LIFE_LOST:
+        _, flags = lane.step(1, out)
+    if event == "life":
+        lane._lives += 1  # as if one more had been there
+    else:
+        lane._frames_left = 2
+    _, first = lane.step(1, out)
+    _, second = lane.step(1, out)
+    expected = (Flag.FIRST, 0) if event == "life" else (Flag.FIRST | Flag.TRUNCATED, Flag.FIRST)
+    assert (first, second) == expected
