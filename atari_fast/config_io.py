@@ -391,10 +391,6 @@ def _net_problems(net: NetConfig) -> Iterator[str]:
     if given and net.torso != "impala":
         names = " and ".join(f"net.{name}" for name in given)
         yield f"{names}: expected net.torso = impala, which alone has this, got {net.torso}"
-    if net.padding != "valid" and net.torso != "nature":
-        yield f"net.padding: expected valid where net.torso is not nature, got {net.padding}"
-    if net.init != "uniform" and net.spectral_norm:
-        yield f"net.init: expected uniform where net.spectral_norm is on, got {net.init}"
 
 
 def _list(values: typing.Iterable[Any]) -> str:

@@ -150,7 +150,9 @@ TEST(SequenceReplay, UniformSequencesHaveNoPriorities) {
   fill(replay);
   SequenceMemory batch(o, 8);
   replay.sample(0.7, batch.view());
-  EXPECT_EQ(batch.ids, (std::vector<int64_t>{0, 0, 1, 1, 2, 2, 3, 3}));
+  for (const int64_t id : batch.ids) {
+    EXPECT_TRUE(0 <= id && id < 4) << id;
+  }
   EXPECT_EQ(batch.weights, std::vector<float>(8, 1.0f));
   EXPECT_REFUSAL(replay.set_priorities(std::vector<int64_t>{0}, std::vector<float>{1.0f}),
                  "uniform");

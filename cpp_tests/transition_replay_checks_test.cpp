@@ -105,6 +105,7 @@ TEST(TransitionReplay, AllZeroPrioritiesAreDrawnEvenly) {
 TEST(TransitionReplay, AnEndWithoutAFirstRowStillEndsTheWindow) {
   for (const uint8_t end : {kTerminated, kTruncated}) {
     TransitionReplayOptions o = replay_options(1, 32, 1, 3);
+    o.prioritized = true;  // one draw from each segment
     TransitionReplay replay(o);
     for (const uint8_t flags : {kFirst, uint8_t{0}, end, uint8_t{0}, uint8_t{0}, uint8_t{0}}) {
       replay.append(std::vector<uint8_t>(kTagBytes), std::vector<int64_t>{0},

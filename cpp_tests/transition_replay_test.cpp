@@ -283,6 +283,7 @@ TEST(TransitionReplay, ProbabilitiesAndWeightsOfTheSpecification) {
 
 TEST(TransitionReplay, StratifiedDrawsTakeOneFromEachSegment) {
   TransitionReplayOptions o = replay_options(1, 200, 1, 1);
+  o.prioritized = true;
   TransitionReplay replay(o);
   fill_replay(replay, 128);
   ReplayBatch batch(o, 128);

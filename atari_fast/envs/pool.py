@@ -83,7 +83,7 @@ class LanePool:
             EnvError: The game is unknown or its ROM is unusable.
             WorkerError: A worker could not be started, or died or hung while it started.
         """
-        lanes, workers = config.lanes, max(0, config.workers)
+        lanes, workers = config.lanes, 0 if config.workers == -1 else config.workers
         if lanes < 1 or not 0 <= workers <= lanes:
             raise ConfigError(
                 f"env.lanes and env.workers: got {lanes} and {workers}, expected at least one lane "

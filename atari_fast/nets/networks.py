@@ -9,7 +9,7 @@ from torch import nn
 from atari_fast.config import Config
 from atari_fast.nets.heads import make_head
 from atari_fast.nets.noisy import NoisyLinear
-from atari_fast.nets.torsos import make_torso
+from atari_fast.nets.torsos import SpectralConv2d, make_torso
 from atari_fast.types import EnvSpec
 
 
@@ -89,6 +89,8 @@ def initialize(net: nn.Module, init: str) -> None:
                 nn.init.uniform_(layer.weight, -bound, bound)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+        if isinstance(layer, SpectralConv2d):
+            layer.begin()
 
 
 def _scale_gradient(x: torch.Tensor, scale: float) -> torch.Tensor:

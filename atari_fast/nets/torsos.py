@@ -60,6 +60,10 @@ class SpectralConv2d(nn.Conv2d):
         """A 3x3 convolution with padding 1."""
         super().__init__(channels_in, channels_out, 3, padding=1)
         self.register_buffer("u", F.normalize(torch.randn(channels_out), dim=0))
+        self.begin()
+
+    def begin(self) -> None:
+        """Finds the singular vector of new weights, as torch's own layer does."""
         for _ in range(15):
             self.iterate()
 

@@ -92,8 +92,8 @@ def test_the_loss_is_looked_at_every_so_often(
     """As on a GPU, which is not waited for at every update."""
     real = Learner.__init__
 
-    def init(learner: Learner, *arguments: Any, check_period: int) -> None:
-        real(learner, *arguments, check_period=period)
+    def init(learner: Learner, *arguments: Any, check_period: int, **others: Any) -> None:
+        real(learner, *arguments, check_period=period, **others)
 
     monkeypatch.setattr(Learner, "__init__", init)
     before_update(monkeypatch, spoil_weight)
@@ -128,4 +128,8 @@ def test_a_crash_has_code_3_and_one_sentence(tmp_path: Path) -> None:
     done = train(*CATCH, "--optim.lr", "1e38", cwd=tmp_path)
     one_sentence(done, 3, "not finite at update", "run/crash/ckpt-", "has the batch")
     assert not crashed_loss(tmp_path / "run").isfinite()
-    one_sentence(train("--resume", "run", cwd=tmp_path), 4, "at least one checkpoint")
+    again = train("--resume", "run", cwd=tmp_path)  # nothing was saved: it begins anew
+    assert again.returncode == 3
+    warning, error = again.stderr.splitlines()
+    assert "begins anew" in warning
+    assert "not finite at update" in error

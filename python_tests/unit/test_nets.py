@@ -325,6 +325,16 @@ def test_spectral_convolution_is_that_of_torch_after_enough_passes() -> None:
     assert relative_error(mine.weight.grad, expected) < 1e-9
 
 
+def test_spectral_convolution_knows_the_singular_vector_of_its_first_weights() -> None:
+    for init in ("uniform", "xavier", "fan-in"):
+        torch.manual_seed(0)
+        config = Config(net=NetConfig(torso="impala", spectral_norm=True, init=init, hidden=8))
+        net = QNetwork(config, EnvSpec((84, 84), tuple("ABCD")))
+        for layer in (m for m in net.modules() if isinstance(m, SpectralConv2d)):
+            matrix = layer.weight.detach().flatten(1)
+            assert (layer.u @ matrix).norm() > 0.9 * torch.linalg.matrix_norm(matrix, 2)
+
+
 def test_spectral_convolution_changes_in_iterations_alone() -> None:
     torch.manual_seed(0)
     layer = SpectralConv2d(4, 4)

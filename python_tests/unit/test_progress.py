@@ -137,7 +137,7 @@ def test_progress_ignores_the_wall_clock(monkeypatch):
 
 def test_progress_writes_nothing_before_it_is_due(monkeypatch):
     clock, out = Clock(monkeypatch), io.StringIO()
-    with Progress(10**9, out=out, line_period=1.0) as bar:
+    with Progress(10**9, out=out) as bar:
         for frames in range(10_000):
             clock.now += 1e-5
             bar.update(frames, 0, 1.0, 0.1, 0.1, frames)
