@@ -95,9 +95,10 @@ def parse_options(argv: Sequence[str], default: C, prog: str, description: str =
 def run_cli(main: Callable[[list[str]], int | None], *, output_matters: bool = True) -> NoReturn:
     """Run a command with the process's arguments and leave with its exit code.
 
-    An `AtariFastError` is printed as one sentence and ends with its code; Ctrl-C, SIGTERM and
-    SIGHUP raise KeyboardInterrupt and end with 130; warnings are printed as one sentence too, and
-    never raised. Anything else is a bug and keeps its traceback.
+    An `AtariFastError` is printed as one sentence and ends with its code; Ctrl-C, SIGTERM, SIGHUP
+    and SIGUSR2 raise KeyboardInterrupt and end with 130, and SIGUSR1, which asks a training to save
+    and go on, is ignored while there is nothing to save; warnings are printed as one sentence too,
+    and never raised. Anything else is a bug and keeps its traceback.
 
     Args:
         main: the command; it takes the arguments and returns the code.
@@ -107,9 +108,11 @@ def run_cli(main: Callable[[list[str]], int | None], *, output_matters: bool = T
     output, errors = take_standard_streams()
     warnings.formatwarning = _format_warning
     warnings.filters[:] = [rule for rule in warnings.filters if rule[0] != "error"]  # type: ignore[index]
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
+    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     code: int | str | None
     try:
         code = main(sys.argv[1:])

@@ -109,6 +109,24 @@ def test_a_hangup_that_nohup_ignores_ends_nothing(tmp_path: Path) -> None:
         ends(process, 130)
 
 
+def test_signals_of_schedulers_while_a_video_is_made(tmp_path: Path) -> None:
+    """SIGUSR1 has nothing to save then; SIGUSR2 ends it, and nothing half-made is left."""
+    zoo = Path(__file__).parents[2] / "zoo" / "pong-dqn.safetensors"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "atari_fast.record", str(zoo), "--out", "game.webm"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    wait_for(lambda: any(path.stat().st_size for path in tmp_path.glob(".tmp-*")), process)
+    process.send_signal(signal.SIGUSR1)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGUSR2)
+    ends(process, 130)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_training_in_another_thread_needs_no_signals(tmp_path: Path) -> None:
     results: list[bool] = []
     session = tiny_session(tmp_path / "run")
