@@ -65,7 +65,8 @@ class NetConfig:
     IQN). Noisy layers begin as their paper says."""
     last_bias: Literal["each", "shared", "none"] = "each"
     """Biases of the last layer: one for each action, one that all actions share (van Hasselt 2016,
-    tuned), or none (the Rainbow of google-deepmind/dqn_zoo; its noise keeps a bias)."""
+    tuned; one for each beside dueling, noise or least squares), or none (the Rainbow of
+    google-deepmind/dqn_zoo; its noise keeps a bias)."""
     width: int = 1
     """The impala torso's three sections have this times 16, 32 and 32 filters."""
     layer_norm: bool = False

@@ -332,21 +332,10 @@ def _algorithm_problems(config: Config) -> Iterator[str]:
         )
     if agent.operator == "consistent" and agent.n_step > 1:
         yield f"agent.n_step: the consistent operator is of one step, got {agent.n_step}"
-    if agent.loss != "huber" and agent.algorithm != "dqn":
-        yield f"agent.loss: {agent.algorithm} has a loss of its own, got {agent.loss}"
-    bias = config.net.last_bias
-    if bias == "shared" and (agent.dueling or agent.noisy):
-        name = "agent.dueling" if agent.dueling else "agent.noisy"
-        yield f"net.last_bias: expected each or none where {name} is on, got shared"
-    if bias != "each" and ls.method != "none":
+    if config.net.last_bias == "none" and ls.method != "none":
         yield (
             "net.last_bias: the least-squares updates solve for a bias of each action, so expected "
-            f"each where ls.method is {ls.method}, got {bias}"
-        )
-    if agent.loss == "clipped" and not config.replay.prioritized:
-        yield (
-            "agent.loss: clipped is huber where replay.prioritized is off, for want of importance "
-            "weights; use huber"
+            f"each where ls.method is {ls.method}, got none"
         )
     if agent.dueling_gradient != 1 and not agent.dueling:
         yield (

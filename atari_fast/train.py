@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 import types
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -68,10 +67,16 @@ class _CallableModule(types.ModuleType):
                 memory, a dead worker, values that are not finite, no room for the last checkpoint.
         """
         validate(config)
-        session = _session(config)
-        finished = session.run()
-        if finished and config.run.finish:
-            _finish(session)
+        import torch
+
+        threads = torch.get_num_threads()
+        try:
+            session = _session(config)
+            finished = session.run()
+            if finished and config.run.finish:
+                _finish(session)
+        finally:
+            torch.set_num_threads(threads)  # those of a training are its own
         return TrainingResult(session.directory, finished, session.best)
 
 
@@ -79,10 +84,7 @@ def _begin(argv: Sequence[str]) -> Session:
     """A new run."""
     config = parse_config(argv, PRESETS, DEFAULT_PRESET, _PROG)
     validate(config)
-    if config.env.workers < 0:
-        workers = _suitable_workers(config.env.lanes, canonical_name(config.game))
-        config = dataclasses.replace(config, env=dataclasses.replace(config.env, workers=workers))
-    return _session(config)
+    return _session(_with_workers(config))
 
 
 def _session(config: Config) -> Session:
@@ -97,13 +99,18 @@ def _finish(session: Session) -> None:
     finish(session.directory, session.device)
 
 
-def _suitable_workers(lanes: int, game: str) -> int:
-    """Worker processes for so many lanes: one for each two cores, where there are enough lanes.
+def _with_workers(config: Config) -> Config:
+    """The settings with a number of worker processes, where they leave it open.
 
-    A step of a few lanes, or of a toy, takes less time than asking another process for it.
+    One for each two cores, where there are enough lanes: a step of a few lanes, or of a toy, takes
+    less time than asking another process for it.
     """
-    cores = available_cores()
-    return min(lanes // _FEW_LANES, cores // 2) if game not in TOYS else 0
+    env = config.env
+    if env.workers >= 0:
+        return config
+    workers = min(env.lanes // _FEW_LANES, available_cores() // 2)
+    workers = 0 if canonical_name(config.game) in TOYS else workers
+    return dataclasses.replace(config, env=dataclasses.replace(env, workers=workers))
 
 
 def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:
@@ -150,7 +157,6 @@ def _begin_again(path: Path, argv: Sequence[str]) -> Session:
 
     saved = from_json(read_bytes(path).decode(errors="replace"), str(path))
     config = _parse_resumed(argv, _in_directory(saved, str(path.parent)))
-    warnings.warn(f"{path.parent}: nothing was saved there yet; the run begins anew", stacklevel=1)
     return Session(config)
 
 
@@ -165,7 +171,7 @@ def _parse_resumed(argv: Sequence[str], saved: Config) -> Config:
         argv, saved, prog=f"{_PROG} --resume RUN", description="Settings of the run."
     )
     validate(config)
-    return config
+    return _with_workers(config)
 
 
 def _lacks_pictures(config: Config, last: Path) -> bool:

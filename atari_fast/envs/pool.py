@@ -15,6 +15,7 @@ import os
 import select
 import weakref
 from collections.abc import Mapping, Sequence
+from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -127,6 +128,7 @@ class LanePool:
                 self._workers.append(worker)
                 self._by_channel[worker.pipe.fileno()] = worker
                 self._answers.register(worker.pipe.fileno(), select.POLLIN)
+            Finalize(self, stop, (self._workers,), exitpriority=10)  # before Python waits for them
             self._collect(max(_START_SECONDS + lanes, self._timeout), starting=True)
         except BaseException:
             self.close()

@@ -124,7 +124,9 @@ def make_head(config: Config, inputs: int, num_actions: int, outputs: int) -> QH
 
     The last layers stay float32 under autocast: action gaps are finer than bfloat16 resolves.
     """
-    agent = config.agent
+    agent, bias_of = config.agent, config.net.last_bias
+    if bias_of == "shared" and (agent.dueling or agent.noisy or config.ls.method != "none"):
+        bias_of = "each"
 
     def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
         if agent.noisy:
@@ -132,9 +134,9 @@ def make_head(config: Config, inputs: int, num_actions: int, outputs: int) -> QH
         return nn.Linear(inputs, outputs, bias=bias)
 
     def last(inputs: int, outputs: int) -> nn.Linear:
-        if config.net.last_bias == "shared":
+        if bias_of == "shared":
             return SharedBias(inputs, num_actions, outputs // num_actions)
-        return linear(inputs, outputs, bias=config.net.last_bias == "each")
+        return linear(inputs, outputs, bias=bias_of == "each")
 
     head = DuelingHead if agent.dueling else QHead
     return head(inputs, config.net.hidden, num_actions, outputs, linear, last)

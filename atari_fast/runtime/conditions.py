@@ -9,7 +9,7 @@ import torch
 
 from atari_fast.config import Config
 from atari_fast.infra.manifest import library_versions
-from atari_fast.runtime.device import Autocast
+from atari_fast.runtime.device import MAX_THREADS, Autocast
 from atari_fast.runtime.loop import schedules
 
 _LIBRARIES = ("atari_fast", "ale_py", "torch")
@@ -29,8 +29,15 @@ def conditions(device: torch.device, autocast: Autocast, threads: int) -> dict[s
 
 
 def saved_threads(state: Mapping[str, Any]) -> int:
-    """The learner's threads in the state of a checkpoint; 0 where it does not say."""
-    return int(state.get("run", {}).get("conditions", {}).get("threads", 0))
+    """The learner's threads in the state of a checkpoint; 0 where it does not say.
+
+    Raises:
+        ValueError: it says what no run can have had.
+    """
+    threads = int(state.get("run", {}).get("conditions", {}).get("threads", 0))
+    if not 0 <= threads <= MAX_THREADS:
+        raise ValueError(f"conditions.threads: got {threads}")
+    return threads
 
 
 def schedule_changes(before: Config, now: Config, frames: int) -> list[str]:

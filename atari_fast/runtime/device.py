@@ -13,7 +13,7 @@ import torch
 from atari_fast.errors import ConfigError
 from atari_fast.infra.cpu import available_cores
 
-_MAX_THREADS = 4096
+MAX_THREADS = 4096
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -45,8 +45,8 @@ def set_threads(threads: int) -> None:
     Raises:
         ConfigError: the number is negative, or more than a machine has.
     """
-    if not 0 <= threads <= _MAX_THREADS:
-        raise ConfigError(f"threads: expected a number from 0 to {_MAX_THREADS}, got {threads}")
+    if not 0 <= threads <= MAX_THREADS:
+        raise ConfigError(f"threads: expected a number from 0 to {MAX_THREADS}, got {threads}")
     torch.set_num_threads(threads or available_cores())
 
 

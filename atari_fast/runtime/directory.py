@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -12,6 +13,7 @@ from atari_fast.config import Config
 from atari_fast.config_io import to_json
 from atari_fast.errors import CheckpointError, ConfigError
 from atari_fast.infra.checkpoint import Checkpoint, Snapshot, open_checkpoints
+from atari_fast.infra.console import warn
 from atari_fast.infra.files import loading, reason, remove, replace_file
 from atari_fast.infra.logging import METRICS
 from atari_fast.infra.weights import unpack_state
@@ -26,7 +28,8 @@ REPLAY = "replay"
 def create_run_directory(config: Config) -> tuple[Path, int]:
     """Makes the run directory, in which no checkpoint may be yet, and writes config.json into it.
 
-    What a run that ended before its first checkpoint left there is removed.
+    Where a run ended before its first checkpoint this one begins anew, and says so; metrics of the
+    other are kept as `metrics.jsonl.old`.
 
     Returns:
         The directory, and what `open_checkpoints` gives.
@@ -43,8 +46,12 @@ def create_run_directory(config: Config) -> tuple[Path, int]:
         )
     lock = open_checkpoints(directory / "checkpoints")
     try:
-        for left in (directory / METRICS, *directory.glob("events.out.tfevents.*")):
-            remove(left)
+        if (directory / CONFIG).exists():
+            warn(f"{directory}: nothing was saved there yet; the run begins anew")
+            with contextlib.suppress(FileNotFoundError):
+                (directory / METRICS).replace(directory / f"{METRICS}.old")
+            for events in directory.glob("events.out.tfevents.*"):
+                remove(events)
         replace_file(directory / CONFIG, to_json(config).encode())
     except BaseException:
         os.close(lock)

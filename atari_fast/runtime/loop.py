@@ -137,13 +137,13 @@ class Loop:
                 self._hooks_done[i] = learning_frames // hook.period
 
     def state(self, games_lost: bool = False) -> dict[str, Any]:
-        """Counters, running scores and the step that arrived last; empty before the first tick.
+        """Counters, running scores and the step that arrived last, if there is one.
 
         With `games_lost` the games in flight are left out: new ones begin after `load_state`.
         """
-        if self._step is None:
-            return {}
-        step = None if games_lost else [torch.from_numpy(field.copy()) for field in self._step]
+        step = None
+        if self._step is not None and not games_lost:
+            step = [torch.from_numpy(field.copy()) for field in self._step]
         tracker = EpisodeTracker(self._pool.num_lanes) if games_lost else self._tracker
         return {
             "frames": self._frames,

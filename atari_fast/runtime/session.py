@@ -71,7 +71,10 @@ class Session:
         self.device = select_device(config.device)
         self._cuda = self.device.type == "cuda"
         state = saved_state(resumed) if resumed else {}
-        self.threads = config.threads or saved_threads(state) or available_cores()
+        self._with_replay = config.run.replay_period > 0
+        with loading(resumed.path if resumed else Path()):
+            saved = saved_threads(state)
+        self.threads = config.threads or saved or available_cores()
         """Threads of the learner on the CPU, which its numbers depend on."""
         set_threads(self.threads if self._cuda else 1)  # the learner shares batches, not operations
         keep_freed_memory()
@@ -216,23 +219,26 @@ class Session:
             ticks = iter(self.loop)
             while not self.interrupt.requested and (tick := next(ticks, None)):
                 self._take(tick)
-                if self.interrupt.take_save_request() and self._replay_at != self.frames:
-                    self._try_save(with_replay=True)
+                asked = self.interrupt.take_save_request()
+                if asked and self._unsaved() and self._try_save(self._with_replay):
                     self.progress.note(f"saved at {self.frames:,} frames, as a signal asked")
-            with_replay = self.config.run.replay_period > 0
-            if (self._replay_at if with_replay else self._saved_at) != self.frames:
-                self.save(with_replay)
+            if self._unsaved():
+                self.save(self._with_replay)
         except WorkerError as error:
             self._save_without_workers(error)
 
+    def _unsaved(self) -> bool:
+        """Whether these frames have no checkpoint of the kind that the run keeps."""
+        return (self._replay_at if self._with_replay else self._saved_at) != self.frames
+
     def _save_without_workers(self, error: WorkerError) -> None:
-        """Saves what was learned, without the games in flight, which are lost; raises `error`.
+        """Saves what was learned, without games in flight where those were lost; raises `error`.
 
         Not where a signal ended the run: one to all processes ends workers too.
         """
         self._best_at = -1  # the weights are later ones
         try:
-            self.save(with_replay=True, games_lost=True)
+            self.save(with_replay=True, games_lost=self.pool.closed)
         except CheckpointError as problem:
             if self.interrupt.requested:
                 raise
@@ -265,6 +271,7 @@ class Session:
 
     def _evaluate(self, with_replay: bool) -> None:
         run = self.config.run
+        self._owes_evaluation = True  # until it is done, whatever ends it
         result = evaluate(
             self.parts.q_values,
             self.config,
@@ -288,8 +295,8 @@ class Session:
             f"{run.eval_episodes} games (min {summary['min']:.0f}, max {summary['max']:.0f})"
         )
 
-    def _try_save(self, with_replay: bool, score: float = -math.inf) -> None:
-        """Saves; where that fails the run goes on, and the next checkpoint may succeed.
+    def _try_save(self, with_replay: bool, score: float = -math.inf) -> bool:
+        """Saves, or returns False: the run goes on, and the next checkpoint may succeed.
 
         `score` is the mean of the evaluation at these frames, if there was one.
         """
@@ -302,6 +309,8 @@ class Session:
             self.best, self._best_at = before
             self._failed_saves += 1
             self.progress.note(f"warning: {error}; training goes on")
+            return False
+        return True
 
     def _mark_best(self, path: Path) -> None:
         """Points to the checkpoint `path` of these frames if they have the best evaluation."""

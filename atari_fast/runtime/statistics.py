@@ -105,14 +105,15 @@ class Report:
             values["beta"] = tick.beta
         self._logger.scalars(tick.frames, values | dict(learned))
         self._statistics.loss = learned.get("loss/td", self._statistics.loss)
-        if not self._said_waiting and self._long_wait.seconds > _LONG:
-            self._note_waiting(self._long_wait.take() / self._threads)
+        if not self._said_waiting and (seconds := self._long_wait.seconds) > _LONG:
+            self._note_waiting(self._long_wait.take() / self._threads, seconds)
 
-    def _note_waiting(self, share: float) -> None:
+    def _note_waiting(self, share: float, seconds: float) -> None:
         """Says once that other programs slow the run, and what helps."""
         self._said_waiting = share > _MUCH_WAITING
         if self._said_waiting:
             self._progress.note(
-                f"warning: this run waited for a core {share:.0%} of the last {_LONG:.0f} seconds, "
-                "since other programs use them; end those, or run fewer trainings at a time"
+                f"warning: this run waited for a core {share:.0%} of the last {seconds:.0f} "
+                "seconds, since other programs use them; end those, or run fewer trainings at a "
+                "time"
             )

@@ -49,8 +49,7 @@ def warm_up(config: Config, steps: int) -> tuple[float, float]:
 def by_noise(preset: str) -> Config:
     config = PRESETS[preset]()
     agent = replace(config.agent, noisy=True, epsilon_start=0.0, epsilon_end=0.0)
-    bias = "each" if config.net.last_bias == "shared" else config.net.last_bias
-    return replace(config, agent=agent, net=replace(config.net, last_bias=bias))
+    return replace(config, agent=agent)
 
 
 @pytest.mark.parametrize("game", ["pong", "breakout"])

@@ -131,9 +131,17 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(tmp_path:
         assert (tmp_path / "run" / "metrics.jsonl").stat().st_size
         done = train(*again, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+        assert done.stderr == "warning: run: nothing was saved there yet; the run begins anew\n"
+        assert (tmp_path / "run" / "metrics.jsonl.old").stat().st_size
         assert outcome(tmp_path / "run") == whole
         shutil.rmtree(tmp_path / "run")
-    assert done.stderr == "warning: run: nothing was saved there yet; the run begins anew\n"
+
+
+def test_a_directory_with_files_of_another_program_keeps_them(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "events.out.tfevents.1.theirs").write_text("theirs")
+    assert train(*CATCH, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "run" / "events.out.tfevents.1.theirs").read_text() == "theirs"
 
 
 def test_a_directory_that_holds_a_run_says_how_to_go_on(tmp_path: Path) -> None:
