@@ -147,6 +147,7 @@ def lose_worker(session: Session, then: Callable[[], object] = lambda: None) -> 
         if session.frames < 1_000:
             return real()
         then()
+        session.pool.close()  # as the pool itself does
         raise WorkerError("worker 0 was killed")
 
     session.pool.recv = recv  # type: ignore[method-assign]
