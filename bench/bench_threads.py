@@ -34,7 +34,7 @@ BUSY = "while True: pass"
 
 def start(arguments: list[str], directory: Path) -> subprocess.Popen[bytes]:
     """A training that writes metrics often and never evaluates."""
-    run = ["--run.dir", str(directory), "--run.log-period", "2000", "--run.eval-period", "0"]
+    run = ["--run.dir", str(directory), "--run.log-period", "800", "--run.eval-period", "0"]
     command = [sys.executable, "-m", "atari_fast.train", "pong", *run, "--run.no-finish"]
     return subprocess.Popen(
         [*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
