@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from atari_fast.config import Config
+from atari_fast.errors import CheckpointError
 from atari_fast.infra.manifest import library_versions
 from atari_fast.runtime.device import MAX_THREADS, Autocast
 from atari_fast.runtime.loop import schedules
@@ -32,12 +33,13 @@ def saved_threads(state: Mapping[str, Any]) -> int:
     """The learner's threads in the state of a checkpoint; 0 where it does not say.
 
     Raises:
-        ValueError: it says what no run can have had.
+        CheckpointError: it says what no run can have had.
     """
-    threads = int(state.get("run", {}).get("conditions", {}).get("threads", 0))
-    if not 0 <= threads <= MAX_THREADS:
-        raise ValueError(f"conditions.threads: got {threads}")
-    return threads
+    before = state.get("run", {}).get("conditions", {})
+    saved = before.get("threads", "0") if isinstance(before, Mapping) else before
+    if not (isinstance(saved, str) and saved.isdecimal() and int(saved) <= MAX_THREADS):
+        raise CheckpointError(f"the checkpoint is damaged: conditions.threads is {saved!r}")
+    return int(saved)
 
 
 def schedule_changes(before: Config, now: Config, frames: int) -> list[str]:

@@ -34,12 +34,7 @@ from atari_fast.infra.weights import pack_state
 from atari_fast.ops.least_squares import LstdqSystem
 from atari_fast.replay.transition import TransitionReplay, replay_bytes
 from atari_fast.runtime.actor import Actor
-from atari_fast.runtime.conditions import (
-    changes,
-    conditions,
-    saved_threads,
-    schedule_changes,
-)
+from atari_fast.runtime.conditions import changes, conditions, saved_threads, schedule_changes
 from atari_fast.runtime.crash import crash_text
 from atari_fast.runtime.device import Autocast, keep_freed_memory, select_device, set_threads
 from atari_fast.runtime.directory import (
@@ -72,9 +67,7 @@ class Session:
         self._cuda = self.device.type == "cuda"
         state = saved_state(resumed) if resumed else {}
         self._with_replay = config.run.replay_period > 0
-        with loading(resumed.path if resumed else Path()):
-            saved = saved_threads(state)
-        self.threads = config.threads or saved or available_cores()
+        self.threads = config.threads or saved_threads(state) or available_cores()
         """Threads of the learner on the CPU, which its numbers depend on."""
         set_threads(self.threads if self._cuda else 1)  # the learner shares batches, not operations
         keep_freed_memory()

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from atari_fast.errors import CheckpointError
 from atari_fast.infra.manifest import library_versions
-from atari_fast.runtime.conditions import changes, conditions
+from atari_fast.runtime.conditions import changes, conditions, saved_threads
 from atari_fast.runtime.device import Autocast
 
 NOW = conditions(torch.device("cpu"), Autocast(torch.device("cpu"), "bf16"), 3)
@@ -35,3 +36,18 @@ def test_changes_name_a_library(name):
 def test_changes_name_what_computes(name, before):
     (change,) = changes(library_versions(), {**NOW, name: before}, NOW)
     assert change.startswith(f"{name} was {before} and is {NOW[name]}, so")
+
+
+def test_saved_threads_are_those_of_the_checkpoint_or_none():
+    assert saved_threads({}) == 0
+    assert saved_threads({"run": {}}) == 0
+    assert saved_threads({"run": {"conditions": {"threads": "3"}}}) == 3
+
+
+FORGED = [None, [], {"threads": "x"}, {"threads": "-5"}, {"threads": 2}, {"threads": "99999"}]
+
+
+@pytest.mark.parametrize("before", FORGED)
+def test_forged_threads_are_a_damaged_checkpoint(before):
+    with pytest.raises(CheckpointError, match=r"damaged: conditions\.threads"):
+        saved_threads({"run": {"conditions": before}})
