@@ -23,9 +23,9 @@ class EnvConfig:
     action_set: Literal["minimal", "full"] = "minimal"
     """minimal: the actions that have an effect in the game; full: all 18."""
     mode: int = -1
-    """Mode of the game, by the emulator's number; -1: the one in which it starts."""
+    """Game mode, as numbered by the emulator; -1: the game's default mode."""
     difficulty: int = -1
-    """Difficulty of the game, by the emulator's number; -1: the one in which it starts."""
+    """Game difficulty, as numbered by the emulator; -1: the game's default difficulty."""
     life_loss: Literal["none", "zero_discount", "episodic"] = "none"
     """What the learner sees when a life is lost: nothing, discount 0 while the game goes on, or the
     end of a pseudo-episode."""
@@ -34,13 +34,13 @@ class EnvConfig:
     lanes: int = 8
     """Number of emulators, E; each delivers one row of data an agent step."""
     workers: int = -1
-    """Number of worker processes that share the lanes; 0 runs them in this process. With -1 the
-    train command chooses a number that suits the cores, and all else takes 0. The results do not
-    depend on it."""
+    """Number of worker processes that step the lanes; 0 steps them in this process. With -1 the
+    train command chooses a number from the available cores, and Python programs use 0. Results do
+    not depend on it."""
     worker_timeout: float = 60.0
-    """Seconds after which a silent worker counts as hung. Time in which this process was stopped or
-    suspended itself does not count. A worker that starts has this long too, but 60 seconds and one
-    for each lane at least."""
+    """Seconds without an answer after which a worker process is considered hung. Time during which
+    this process was itself stopped or suspended is not counted. A worker may take this long to
+    start, or 60 seconds plus one second per lane if that is longer."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ class NetConfig:
     channels: tuple[int, int, int] = (32, 64, 64)
     """Filters of the three convolutions of the nature torso."""
     padding: Literal["valid", "same"] = "valid"
-    """Borders of the nature torso's convolutions: valid adds none and leaves 7x7 maps (Mnih 2015);
-    same adds zeros as TensorFlow does and leaves 11x11 maps (Dopamine)."""
+    """Padding of the nature torso's convolutions. valid: no padding, 7x7 feature maps (Mnih 2015);
+    same: zero padding as in TensorFlow, 11x11 feature maps (Dopamine). Other torsos ignore it."""
     init: Literal["uniform", "xavier", "fan-in"] = "uniform"
-    """First weights of convolutions and linear layers, uniform in [-x, x]. uniform: x = 1 /
-    sqrt(inputs), biases too (the Torch of Mnih 2015); xavier: x = sqrt(6 / (inputs + outputs)),
-    biases 0 (Dopamine's DQN); fan-in: x = 3^(1/4) / sqrt(inputs), biases 0 (Dopamine's Rainbow and
-    IQN). Noisy layers begin as their paper says."""
+    """Initialisation of convolutional and linear layers, uniform in [-x, x]. uniform: x = 1 /
+    sqrt(inputs), also for biases (the Torch of Mnih 2015); xavier: x = sqrt(6 / (inputs +
+    outputs)), biases 0 (Dopamine's DQN); fan-in: x = 3^(1/4) / sqrt(inputs), biases 0 (Dopamine's
+    Rainbow and IQN). Noisy layers are always initialised as in Fortunato 2018."""
     last_bias: Literal["each", "shared", "none"] = "each"
-    """Biases of the last layer: one for each action, one that all actions share (van Hasselt 2016,
-    tuned; one for each beside dueling, noise or least squares), or none (the Rainbow of
-    google-deepmind/dqn_zoo; its noise keeps a bias)."""
+    """Bias of the last layer. each: one per action; shared: one for all actions (van Hasselt 2016,
+    tuned), treated as `each` with dueling, noisy layers or least squares; none: no bias, but noisy
+    layers keep the bias of their noise (Rainbow in google-deepmind/dqn_zoo)."""
     width: int = 1
     """The impala torso's three sections have this times 16, 32 and 32 filters."""
     layer_norm: bool = False
@@ -109,9 +109,9 @@ class AgentConfig:
     reward_clip: float = 1.0
     """Rewards are clipped to [-x, x] in the learner's batch; 0 switches it off."""
     loss: Literal["huber", "squared", "clipped"] = "huber"
-    """Loss of a TD error in dqn: linear beyond 1 (Mnih 2015), half its square, or half its square
-    with the gradient clipped to [-1, 1] after the importance weight instead of before it (the
-    prioritized DQN of google-deepmind/dqn_zoo)."""
+    """Loss of a TD error in dqn. huber: quadratic up to 1, linear beyond (Mnih 2015); squared: half
+    its square; clipped: half its square with the gradient clipped to [-1, 1] after the importance
+    weight is applied (prioritized DQN in google-deepmind/dqn_zoo). Other algorithms ignore it."""
     operator: Literal["none", "al", "pal", "persistent", "consistent", "lazy"] = "none"
     """Operator around the target that widens the action gap (Bellemare 2016): advantage learning,
     persistent advantage learning, its second branch alone, the consistent Bellman operator,
@@ -203,8 +203,8 @@ class ReplayConfig:
     uniform_mix: float = 1e-3
     """Share of the draws that are uniform over the memory."""
     stratified: bool = True
-    """Prioritized draws come one from each of `batch_size` equal segments of the total priority,
-    instead of independently; uniform draws are always independent."""
+    """Draw one sample from each of `batch_size` equal segments of the total priority instead of
+    independent samples. Uniform draws (no prioritization) are always independent."""
     weights_over: Literal["batch", "buffer"] = "batch"
     """Importance weights are divided by the largest of the batch or of the whole memory."""
     frame_gb: float = 0.0
@@ -283,10 +283,11 @@ class Config:
     """Arithmetic of the networks; auto: bfloat16 where the hardware computes in it, else
     float32."""
     threads: int = 0
-    """Threads of the learner on the CPU, which share each batch; its numbers depend on it. 0: one
-    for each core that this process may use, or as many as the run that is resumed had."""
+    """Learner threads on the CPU. Each computes the gradient of its share of the batch, so results
+    depend on this number. 0: one per available core, or the number that a resumed run started
+    with."""
     overlap: bool = True
-    """Emulators in worker processes run while the learner computes. The results do not depend on
+    """Step the emulators of worker processes while the learner computes. Results do not depend on
     it."""
     env: EnvConfig = field(default_factory=EnvConfig)
     net: NetConfig = field(default_factory=NetConfig)

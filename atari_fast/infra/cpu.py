@@ -1,4 +1,4 @@
-"""How many cores this process may use, and how long it waits for them."""
+"""Number of CPU cores available to this process, and the time spent waiting for them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def available_cores() -> int:
-    """Cores that this process may use, at least 1.
+    """Number of cores that this process may use, at least 1.
 
-    The smallest of its CPU affinity, the CPU quota of its control groups (containers, job
-    schedulers; rounded up), and OMP_NUM_THREADS where that is set.
+    The minimum of its CPU affinity, the CPU quota of its control groups (set by containers and job
+    schedulers; rounded up), and OMP_NUM_THREADS if it is set.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limits = [affinity or 1]
@@ -27,11 +27,11 @@ def available_cores() -> int:
 
 
 def cpu_quota(membership: Path, root: Path) -> float | None:
-    """The CPU quota of a process in cores, None where there is none.
+    """CPU quota of a process in cores, or None if there is no quota.
 
     Args:
         membership: the process's /proc/<id>/cgroup.
-        root: where the control groups are mounted, version 2 or version 1.
+        root: mount point of the control groups, version 2 or version 1.
     """
     quotas = []
     for line in _read(membership).splitlines():
@@ -72,9 +72,9 @@ def _read(path: Path) -> str:
 
 
 class CpuWait:
-    """The share of time that threads of this process were ready to run and had no core.
+    """Measures how long threads of this process were ready to run but had no core (Linux only).
 
-    Linux counts it for each thread; where it does not, the share is 0.
+    On systems without /proc/self/task/*/schedstat the result is always 0.
     """
 
     def __init__(self) -> None:
@@ -87,9 +87,9 @@ class CpuWait:
         return time.monotonic() - self._time
 
     def take(self) -> float:
-        """Cores that this process waited for on average since the last call: 0 on an idle machine.
+        """Average number of threads that waited for a core since the last call; 0 when idle.
 
-        1.0 means that one thread waited all the time, or two half of it.
+        1.0 means that one thread waited all the time, or two threads half of the time.
         """
         now, waited = time.monotonic(), _waited()
         seconds = now - self._time

@@ -1,4 +1,4 @@
-"""Random numbers of networks and losses, from a generator that each thread may choose."""
+"""Random numbers for networks and losses, drawn from a generator chosen per thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _choice = _Choice()
 
 @contextlib.contextmanager
 def drawing_from(generator: torch.Generator | None) -> Iterator[None]:
-    """This thread's `normal` and `uniform` draw from `generator`; None is torch's own."""
+    """Make `normal` and `uniform` of this thread draw from `generator`; None: torch's default."""
     before, _choice.generator = _choice.generator, generator
     try:
         yield
@@ -27,10 +27,10 @@ def drawing_from(generator: torch.Generator | None) -> Iterator[None]:
 
 
 def normal(*shape: int, device: torch.device) -> torch.Tensor:
-    """Standard normal numbers, float32[shape]."""
+    """Samples of the standard normal distribution, float32[shape]."""
     return torch.randn(*shape, device=device, generator=_choice.generator)
 
 
 def uniform(*shape: int, device: torch.device) -> torch.Tensor:
-    """Numbers uniform in [0, 1), float32[shape]."""
+    """Samples of the uniform distribution on [0, 1), float32[shape]."""
     return torch.rand(*shape, device=device, generator=_choice.generator)

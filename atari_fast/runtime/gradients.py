@@ -1,9 +1,9 @@
-"""Gradients of a batch, computed by several CPU threads on a share of the batch each.
+"""Data-parallel gradients on the CPU: each thread computes the gradient of a share of the batch.
 
-Torch's own threads split every single operation: a hundred times in an update they wait for each
-other, and where other work takes a core for some milliseconds all of them stand still each time.
-Here the threads meet once in an update. On two idle cores that is as fast or faster; beside other
-work it is as fast as the cores that are left allow.
+Torch's own threads split every operation and synchronise some hundred times per update; when
+another process takes a core for a few milliseconds, every synchronisation waits for it. Here the
+threads synchronise once per update. docs/performance.md has the measurements, including the large
+bfloat16 networks for which torch's threads are faster on idle cores.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from atari_fast.replay.transition import TransitionBatch
 from atari_fast.runtime.device import Autocast
 
 _SMALLEST_SHARE = 8
-"""Items of a batch below which a share of its own does not pay."""
+"""Smallest number of items per share; smaller shares cost more than they save."""
 
 
 class BatchResult(NamedTuple):
-    """What an update found in its batch."""
+    """Loss, priorities and metrics of one batch."""
 
     loss: torch.Tensor
     """Mean of the weighted losses, a scalar."""
@@ -39,9 +39,9 @@ class BatchResult(NamedTuple):
 class Gradients:
     """Computes the gradient of the mean loss of a batch into `.grad` of a network's parameters.
 
-    With K shares every item's loss is that of the whole batch; random numbers of the loss (noise,
-    quantile levels) come from a generator of each share, and sums are added in a fixed order, so
-    that the result depends on K but not on how the threads happen to run.
+    Each of the K shares draws its random numbers (noise, quantile levels) from its own generator,
+    and the shares' gradients are summed in a fixed order, so the result depends on K but not on
+    thread scheduling.
     """
 
     def __init__(
@@ -52,15 +52,15 @@ class Gradients:
         batch_size: int,
         threads: int,
     ) -> None:
-        """Makes the threads.
+        """Start the threads.
 
         Args:
-            loss: the algorithm's loss of a batch.
-            net: the network that is trained.
-            autocast: precision of the loss.
+            loss: loss of a batch.
+            net: network to train.
+            autocast: precision in which the loss is computed.
             batch_size: B.
-            threads: threads to use; a share has at least 8 items. With 1 everything is computed by
-                the calling thread, and random numbers are torch's own.
+            threads: maximum number of threads; every share has at least 8 items. With one thread
+                the calling thread computes everything and draws from torch's default generator.
         """
         self._loss = loss
         self._params = list(net.parameters())
@@ -76,7 +76,7 @@ class Gradients:
             )
 
     def __call__(self, batch: TransitionBatch) -> BatchResult:
-        """Computes all gradients; those of earlier batches are forgotten."""
+        """Compute the gradients of a batch, replacing those of earlier batches."""
         if self.shares == 1:
             with self._autocast():
                 out = self._loss(batch)
@@ -93,7 +93,7 @@ class Gradients:
         others = [self._pool.submit(self._share, k, shares[k]) for k in range(1, self.shares)]
         try:
             results = [self._share(0, shares[0])]
-        finally:  # none may go on with the batch, or the weights, behind the caller's back
+        finally:  # wait for all threads: the caller may change the batch and the weights
             errors = [other.exception() for other in others]
         for error in errors:
             if error is not None:
@@ -102,7 +102,7 @@ class Gradients:
         return self._sum(results)
 
     def _share(self, k: int, batch: TransitionBatch) -> tuple[BatchResult, list[torch.Tensor]]:
-        """Result and gradients of share `k`, with the part of the batch that it has as a factor."""
+        """Loss and gradients of share `k`, weighted by its fraction of the batch."""
         with drawing_from(self._generators[k]):
             with self._autocast():
                 out = self._loss(batch)
@@ -131,10 +131,10 @@ class Gradients:
         )
 
     def state(self) -> dict[str, Any]:
-        """The random numbers of the shares."""
+        """State of the shares' random generators."""
         return {"generators": [generator.get_state() for generator in self._generators]}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on with the random numbers of `state`, as far as there are as many shares."""
+        """Restore the generators; extra shares keep theirs, missing shares are ignored."""
         for generator, saved in zip(self._generators, state["generators"], strict=False):
             generator.set_state(saved)

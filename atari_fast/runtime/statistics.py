@@ -1,4 +1,4 @@
-"""What a training has played so far, in numbers."""
+"""Episode statistics of a training, and their report as metrics and progress display."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from atari_fast.runtime.loop import Tick
 
 _WINDOW = 100
 _MUCH_WAITING = 0.2
-"""Share of `_LONG` seconds that a run waits for cores from which on it says so."""
+"""Fraction of time spent waiting for a core above which a warning is shown."""
 _LONG = 15.0
+"""Shortest period, in seconds, over which that fraction is measured."""
 
 
 class Statistics:
@@ -70,12 +71,12 @@ class Statistics:
 
 
 class Report:
-    """Writes the metrics of a training and shows how far it is."""
+    """Writes the metrics of a training and updates its progress display."""
 
     def __init__(
         self, statistics: Statistics, logger: RunLogger, progress: Progress, threads: int
     ) -> None:
-        """`threads`: of the learner, which wait for cores where other programs run."""
+        """`threads`: number of learner threads, to which time spent waiting is related."""
         self._statistics = statistics
         self._logger = logger
         self._progress = progress
@@ -109,7 +110,7 @@ class Report:
             self._note_waiting(self._long_wait.take() / self._threads, seconds)
 
     def _note_waiting(self, share: float, seconds: float) -> None:
-        """Says once that other programs slow the run, and what helps."""
+        """Warns once that other programs slow the run down, and says what helps."""
         self._said_waiting = share > _MUCH_WAITING
         if self._said_waiting:
             self._progress.note(
