@@ -2,14 +2,18 @@
 
 Torch's own threads split every operation and synchronise some hundred times per update; when
 another process takes a core for a few milliseconds, every synchronisation waits for it. Here the
-threads synchronise once per update. docs/performance.md has the measurements, including the large
-bfloat16 networks for which torch's threads are faster on idle cores.
+threads synchronise once per update, and where even that is slower than one thread, because other
+processes use the cores, one thread computes all shares in turn, with equal results.
+docs/performance.md has the measurements, including the large bfloat16 networks for which torch's
+threads are faster on idle cores.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -34,6 +38,42 @@ class BatchResult(NamedTuple):
     """float32[B]"""
     metrics: Mapping[str, torch.Tensor]
     """Scalars, means over the batch."""
+
+
+class ThreadChoice:
+    """Chooses the faster of two ways to compute the shares of a batch: in parallel, or in turn.
+
+    At the start of every period of 200 updates both ways are timed. Only speed depends on the
+    choice, so it is not part of any checkpoint.
+    """
+
+    PERIOD = 200
+    TRIES = 6
+    """Updates for which each way is timed; the first of them is not counted."""
+    GAIN = 0.95
+    """The other way replaces the present one if it takes less than this fraction of its time."""
+
+    def __init__(self) -> None:
+        self._parallel = True
+        self._call = 0
+        self._seconds: list[float] = []
+
+    def parallel(self) -> bool:
+        """Whether the next update computes its shares in parallel."""
+        return self._parallel != (self._call % self.PERIOD < self.TRIES)
+
+    def took(self, seconds: float) -> None:
+        """Record the duration of an update that followed `parallel`."""
+        self._seconds.append(seconds)
+        self._call += 1
+        phase = self._call % self.PERIOD
+        if phase == 2 * self.TRIES:
+            tried = self._seconds[1 : self.TRIES]
+            present = self._seconds[self.TRIES + 1 :]
+            if statistics.median(tried) < self.GAIN * statistics.median(present):
+                self._parallel = not self._parallel
+        if not 0 < phase < 2 * self.TRIES:
+            self._seconds.clear()
 
 
 class Gradients:
@@ -71,6 +111,7 @@ class Gradients:
         if self.shares > 1:
             seeds = torch.randint(2**62, (self.shares,)).tolist()
             self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+            self._choice = ThreadChoice()
             self._pool = ThreadPoolExecutor(
                 self.shares - 1, "learner", initializer=torch.set_num_threads, initargs=(1,)
             )
@@ -90,16 +131,27 @@ class Gradients:
             TransitionBatch._make(field[begin:end] for field in batch)
             for begin, end in itertools.pairwise(bounds)
         ]
+        start = time.perf_counter()
+        if self._choice.parallel():
+            results = self._in_parallel(shares)
+        else:
+            results = [self._share(k, share) for k, share in enumerate(shares)]
+        self._choice.took(time.perf_counter() - start)
+        return self._sum(results)
+
+    def _in_parallel(
+        self, shares: Sequence[TransitionBatch]
+    ) -> list[tuple[BatchResult, list[torch.Tensor]]]:
+        """Results of all shares; the calling thread computes the first one."""
         others = [self._pool.submit(self._share, k, shares[k]) for k in range(1, self.shares)]
         try:
-            results = [self._share(0, shares[0])]
+            first = self._share(0, shares[0])
         finally:  # wait for all threads: the caller may change the batch and the weights
             errors = [other.exception() for other in others]
         for error in errors:
             if error is not None:
                 raise error
-        results += [other.result() for other in others]
-        return self._sum(results)
+        return [first, *(other.result() for other in others)]
 
     def _share(self, k: int, batch: TransitionBatch) -> tuple[BatchResult, list[torch.Tensor]]:
         """Loss and gradients of share `k`, weighted by its fraction of the batch."""

@@ -69,7 +69,6 @@ class Session:
         self._with_replay = config.run.replay_period > 0
         self.threads = config.threads or saved_threads(state) or available_cores()
         """Threads of the learner on the CPU, which its numbers depend on."""
-        set_threads(self.threads if self._cuda else 1)  # the learner shares batches, not operations
         keep_freed_memory()
         torch.manual_seed(to_int(stream(config.seed, "torch")))
         self.autocast = Autocast(self.device, config.precision)
@@ -173,6 +172,8 @@ class Session:
 
     def _run(self) -> bool:
         config = self.config
+        # A thread has a number of its own. On the CPU the learner splits batches, not operations.
+        set_threads(self.threads if self._cuda else 1)
         with (
             self.pool,
             self.interrupt,

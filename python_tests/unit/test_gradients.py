@@ -15,7 +15,8 @@ from atari_fast.agents.recipes import build
 from atari_fast.config import Config
 from atari_fast.presets import PRESETS
 from atari_fast.replay.transition import TransitionBatch
-from atari_fast.runtime.gradients import BatchResult, Gradients
+from atari_fast.runtime.device import torch_threads
+from atari_fast.runtime.gradients import BatchResult, Gradients, ThreadChoice
 from atari_fast.types import EnvSpec
 from rounding import relative_error
 from run_parts import CPU, FP32
@@ -97,6 +98,51 @@ def test_results_depend_on_the_number_of_shares_and_not_on_how_threads_run(noisy
     assert torch.equal(gradients(), gradients())
 
 
+def test_shares_in_turn_give_the_numbers_of_shares_in_parallel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = small("iqn", noisy=True, taus=4, taus_acting=4)
+    found = []
+    for parallel in (True, False):
+        monkeypatch.setattr(ThreadChoice, "parallel", lambda _, parallel=parallel: parallel)
+        torch.manual_seed(0)
+        parts = build(config, SPEC, CPU)
+        sharer = Gradients(parts.loss, parts.trained, FP32, 32, threads=2)
+        gradients = []
+        with torch_threads(1):  # as in a run
+            for seed in range(3):
+                sharer(make_batch(config, 32, seed))
+                gradients.append(flat_gradient(parts).clone())
+        found.append(torch.cat(gradients))
+    assert torch.equal(*found)
+
+
+def ways(choice: ThreadChoice, updates: int, seconds: dict[bool, float]) -> list[bool]:
+    """Which of so many updates ran in parallel, where either way takes so many seconds."""
+    chosen = []
+    for _ in range(updates):
+        chosen.append(choice.parallel())
+        choice.took(seconds[chosen[-1]])
+    return chosen
+
+
+def test_the_faster_way_is_chosen_and_the_other_one_tried_again() -> None:
+    choice, period, tries = ThreadChoice(), ThreadChoice.PERIOD, ThreadChoice.TRIES
+    idle = ways(choice, 3 * period, {True: 1.0, False: 1.6})
+    assert sum(not parallel for parallel in idle) == 3 * tries
+    busy = ways(choice, 3 * period, {True: 2.0, False: 1.6})
+    assert not any(busy[2 * tries : period])
+    assert sum(busy) == tries + 2 * tries  # present at first, then tried in each period
+    again = ways(choice, 2 * period, {True: 1.0, False: 1.6})
+    assert all(again[2 * tries : period])
+
+
+def test_a_small_gain_changes_nothing() -> None:
+    choice = ThreadChoice()
+    alike = ways(choice, 5 * ThreadChoice.PERIOD, {True: 1.0, False: 0.97})
+    assert sum(not parallel for parallel in alike) == 5 * ThreadChoice.TRIES
+
+
 def test_random_numbers_go_on_from_a_state() -> None:
     config = small("iqn", taus=4, taus_acting=4)
     parts = build(config, SPEC, CPU)
@@ -129,7 +175,10 @@ def test_gradients_lie_in_memory_as_the_weights_do() -> None:
 
 
 @pytest.mark.parametrize("broken", [0, 1])
-def test_an_error_in_a_share_is_raised_after_all_have_ended(broken: int) -> None:
+def test_an_error_in_a_share_is_raised_after_all_have_ended(
+    broken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ThreadChoice, "parallel", lambda _: True)
     parts = build(small("dqn-nature"), SPEC, CPU)
     running: list[str] = []
 
