@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from atari_fast.config_io import from_json, from_record, validate
-from atari_fast.errors import ConfigError
+from atari_fast.errors import ConfigError, WorkerError
 from atari_fast.games import TOYS, canonical_name
 from atari_fast.infra.cli import INTERRUPTED, parse_config, parse_options, run_cli, take_option
+from atari_fast.infra.console import warn
 from atari_fast.infra.cpu import available_cores
 from atari_fast.presets import DEFAULT_PRESET, PRESETS
 
@@ -84,7 +85,14 @@ def _begin(argv: Sequence[str]) -> Session:
     """A new run."""
     config = parse_config(argv, PRESETS, DEFAULT_PRESET, _PROG)
     validate(config)
-    return _session(_with_workers(config))
+    chosen = _with_workers(config)
+    try:
+        return _session(chosen)
+    except WorkerError as error:
+        if chosen is config:
+            raise
+        warn(f"{error}; the lanes run without worker processes")  # nobody asked for them
+        return _session(config)
 
 
 def _session(config: Config) -> Session:

@@ -84,7 +84,8 @@ def evaluate(
     """
     lanes = min(lanes, episodes)
     env = dataclasses.replace(config.env, lanes=lanes, life_loss="none")
-    env = dataclasses.replace(env, workers=min(env.workers, lanes))
+    workers = min(env.workers, lanes) if env.workers > 1 else 0  # nothing runs beside a single one
+    env = dataclasses.replace(env, workers=workers)
     starts, chances = stream(seed, "evaluation/lanes"), stream(seed, "evaluation/actor")
     chance = ChancePerLane([np.random.default_rng(child(chances, i)) for i in range(lanes)])
     actor = Actor(_padded(q_values), spec, lanes, config.net.stack, device, autocast, chance)

@@ -14,7 +14,7 @@ import pytest
 import atari_fast
 import atari_fast.train
 from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, ReplayConfig, RunConfig
-from atari_fast.errors import CheckpointError, ConfigError
+from atari_fast.errors import CheckpointError, ConfigError, WorkerError
 from atari_fast.runtime.actor import Actor
 from atari_fast.types import Flag, StepBatch
 from run_parts import CPU, FP32
@@ -101,6 +101,45 @@ def test_epsilon_is_the_share_of_random_actions(tmp_path: Path) -> None:
     assert abs(share - 0.6 * 2 / 3) < 5 * (0.4 * 0.6 / 3_000) ** 0.5
     agent.seed(0)
     assert agent.act(blank, epsilon=0.6).tolist() == drawn.tolist()
+
+
+PONG = [
+    *("pong", "--run.dir", "run", "--total-frames", "1600", "--net.channels", "4", "4", "4"),
+    *("--net.hidden", "16", "--env.lanes", "8", "--replay.min-frames", "800", "--run.no-finish"),
+    *("--replay.capacity", "1000", "--agent.target-period", "400", "--run.eval-period", "0"),
+]
+
+
+def test_the_command_does_without_the_workers_that_it_chose_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise WorkerError("worker 0 cannot be started (no process is left)")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("atari_fast.train.available_cores", lambda: 4)
+    monkeypatch.setattr("atari_fast.envs.pool.start_worker", fails)
+    with pytest.warns(RuntimeWarning, match="worker 0 cannot be started .* without worker proc"):
+        assert atari_fast.train.main(PONG) == 0
+    with pytest.raises(WorkerError, match="cannot be started"):
+        atari_fast.train.main([*PONG, "--env.workers", "2", "--run.dir", "other"])
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("cores", "lanes", "workers"), [(1, 8, 0), (2, 8, 1), (16, 8, 2), (4, 1, 0)]
+)
+def test_the_command_chooses_workers_from_cores_and_lanes(
+    cores: int, lanes: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atari_fast.train.available_cores", lambda: cores)
+    env = dataclasses.replace(CATCH.env, lanes=lanes)
+    config = dataclasses.replace(CATCH, game="pong", env=env)
+    assert atari_fast.train._with_workers(config).env.workers == workers
+    toy = dataclasses.replace(config, game="catch")
+    assert atari_fast.train._with_workers(toy).env.workers == 0
+    asked = dataclasses.replace(config, env=dataclasses.replace(env, workers=1))
+    assert atari_fast.train._with_workers(asked) is asked
 
 
 def test_mistakes_are_sentences(tmp_path: Path) -> None:
