@@ -63,13 +63,13 @@ class SumTree(metaclass=_Pybind11Type):
 class TransitionReplay(metaclass=_Pybind11Type):
     """Replay of n-step transitions over stacks of frames; all methods are thread-safe.
 
-    E lanes, frames of H x W, observations of `stack` frames, n = `n_step`.
+    E environments, frames of H x W, observations of `stack` frames, n = `n_step`.
     """
 
     def __init__(
         self,
         *,
-        lanes: int,
+        num_envs: int,
         capacity: int,
         frame_shape: tuple[int, int],
         stack: int,
@@ -96,7 +96,7 @@ class TransitionReplay(metaclass=_Pybind11Type):
         rewards: NDArray[np.float32],
         flags: NDArray[np.uint8],
     ) -> None:
-        """Appends one row to every lane: uint8[E, H, W], int64[E], float32[E], uint8[E]."""
+        """Appends one row to every environment: uint8[E, H, W], int64[E], float32[E], uint8[E]."""
 
     def sample_into(
         self,
@@ -122,8 +122,8 @@ class TransitionReplay(metaclass=_Pybind11Type):
             ids: int64[B].
         """
 
-    def starts(self) -> NDArray[np.int64]:
-        """Ids int64[num_starts] of all transitions that can be drawn, ascending."""
+    def valid_ids(self) -> NDArray[np.int64]:
+        """Ids int64[num_valid] of all transitions that can be drawn, ascending."""
 
     def read_into(
         self,
@@ -140,16 +140,16 @@ class TransitionReplay(metaclass=_Pybind11Type):
         The weights are 1. Nothing of the replay changes.
 
         Raises:
-            ValueError: An id is none of `starts()`; nothing is then written.
+            ValueError: An id is none of `valid_ids()`; nothing is then written.
         """
 
     def update_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
         """Sets priorities float32[n] of ids int64[n]; returns how many ids were stale."""
 
-    def save(self, path: str, *, apart: bool = False, previous: str = "") -> None:
+    def save(self, path: str, *, split: bool = False, previous: str = "") -> None:
         """Writes the whole state to a file.
 
-        With `apart` what will never change again goes into files beside it (of x.bin x-NAME.bin),
+        With `split` what will never change again goes into files beside it (of x.bin x-NAME.bin),
         which are linked where those of the snapshot `previous` are equal.
 
         Raises:
@@ -170,20 +170,20 @@ class TransitionReplay(metaclass=_Pybind11Type):
         """Bytes taken now."""
 
     @property
-    def num_starts(self) -> int:
+    def num_valid(self) -> int:
         """Transitions that can be drawn."""
 
     @property
     def num_rows(self) -> int:
-        """Rows appended so far over all lanes."""
+        """Rows appended so far over all environments."""
 
 def transition_replay_bytes(
-    lanes: int, capacity: int, frame_shape: tuple[int, int], frame_memory: int
+    num_envs: int, capacity: int, frame_shape: tuple[int, int], frame_memory: int
 ) -> int:
     """The most bytes of memory that such a replay ever takes."""
 
 class EpisodicMemory(metaclass=_Pybind11Type):
-    """Embeddings of E lanes and the novelty of new ones; all methods are thread-safe.
+    """Embeddings of E environments and the novelty of new ones; all methods are thread-safe.
 
     Embeddings have D = `dim` numbers.
     """
@@ -191,7 +191,7 @@ class EpisodicMemory(metaclass=_Pybind11Type):
     def __init__(
         self,
         *,
-        lanes: int,
+        num_envs: int,
         capacity: int,
         dim: int,
         neighbours: int,
@@ -210,26 +210,26 @@ class EpisodicMemory(metaclass=_Pybind11Type):
     def novelty_into(
         self,
         embeddings: NDArray[np.float32],
-        lanes: NDArray[np.int64],
+        envs: NDArray[np.int64],
         rewards: NDArray[np.float32],
     ) -> None:
-        """Rewards rows by how far they are from those of their lanes, then appends them.
+        """Rewards rows by how far they are from those of their environments, then appends them.
 
         Args:
-            embeddings: float32[E, D]; only the rows of `lanes` are looked at.
-            lanes: int64[L], each at most once.
+            embeddings: float32[E, D]; only the rows of `envs` are looked at.
+            envs: int64[L], each at most once.
             rewards: float32[L], written; overlaps neither input.
         """
 
-    def append(self, embeddings: NDArray[np.float32], lanes: NDArray[np.int64]) -> None:
-        """Appends the rows of float32[E, D] that lanes int64[L] names, without a reward."""
+    def append(self, embeddings: NDArray[np.float32], envs: NDArray[np.int64]) -> None:
+        """Appends the rows of float32[E, D] that envs int64[L] names, without a reward."""
 
-    def reset(self, lanes: NDArray[np.int64]) -> None:
-        """Empties the memories of lanes int64[L]; running means stay."""
+    def reset(self, envs: NDArray[np.int64]) -> None:
+        """Empties the memories of envs int64[L]; running means stay."""
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """Rows that each lane holds, int64[E]."""
+        """Rows that each environment holds, int64[E]."""
 
     def running_means(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Running means of the squared distances float64[E] and their updates int64[E]."""
@@ -250,7 +250,7 @@ class EpisodicMemory(metaclass=_Pybind11Type):
     def bytes_used(self) -> int:
         """Bytes that rows take so far."""
 
-def episodic_memory_bytes(lanes: int, capacity: int, dim: int, float16: bool) -> int:
+def episodic_memory_bytes(num_envs: int, capacity: int, dim: int, float16: bool) -> int:
     """The most bytes that the rows of such a memory take."""
 
 class SequenceReplayOptions(metaclass=_Pybind11Type):
@@ -259,14 +259,14 @@ class SequenceReplayOptions(metaclass=_Pybind11Type):
     def __init__(
         self,
         *,
-        lanes: int,
+        num_envs: int,
         capacity: int,
         frame_shape: tuple[int, int],
         stack: int,
         burn_in: int,
         unroll: int,
         period: int,
-        extra: int,
+        bootstrap_steps: int,
         tail: str,
         columns: Sequence[tuple[str, str, int]],
         states: Sequence[tuple[str, str, int]],
@@ -295,7 +295,7 @@ class SequenceReplayOptions(metaclass=_Pybind11Type):
 class SequenceReplay(metaclass=_Pybind11Type):
     """Replay of overlapping sequences with stored recurrent states; all methods are thread-safe.
 
-    E lanes, frames of H x W, L = `unroll`, T = `burn_in` + L + `extra`.
+    E environments, frames of H x W, L = `unroll`, T = `burn_in` + L + `bootstrap_steps`.
     """
 
     def __init__(self, options: SequenceReplayOptions) -> None:
@@ -310,7 +310,7 @@ class SequenceReplay(metaclass=_Pybind11Type):
         columns: Sequence[NDArray[np.generic]],
         states: Sequence[NDArray[np.generic]],
     ) -> NDArray[np.int64]:
-        """Appends one row to every lane.
+        """Appends one row to every environment.
 
         Args:
             frames: uint8[E, H, W].
@@ -321,7 +321,7 @@ class SequenceReplay(metaclass=_Pybind11Type):
             states: The same, recurrent states before this row is fed to the network.
 
         Returns:
-            int64[n, 4]: id, lane, row number of the first learn row and number of learn rows of
+            int64[n, 4]: id, environment, row number of the first unroll row and valid length of
             each sequence that this made.
         """
 
@@ -336,8 +336,8 @@ class SequenceReplay(metaclass=_Pybind11Type):
         columns: Sequence[NDArray[np.generic]],
         states: Sequence[NDArray[np.generic]],
         burn_in: NDArray[np.int64],
-        learn: NDArray[np.int64],
-        after: NDArray[np.int64],
+        valid_length: NDArray[np.int64],
+        bootstrap_length: NDArray[np.int64],
         weights: NDArray[np.float32],
         ids: NDArray[np.int64],
     ) -> None:
@@ -353,30 +353,30 @@ class SequenceReplay(metaclass=_Pybind11Type):
             columns: A list or tuple of [T, B, width] arrays.
             states: A list or tuple of [B, width] arrays.
             burn_in: int64[B].
-            learn: int64[B].
-            after: int64[B].
+            valid_length: int64[B].
+            bootstrap_length: int64[B].
             weights: float32[B].
             ids: int64[B].
         """
 
     def update_priorities(
-        self, ids: NDArray[np.int64], td_abs: NDArray[np.float32], learn: NDArray[np.int64]
+        self, ids: NDArray[np.int64], td_abs: NDArray[np.float32], valid_length: NDArray[np.int64]
     ) -> int:
         """Sets mixed priorities of ids int64[n]; returns how many ids were stale.
 
         Args:
             ids: int64[n].
-            td_abs: float32[L, n], |delta|; rows from learn[i] on are not looked at.
-            learn: int64[n], valid learn rows, 1 to L.
+            td_abs: float32[L, n], |delta|; rows from valid_length[i] on are not looked at.
+            valid_length: int64[n], number of valid unroll rows, 1 to L.
         """
 
     def set_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
         """Sets priorities float32[n] of ids int64[n]; returns how many ids were stale."""
 
-    def save(self, path: str, *, apart: bool = False, previous: str = "") -> None:
+    def save(self, path: str, *, split: bool = False, previous: str = "") -> None:
         """Writes the whole state to a file.
 
-        With `apart` what will never change again goes into files beside it (of x.bin x-NAME.bin),
+        With `split` what will never change again goes into files beside it (of x.bin x-NAME.bin),
         which are linked where those of the snapshot `previous` are equal.
 
         Raises:
@@ -402,7 +402,7 @@ class SequenceReplay(metaclass=_Pybind11Type):
 
     @property
     def num_rows(self) -> int:
-        """Rows appended so far over all lanes."""
+        """Rows appended so far over all environments."""
 
     @property
     def num_dropped(self) -> int:

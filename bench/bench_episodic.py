@@ -32,11 +32,11 @@ from atari_fast.replay.episodic import EpisodicMemory, EpisodicOptions
 
 DIM = 32
 NEIGHBOURS = 10
-LANES = 32
+NUM_ENVS = 32
 BURST = 20
 """Searches between two untimed renewals of the faiss indices."""
 POOL = 65_537
-"""Rows of a pool; POOL - LANES is odd, so that steps of LANES rows bring each lane all of them."""
+"""Rows of a pool; POOL - NUM_ENVS is odd, so steps bring each environment all rows."""
 
 Rows = NDArray[np.float32]
 
@@ -50,16 +50,16 @@ class Side(NamedTuple):
 
 
 class Source:
-    """Endless embeddings float32[lanes, 32] from a pool."""
+    """Endless embeddings float32[num_envs, 32] from a pool."""
 
-    def __init__(self, pool: Rows, lanes: int, place: int = 0) -> None:
+    def __init__(self, pool: Rows, num_envs: int, place: int = 0) -> None:
         self.pool = pool
-        self.lanes = lanes
+        self.num_envs = num_envs
         self.place = place
 
     def next(self) -> Rows:
-        self.place = (self.place + self.lanes) % (POOL - LANES)
-        return self.pool[self.place : self.place + self.lanes]
+        self.place = (self.place + self.num_envs) % (POOL - NUM_ENVS)
+        return self.pool[self.place : self.place + self.num_envs]
 
     def burst(self) -> list[Rows]:
         return [self.next() for _ in range(BURST)]
@@ -80,43 +80,43 @@ def wandering(rng: np.random.Generator) -> Rows:
 
 def ours(name: str, pool: Rows, options: EpisodicOptions) -> Side:
     memory = EpisodicMemory(options)
-    source = Source(pool, options.lanes)
+    source = Source(pool, options.num_envs)
     for _ in range(options.capacity):
         memory.append(torch.from_numpy(source.next()))
     return Side(name, lambda: [torch.from_numpy(rows) for rows in source.burst()], memory.novelty)
 
 
-def faiss_side(pool: Rows, lanes: int, rows: int) -> Side:
+def faiss_side(pool: Rows, num_envs: int, rows: int) -> Side:
     """Indices of `rows` rows; a single one is appended to."""
     import faiss
 
     faiss.omp_set_num_threads(1)
-    indices = [faiss.IndexFlatL2(DIM) for _ in range(lanes)]
-    for lane, index in enumerate(indices):
-        index.add(np.roll(pool, -lane, axis=0)[:rows])
-    source = Source(pool, lanes, rows + lanes)
+    indices = [faiss.IndexFlatL2(DIM) for _ in range(num_envs)]
+    for env, index in enumerate(indices):
+        index.add(np.roll(pool, -env, axis=0)[:rows])
+    source = Source(pool, num_envs, rows + num_envs)
 
     def prepare() -> list[Rows]:
-        if lanes == 1:
+        if num_envs == 1:
             indices[0].reset()
             indices[0].add(pool[: rows - BURST // 2])
-        if source.place + lanes * BURST > POOL - LANES:
-            source.place = rows + lanes
+        if source.place + num_envs * BURST > POOL - NUM_ENVS:
+            source.place = rows + num_envs
         return source.burst()
 
     def call(queries: Rows) -> None:
-        for lane, index in enumerate(indices):
-            query = queries[lane : lane + 1]
+        for env, index in enumerate(indices):
+            query = queries[env : env + 1]
             index.search(query, NEIGHBOURS)
-            if lanes == 1:
+            if num_envs == 1:
                 index.add(query)
 
     return Side("faiss", prepare, call)
 
 
 def reading_side(rows: int, threads: int) -> Side:
-    """Reads the numbers of LANES memories of `rows` rows once a call."""
-    parts = np.array_split(np.ones(LANES * rows * DIM, np.float32), threads)
+    """Reads the numbers of NUM_ENVS memories of `rows` rows once a call."""
+    parts = np.array_split(np.ones(NUM_ENVS * rows * DIM, np.float32), threads)
     pool = ThreadPoolExecutor(threads)
 
     def call(_: None) -> None:
@@ -172,7 +172,7 @@ def run(
 
 def largest_error(pool: Rows, rows: int) -> float:
     """Largest relative error of 200 rewards, next to the equations in float64."""
-    options = EpisodicOptions(lanes=1, capacity=rows)
+    options = EpisodicOptions(num_envs=1, capacity=rows)
     memory = EpisodicMemory(options)
     for row in pool[:rows]:
         memory.append(torch.from_numpy(row[None]))
@@ -210,21 +210,21 @@ def main() -> None:
     repeats = max(5, args.repeats)
     results = []
     for rows in (500, 2_000, 10_000, 30_000):
-        one = EpisodicOptions(lanes=1, capacity=rows)
+        one = EpisodicOptions(num_envs=1, capacity=rows)
         sides = [ours("float32", pool, one), ours("float16", pool, one._replace(float16=True))]
         sides += [faiss_side(pool, 1, rows)] if has_faiss else []
         results += run(f"1 memory of {rows:,}", 1, sides, repeats, args.seconds)
     sides = [ours("float32", path, one), *([faiss_side(path, 1, rows)] if has_faiss else [])]
     results += run(f"1 of {rows:,}, slow changes", 1, sides, repeats, args.seconds)
-    many = EpisodicOptions(lanes=LANES, capacity=30_000)
+    many = EpisodicOptions(num_envs=NUM_ENVS, capacity=30_000)
     sides = []
     for threads in sorted({1, args.threads}):
         sides.append(reading_side(30_000, threads))
         for kind in ("float32", "float16"):
             options = many._replace(float16=kind == "float16", threads=threads)
             sides.append(ours(f"{kind}, {threads} threads", pool, options))
-    sides += [faiss_side(pool, LANES, 30_000)] if has_faiss else []
-    results += run(f"{LANES} memories of 30,000", LANES, sides, repeats, args.seconds)
+    sides += [faiss_side(pool, NUM_ENVS, 30_000)] if has_faiss else []
+    results += run(f"{NUM_ENVS} memories of 30,000", NUM_ENVS, sides, repeats, args.seconds)
     for figure in results:
         if str(figure["side"]).startswith("reading"):
             bandwidth = 30_000 * DIM * 4 / float(str(figure["us"])) / 1e3

@@ -24,7 +24,7 @@ from atari_fast.replay.sequence import RowSpec, SequenceConfig, SequenceReplay, 
 from atari_fast.types import Flag, StepBatch
 
 SIDE = 84
-LANES = 8
+NUM_ENVS = 8
 EPISODE = 2000
 COLUMNS = (RowSpec("mu", "float32"),)
 STATES = (StateSpec("h", "float32", 512), StateSpec("c", "float32", 512))
@@ -32,31 +32,31 @@ STATES = (StateSpec("h", "float32", 512), StateSpec("c", "float32", 512))
 Call = Callable[[], object]
 
 
-def game_frame(row: int, lane: int) -> NDArray[np.uint8]:
+def game_frame(row: int, env: int) -> NDArray[np.uint8]:
     """A frame of a toy game: a field with a pattern that stays, and a square that moves."""
     frame = np.full((SIDE, SIDE), 40, np.uint8)
-    frame[::8, ::8] = 90 + lane
-    y, x = row * 3 % (SIDE - 8), (row * 5 + 11 * lane) % (SIDE - 8)
+    frame[::8, ::8] = 90 + env
+    y, x = row * 3 % (SIDE - 8), (row * 5 + 11 * env) % (SIDE - 8)
     frame[y : y + 8, x : x + 8] = 230
     return frame
 
 
 def filled(config: SequenceConfig, noise: bool) -> SequenceReplay:
-    replay = SequenceReplay(config, LANES, (SIDE, SIDE), COLUMNS, STATES, seed=1)
+    replay = SequenceReplay(config, NUM_ENVS, (SIDE, SIDE), COLUMNS, STATES, seed=1)
     rng = np.random.default_rng(0)
     pool = rng.integers(0, 256, (512, SIDE, SIDE), dtype=np.uint8)
-    columns = [np.ones((LANES, 1), np.float32)]
-    states = [np.ones((LANES, 512), np.float32) for _ in STATES]
-    rewards = np.zeros(LANES, np.float32)
-    for row in range(config.capacity // LANES):
+    columns = [np.ones((NUM_ENVS, 1), np.float32)]
+    states = [np.ones((NUM_ENVS, 512), np.float32) for _ in STATES]
+    rewards = np.zeros(NUM_ENVS, np.float32)
+    for row in range(config.capacity // NUM_ENVS):
         place = row % EPISODE
         flag = Flag.FIRST if place == 0 else Flag.TERMINATED if place == EPISODE - 1 else 0
         if noise:
-            frames = pool[rng.integers(len(pool), size=LANES)]
+            frames = pool[rng.integers(len(pool), size=NUM_ENVS)]
         else:
-            frames = np.stack([game_frame(row, lane) for lane in range(LANES)])
-        step = StepBatch(frames, rewards, np.full(LANES, flag, np.uint8))
-        replay.append(step, np.zeros(LANES, np.int64), columns, states)
+            frames = np.stack([game_frame(row, env) for env in range(NUM_ENVS)])
+        step = StepBatch(frames, rewards, np.full(NUM_ENVS, flag, np.uint8))
+        replay.append(step, np.zeros(NUM_ENVS, np.int64), columns, states)
     return replay
 
 
@@ -89,9 +89,9 @@ def sides(args: argparse.Namespace, threads: int, noise: bool) -> dict[str, Call
     found: dict[str, Call] = {name: lambda: replay.sample_into(batch, 0.6)}
     if threads == 1:
         found["copy"] = copier(np.empty(batch.frames.numel(), np.uint8))
-        ids, learn = batch.ids, batch.learn
+        ids, valid_length = batch.ids, batch.valid_length
         td = batch.rewards[: config.unroll].abs()
-        found["priorities"] = lambda: replay.update_priorities(ids, td, learn)
+        found["priorities"] = lambda: replay.update_priorities(ids, td, valid_length)
     return found
 
 

@@ -88,32 +88,32 @@ void sum_tree_set(benchmark::State& state) {
 }
 BENCHMARK(sum_tree_set)->Args({1 << 20, 32})->Args({1 << 20, 512})->Args({10'000'000, 512});
 
-/// Rows of `lanes` lanes with frames that differ, taken from a pool larger than the cache.
+/// Rows of `num_envs` environments with frames that differ, from a pool larger than the cache.
 class Source {
  public:
-  explicit Source(size_t lanes) : lanes_(lanes), pool_((kPool + lanes) * kFrame) {
+  explicit Source(size_t num_envs) : num_envs_(num_envs), pool_((kPool + num_envs) * kFrame) {
     Rng rng(3);
     for (size_t i = 0; i < pool_.size(); i += sizeof(uint64_t)) {
       const uint64_t bits = rng.next();
       std::copy_n(reinterpret_cast<const uint8_t*>(&bits), sizeof bits, pool_.data() + i);
     }
-    actions_.assign(lanes, 1);
-    rewards_.assign(lanes, 1.0f);
-    flags_.assign(lanes, 0);
+    actions_.assign(num_envs, 1);
+    rewards_.assign(num_envs, 1.0f);
+    flags_.assign(num_envs, 0);
   }
 
   void append(TransitionReplay& replay) {
     const uint8_t flag = row_ % 800 == 0 ? kFirst : row_ % 800 == 799 ? kTerminated : 0;
-    flags_.assign(lanes_, flag);
-    const std::span<const uint8_t> frames(pool_.data() + (row_ * lanes_ % kPool) * kFrame,
-                                          lanes_ * kFrame);
+    flags_.assign(num_envs_, flag);
+    const std::span<const uint8_t> frames(pool_.data() + (row_ * num_envs_ % kPool) * kFrame,
+                                          num_envs_ * kFrame);
     replay.append(frames, actions_, rewards_, flags_);
     ++row_;
   }
 
  private:
   static constexpr size_t kPool = 4096;
-  size_t lanes_;
+  size_t num_envs_;
   size_t row_ = 0;
   std::vector<uint8_t> pool_;
   std::vector<int64_t> actions_;
@@ -123,7 +123,7 @@ class Source {
 
 TransitionReplayOptions options(size_t n_step) {
   TransitionReplayOptions o;
-  o.lanes = 8;
+  o.num_envs = 8;
   o.capacity = kRows;
   o.frame_bytes = kFrame;
   o.n_step = n_step;
@@ -133,7 +133,7 @@ TransitionReplayOptions options(size_t n_step) {
   return o;
 }
 
-/// One item is one row of one lane; the ring is full and wraps.
+/// One item is one row of one environment; the ring is full and wraps.
 void replay_append(benchmark::State& state) {
   TransitionReplay replay(options(1));
   Source source(8);

@@ -49,7 +49,7 @@ TEST(EpisodicMemoryChecks, SettingsOutOfRangeAreRefused) {
     }
   };
   constexpr size_t kHuge = std::numeric_limits<size_t>::max();
-  expect("lanes", {[](auto& o) { o.lanes = 0; }, [](auto& o) { o.lanes = kHuge; }});
+  expect("num_envs", {[](auto& o) { o.num_envs = 0; }, [](auto& o) { o.num_envs = kHuge; }});
   expect("capacity", {[](auto& o) { o.capacity = 0; }, [](auto& o) { o.capacity = kHuge; }});
   expect("dim", {[](auto& o) { o.dim = 0; }, [](auto& o) { o.dim = kHuge; }});
   expect("neighbours", {[](auto& o) { o.neighbours = 0; }, [](auto& o) { o.neighbours = 4097; }});
@@ -75,20 +75,20 @@ TEST(EpisodicMemoryChecks, WrongArgumentsChangeNothing) {
   std::vector<float> rewards(2, -1.0f);
   EXPECT_NAMES(memory.novelty(std::vector<float>(5), both, rewards), "embeddings");
   EXPECT_NAMES(memory.novelty(good, std::vector<int64_t>{0}, rewards), "rewards");
-  EXPECT_NAMES(memory.novelty(good, std::vector<int64_t>{0, 2}, rewards), "lanes[1]");
-  EXPECT_NAMES(memory.novelty(good, std::vector<int64_t>{-1, 0}, rewards), "lanes[0]");
-  EXPECT_NAMES(memory.novelty(good, std::vector<int64_t>{1, 1}, rewards), "lanes[1]");
+  EXPECT_NAMES(memory.novelty(good, std::vector<int64_t>{0, 2}, rewards), "envs[1]");
+  EXPECT_NAMES(memory.novelty(good, std::vector<int64_t>{-1, 0}, rewards), "envs[0]");
+  EXPECT_NAMES(memory.novelty(good, std::vector<int64_t>{1, 1}, rewards), "envs[1]");
   EXPECT_NAMES(memory.append(std::vector<float>(5), both), "embeddings");
-  EXPECT_NAMES(memory.append(good, std::vector<int64_t>{0, 2}), "lanes[1]");
+  EXPECT_NAMES(memory.append(good, std::vector<int64_t>{0, 2}), "envs[1]");
   EXPECT_NAMES(memory.append(std::vector<float>(6, kNanF), std::vector<int64_t>{0}), "embeddings");
-  EXPECT_NAMES(memory.reset(std::vector<int64_t>{0, 2}), "lanes[1]");
+  EXPECT_NAMES(memory.reset(std::vector<int64_t>{0, 2}), "envs[1]");
   for (const float bad : {kNanF, kInfF, -kInfF, 1.1e15f, -1.1e15f}) {
     std::vector<float> wrong = good;
     wrong[4] = bad;
     const std::string text =
         refusal<std::invalid_argument>([&] { memory.novelty(wrong, both, rewards); });
-    EXPECT_NE(text.find("in lane 1, dimension 1"), std::string::npos) << text;
-    step(memory, wrong, {});  // a lane that is not named may hold anything
+    EXPECT_NE(text.find("in environment 1, dimension 1"), std::string::npos) << text;
+    step(memory, wrong, {});  // an environment that is not named may hold anything
   }
   EXPECT_EQ(rewards, (std::vector<float>{-1.0f, -1.0f}));
   EXPECT_EQ(memory.sizes(), (std::vector<size_t>{1, 1}));
@@ -130,14 +130,14 @@ TEST(EpisodicMemoryChecks, CallsFromManyThreadsTakeTurns) {
   o.threads = 2;
   EpisodicMemory memory(o);
   std::vector<std::thread> threads;
-  for (int64_t lane = 0; lane < 4; ++lane) {
-    threads.emplace_back([&memory, lane] {
-      Rng rng(static_cast<uint64_t>(lane));
+  for (int64_t env = 0; env < 4; ++env) {
+    threads.emplace_back([&memory, env] {
+      Rng rng(static_cast<uint64_t>(env));
       for (int i = 0; i < 60; ++i) {
-        step(memory, random_row(rng, 12), {lane});
+        step(memory, random_row(rng, 12), {env});
         static_cast<void>(memory.bytes_used());
         if (i == 30) {
-          memory.reset(std::vector<int64_t>{lane});
+          memory.reset(std::vector<int64_t>{env});
         }
       }
     });
@@ -161,7 +161,7 @@ class EpisodicSnapshot : public testing::TestWithParam<bool> {
     return o;
   }
 
-  /// Lanes with no row, with some, and with more than their capacity.
+  /// Environments with no row, with some, and with more than their capacity.
   static void fill(EpisodicMemory& memory, uint64_t seed) {
     Rng rng(seed);
     for (int i = 0; i < 60; ++i) {
@@ -208,7 +208,7 @@ TEST_P(EpisodicSnapshot, OfOtherSettingsIsRefused) {
     const std::string text = refusal<SnapshotError>([&] { other.load(path_); });
     EXPECT_NE(text.find(name + " is "), std::string::npos) << text;
   };
-  expect("lanes", [](auto& o) { o.lanes = 2; });
+  expect("num_envs", [](auto& o) { o.num_envs = 2; });
   expect("capacity", [](auto& o) { o.capacity = 46; });
   expect("dim", [](auto& o) { o.dim = 8; });
   expect("neighbours", [](auto& o) { o.neighbours = 9; });
@@ -222,7 +222,7 @@ TEST_P(EpisodicSnapshot, OfOtherSettingsIsRefused) {
   expect("float16", [](auto& o) { o.float16 = !o.float16; });
 }
 
-/// Writes a snapshot of an empty memory of one lane whose values `change` may change.
+/// Writes a snapshot of an empty memory of one environment whose values `change` may change.
 struct Written {
   double mean = 0.0;
   int64_t updates = 0;
@@ -234,7 +234,7 @@ struct Written {
 
 void write(const std::string& path, const EpisodicMemoryOptions& o, const Written& w) {
   SnapshotWriter file(path, "episodic memory", 1);
-  for (const uint64_t number : {o.lanes, o.capacity, o.dim, o.neighbours}) {
+  for (const uint64_t number : {o.num_envs, o.capacity, o.dim, o.neighbours}) {
     file.value(number);
   }
   for (const double number :
@@ -262,7 +262,7 @@ void write(const std::string& path, const EpisodicMemoryOptions& o, const Writte
 
 TEST_P(EpisodicSnapshot, WithAValueThatCannotBeIsRefusedAndChangesNothing) {
   EpisodicMemoryOptions o = options();
-  o.lanes = 1;
+  o.num_envs = 1;
   EpisodicMemory memory(o);
   write(path_, o, {});
   memory.load(path_);
@@ -306,9 +306,9 @@ TEST_P(EpisodicSnapshot, DamagedAnywhereIsRefused) {
     EXPECT_TRUE(refused(bytes.substr(0, i))) << "cut at " << i;
   }
   EXPECT_TRUE(refused(bytes + '\0'));
-  EpisodicMemory twin(options());
-  fill(twin, 2);
-  EXPECT_EQ(go_on(other), go_on(twin));
+  EpisodicMemory reference(options());
+  fill(reference, 2);
+  EXPECT_EQ(go_on(other), go_on(reference));
 }
 
 INSTANTIATE_TEST_SUITE_P(Float16, EpisodicSnapshot, testing::Bool());

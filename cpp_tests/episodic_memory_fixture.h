@@ -16,9 +16,9 @@
 namespace atari_fast {
 
 /// Settings of small memories of embeddings of 3 numbers.
-inline EpisodicMemoryOptions small_options(size_t lanes) {
+inline EpisodicMemoryOptions small_options(size_t num_envs) {
   EpisodicMemoryOptions o;
-  o.lanes = lanes;
+  o.num_envs = num_envs;
   o.capacity = 200;
   o.dim = 3;
   return o;
@@ -33,18 +33,18 @@ inline std::vector<float> random_row(Rng& rng, size_t dim, double spread = 1.0) 
   return row;
 }
 
-/// The rewards of `lanes`.
+/// The rewards of `envs`.
 inline std::vector<float> step(EpisodicMemory& memory, const std::vector<float>& embeddings,
-                               const std::vector<int64_t>& lanes) {
-  std::vector<float> rewards(lanes.size(), -1.0f);
-  memory.novelty(embeddings, lanes, rewards);
+                               const std::vector<int64_t>& envs) {
+  std::vector<float> rewards(envs.size(), -1.0f);
+  memory.novelty(embeddings, envs, rewards);
   return rewards;
 }
 
-/// One lane of an EpisodicMemory, step by step as the paper has it, in float64.
-class EpisodicTwin {
+/// One environment of an EpisodicMemory, step by step as the paper has it, in float64.
+class EpisodicReference {
  public:
-  explicit EpisodicTwin(const EpisodicMemoryOptions& options) : o_(options) {}
+  explicit EpisodicReference(const EpisodicMemoryOptions& options) : o_(options) {}
 
   void reset() { rows_.clear(); }
 

@@ -1,4 +1,5 @@
-// The episodic novelty: oracles of the equations, and whole runs beside a plain twin in float64.
+// The episodic novelty: oracles of the equations, and whole runs beside a plain reference in
+// float64.
 #include "replay/episodic_memory.h"
 
 #include <gtest/gtest.h>
@@ -161,15 +162,15 @@ TEST_P(EpisodicRun, EqualsTheTwin) {
   o.short_memory = c.short_memory;
   o.mean_updates = 20;
   EpisodicMemory memory(o);
-  EpisodicTwin twin(o);
+  EpisodicReference reference(o);
   Rng rng(17);
   for (size_t i = 0; i < c.rows; ++i) {
     if (i == 2 * c.rows / 3) {
       memory.reset(std::vector<int64_t>{0});
-      twin.reset();
+      reference.reset();
     }
     const std::vector<float> row = random_row(rng, c.dim, i % 3 == 0 ? 0.0 : 1.0);
-    const double expected = twin.novelty(row);
+    const double expected = reference.novelty(row);
     EXPECT_NEAR(step(memory, row, {0})[0], expected, 1e-5 * expected) << "row " << i;
   }
 }
@@ -191,14 +192,14 @@ std::vector<float> run_of(EpisodicMemoryOptions o, size_t threads, InstructionSe
   Rng rng(3);
   std::vector<float> all;
   for (size_t i = 0; i < steps; ++i) {
-    std::vector<int64_t> lanes;
-    for (size_t lane = 0; lane < o.lanes; ++lane) {
+    std::vector<int64_t> envs;
+    for (size_t env = 0; env < o.num_envs; ++env) {
       if (rng.uniform() < 0.8) {
-        lanes.insert(lanes.begin() + static_cast<ptrdiff_t>(rng.below(lanes.size() + 1)),
-                     static_cast<int64_t>(lane));
+        envs.insert(envs.begin() + static_cast<ptrdiff_t>(rng.below(envs.size() + 1)),
+                    static_cast<int64_t>(env));
       }
     }
-    const std::vector<float> rewards = step(memory, random_row(rng, o.lanes * o.dim), lanes);
+    const std::vector<float> rewards = step(memory, random_row(rng, o.num_envs * o.dim), envs);
     all.insert(all.end(), rewards.begin(), rewards.end());
     memory.reset(std::vector<int64_t>(i % 70 == 69 ? 1 : 0, 2));
   }
@@ -288,7 +289,7 @@ TEST(EpisodicMemory, GrowsAsItIsUsed) {
   }
 }
 
-TEST(EpisodicMemory, LanesAreApartAndOthersAreLeftAlone) {
+TEST(EpisodicMemory, EnvsAreSeparateAndOthersAreLeftAlone) {
   EpisodicMemoryOptions o = small_options(3);
   EpisodicMemory memory(o);
   Rng rng(8);

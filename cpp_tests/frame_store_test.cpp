@@ -48,17 +48,16 @@ class Scene {
 };
 
 /// Every row that can be read is as it was written, from any row on and any number of them.
-void expect_rows(const FrameStore& store, size_t lane, const std::vector<Frame>& written,
-                 Rng& rng) {
-  const int64_t first = store.first_row(lane);
-  const int64_t next = store.next_row(lane);
+void expect_rows(const FrameStore& store, size_t env, const std::vector<Frame>& written, Rng& rng) {
+  const int64_t first = store.first_row(env);
+  const int64_t next = store.next_row(env);
   ASSERT_EQ(next, static_cast<int64_t>(written.size()));
   const size_t bytes = written[0].size();
   const size_t stride = bytes + 3;
   for (int64_t row = first; row < next; row += 1 + static_cast<int64_t>(rng.below(5))) {
     const size_t count = 1 + rng.below(std::min<uint64_t>(20, static_cast<uint64_t>(next - row)));
     Frame out(count * stride, 0xEE);
-    store.read(lane, row, count, out.data(), stride);
+    store.read(env, row, count, out.data(), stride);
     for (size_t i = 0; i < count; ++i) {
       const Frame& want = written[static_cast<size_t>(row) + i];
       const auto at = out.begin() + static_cast<ptrdiff_t>(i * stride);
@@ -69,7 +68,7 @@ void expect_rows(const FrameStore& store, size_t lane, const std::vector<Frame>&
 }
 
 struct Shape {
-  size_t lanes, rows, bytes, row_bytes, limit;
+  size_t num_envs, rows, bytes, row_bytes, limit;
 };
 
 const Shape kShapes[] = {
@@ -83,32 +82,32 @@ TEST(FrameStoreTest, EveryKeptRowReadsAsItWasWritten) {
     set_instruction_set(set);
     for (const Shape& s : kShapes) {
       SCOPED_TRACE(std::string(instruction_set_name(set)) + ", bytes " + std::to_string(s.bytes));
-      FrameStore store({s.lanes, s.rows, s.bytes, s.row_bytes, s.limit});
+      FrameStore store({s.num_envs, s.rows, s.bytes, s.row_bytes, s.limit});
       const size_t bound =
-          FrameStore::memory_bytes({s.lanes, s.rows, s.bytes, s.row_bytes, s.limit});
-      std::vector<std::vector<Frame>> written(s.lanes);
+          FrameStore::memory_bytes({s.num_envs, s.rows, s.bytes, s.row_bytes, s.limit});
+      std::vector<std::vector<Frame>> written(s.num_envs);
       std::vector<Scene> scenes;
-      for (size_t lane = 0; lane < s.lanes; ++lane) {
-        scenes.emplace_back(s.bytes, 100 + lane);
+      for (size_t env = 0; env < s.num_envs; ++env) {
+        scenes.emplace_back(s.bytes, 100 + env);
       }
       Rng rng(5);
       const size_t total = std::min<size_t>(3 * s.rows + 50, 2500);
       for (size_t row = 0; row < total; ++row) {
-        for (size_t lane = 0; lane < s.lanes; ++lane) {
-          const int64_t first = store.first_row(lane);
-          written[lane].push_back(scenes[lane].next());
-          store.append(lane, written[lane].back().data());
-          ASSERT_GE(store.first_row(lane), first);
-          ASSERT_LE(store.next_row(lane) - store.first_row(lane), static_cast<int64_t>(s.rows));
-          ASSERT_LE(store.first_row(lane), store.next_row(lane));
+        for (size_t env = 0; env < s.num_envs; ++env) {
+          const int64_t first = store.first_row(env);
+          written[env].push_back(scenes[env].next());
+          store.append(env, written[env].back().data());
+          ASSERT_GE(store.first_row(env), first);
+          ASSERT_LE(store.next_row(env) - store.first_row(env), static_cast<int64_t>(s.rows));
+          ASSERT_LE(store.first_row(env), store.next_row(env));
           if (s.limit == 0) {
-            ASSERT_EQ(store.first_row(lane),
-                      std::max<int64_t>(0, store.next_row(lane) - static_cast<int64_t>(s.rows)));
+            ASSERT_EQ(store.first_row(env),
+                      std::max<int64_t>(0, store.next_row(env) - static_cast<int64_t>(s.rows)));
           }
         }
         ASSERT_LE(store.bytes_used(), bound);
         if (row % 97 == 0 || row + 1 == total) {
-          expect_rows(store, row % s.lanes, written[row % s.lanes], rng);
+          expect_rows(store, row % s.num_envs, written[row % s.num_envs], rng);
         }
       }
     }
@@ -155,22 +154,22 @@ TEST(FrameStoreTest, WrongOptionsAreRefused) {
   }
 }
 
-// The lanes' figures add up, or there is none.
+// The environments' figures add up, or there is none.
 TEST(FrameStoreTest, NoMemoryFigureWrapsAround) {
   size_t refused = 0;
   size_t given = 0;
   for (size_t bits = 0; bits < 64; bits += 3) {
     for (size_t more = 0; bits + more < 64; more += 3) {
       for (const size_t limit : {size_t{0}, size_t{1}, std::numeric_limits<size_t>::max()}) {
-        const size_t lanes = size_t{1} << bits;
+        const size_t num_envs = size_t{1} << bits;
         const size_t rows = size_t{1} << more;
         for (const size_t bytes : {size_t{1}, size_t{7056}, size_t{1} << 47}) {
           try {
-            const size_t memory = FrameStore::memory_bytes({lanes, rows, bytes, 1, limit});
-            const size_t share = limit == 0 ? 0 : std::max<size_t>(1, limit / lanes);
+            const size_t memory = FrameStore::memory_bytes({num_envs, rows, bytes, 1, limit});
+            const size_t share = limit == 0 ? 0 : std::max<size_t>(1, limit / num_envs);
             const size_t one = FrameStore::memory_bytes({1, rows, bytes, 1, share});
-            EXPECT_LE(one, (size_t{1} << 48) / lanes);
-            EXPECT_EQ(memory, lanes * one);
+            EXPECT_LE(one, (size_t{1} << 48) / num_envs);
+            EXPECT_EQ(memory, num_envs * one);
             ++given;
           } catch (const std::invalid_argument&) {
             ++refused;
@@ -203,15 +202,15 @@ class FrameStoreSnapshot : public testing::Test {
 
 TEST_F(FrameStoreSnapshot, GoesOnAsIfItHadNeverStopped) {
   for (const Shape& s : kShapes) {
-    const FrameStoreOptions options{s.lanes, s.rows, s.bytes, s.row_bytes, s.limit};
+    const FrameStoreOptions options{s.num_envs, s.rows, s.bytes, s.row_bytes, s.limit};
     for (const size_t rows : {size_t{0}, size_t{1}, size_t{13}, s.rows + 40}) {
       FrameStore store(options);
       std::vector<Frame> written;
       Scene scene(s.bytes, 3);
       for (size_t row = 0; row < rows; ++row) {
         written.push_back(scene.next());
-        for (size_t lane = 0; lane < s.lanes; ++lane) {
-          store.append(lane, written.back().data());
+        for (size_t env = 0; env < s.num_envs; ++env) {
+          store.append(env, written.back().data());
         }
       }
       save(store);
@@ -219,14 +218,14 @@ TEST_F(FrameStoreSnapshot, GoesOnAsIfItHadNeverStopped) {
       load(copy);
       for (size_t row = 0; row < 50; ++row) {
         written.push_back(scene.next());
-        for (size_t lane = 0; lane < s.lanes; ++lane) {
-          store.append(lane, written.back().data());
-          copy.append(lane, written.back().data());
-          ASSERT_EQ(store.first_row(lane), copy.first_row(lane));
+        for (size_t env = 0; env < s.num_envs; ++env) {
+          store.append(env, written.back().data());
+          copy.append(env, written.back().data());
+          ASSERT_EQ(store.first_row(env), copy.first_row(env));
         }
       }
       Rng rng(8);
-      expect_rows(copy, s.lanes - 1, written, rng);
+      expect_rows(copy, s.num_envs - 1, written, rng);
       EXPECT_EQ(store.next_row(0), copy.next_row(0));
     }
   }

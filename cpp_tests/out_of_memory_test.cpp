@@ -73,10 +73,10 @@ int64_t call_out_of_memory(const Call& call) {
 /// Runs a test on a thread of its own, which has no working memory yet.
 void on_a_new_thread(const std::function<void()>& test) { std::thread(test).join(); }
 
-/// Frames of all lanes for one row: stretches of noise, which no code makes shorter, and of bytes
-/// that stay, so that chunks of memory fill and go at all times.
-std::vector<uint8_t> frames_of(size_t lanes, size_t bytes, size_t row, Rng& rng) {
-  std::vector<uint8_t> frames(lanes * bytes, 7);
+/// Frames of all environments for one row: stretches of noise, which no code makes shorter, and of
+/// bytes that stay, so that chunks of memory fill and go at all times.
+std::vector<uint8_t> frames_of(size_t num_envs, size_t bytes, size_t row, Rng& rng) {
+  std::vector<uint8_t> frames(num_envs * bytes, 7);
   for (size_t i = 0; i < frames.size(); ++i) {
     if ((row / 40 + i / bytes) % 3 != 0) {
       frames[i] = static_cast<uint8_t>(rng.next());
@@ -85,7 +85,7 @@ std::vector<uint8_t> frames_of(size_t lanes, size_t bytes, size_t row, Rng& rng)
   return frames;
 }
 
-constexpr size_t kLanes = 3;
+constexpr size_t kNumEnvs = 3;
 constexpr size_t kFrameBytes = 900;
 constexpr size_t kRows = 400;
 
@@ -96,30 +96,30 @@ std::vector<uint8_t> snapshot(const Replay& replay) {
   return file.bytes();
 }
 
-// Lanes that lose rows because they have enough of them, and because their memory is full.
-const FrameStoreOptions kStores[] = {{kLanes, 100, kFrameBytes, 30, 0},
-                                     {kLanes, kRows, kFrameBytes, 30, 1}};
+// Environments that lose rows because they have enough of them, and because their memory is full.
+const FrameStoreOptions kStores[] = {{kNumEnvs, 100, kFrameBytes, 30, 0},
+                                     {kNumEnvs, kRows, kFrameBytes, 30, 1}};
 
 TEST(OutOfMemory, FrameStoreIsAsItWas) {
   for (const FrameStoreOptions& options : kStores) {
     on_a_new_thread([&] {
       FrameStore store(options);
-      FrameStore twin(options);
+      FrameStore reference(options);
       Rng rng(1);
       int64_t failed = 0;
       std::vector<uint8_t> frame(kFrameBytes);
       std::vector<uint8_t> other(kFrameBytes);
       for (size_t row = 0; row < kRows; ++row) {
-        const std::vector<uint8_t> frames = frames_of(kLanes, kFrameBytes, row, rng);
-        for (size_t lane = 0; lane < kLanes; ++lane) {
-          const uint8_t* const bytes = frames.data() + lane * kFrameBytes;
-          failed += call_out_of_memory([&] { store.append(lane, bytes); });
-          twin.append(lane, bytes);
-          ASSERT_EQ(store.next_row(lane), twin.next_row(lane));
-          ASSERT_EQ(store.first_row(lane), twin.first_row(lane));
-          for (int64_t r = store.first_row(lane); r < store.next_row(lane); r += 5) {
-            store.read(lane, r, 1, frame.data(), kFrameBytes);
-            twin.read(lane, r, 1, other.data(), kFrameBytes);
+        const std::vector<uint8_t> frames = frames_of(kNumEnvs, kFrameBytes, row, rng);
+        for (size_t env = 0; env < kNumEnvs; ++env) {
+          const uint8_t* const bytes = frames.data() + env * kFrameBytes;
+          failed += call_out_of_memory([&] { store.append(env, bytes); });
+          reference.append(env, bytes);
+          ASSERT_EQ(store.next_row(env), reference.next_row(env));
+          ASSERT_EQ(store.first_row(env), reference.first_row(env));
+          for (int64_t r = store.first_row(env); r < store.next_row(env); r += 5) {
+            store.read(env, r, 1, frame.data(), kFrameBytes);
+            reference.read(env, r, 1, other.data(), kFrameBytes);
             ASSERT_EQ(frame, other);
           }
         }
@@ -137,11 +137,11 @@ TEST(OutOfMemory, AReservedFrameNeedsNoMemory) {
       Rng rng(2);
       int64_t failed = 0;
       for (size_t row = 0; row < kRows; ++row) {
-        const std::vector<uint8_t> frames = frames_of(kLanes, kFrameBytes, row, rng);
+        const std::vector<uint8_t> frames = frames_of(kNumEnvs, kFrameBytes, row, rng);
         failed += call_out_of_memory([&] { store.reserve(); });
-        for (size_t lane = 0; lane < kLanes; ++lane) {
-          const uint8_t* const bytes = frames.data() + lane * kFrameBytes;
-          ASSERT_EQ(call_out_of_memory([&] { store.append(lane, bytes); }), 0);
+        for (size_t env = 0; env < kNumEnvs; ++env) {
+          const uint8_t* const bytes = frames.data() + env * kFrameBytes;
+          ASSERT_EQ(call_out_of_memory([&] { store.append(env, bytes); }), 0);
         }
         ASSERT_LE(store.bytes_used(), FrameStore::memory_bytes(options));
       }
@@ -152,43 +152,43 @@ TEST(OutOfMemory, AReservedFrameNeedsNoMemory) {
 
 TEST(OutOfMemory, TransitionReplayIsAsItWas) {
   on_a_new_thread([] {
-    TransitionReplayOptions o = replay_options(kLanes, kRows, 4, 3);
+    TransitionReplayOptions o = replay_options(kNumEnvs, kRows, 4, 3);
     o.frame_bytes = kFrameBytes;
     o.frame_memory = 1;
     o.prioritized = true;
     o.uniform_mix = 0.25;
     TransitionReplay replay(o);
-    TransitionReplay twin(o);
+    TransitionReplay reference(o);
     ReplayBatch batch(o, 8);
     ReplayBatch other(o, 8);
     Rng rng(3);
     int64_t failed = 0;
     for (size_t row = 0; row < kRows; ++row) {
-      const std::vector<uint8_t> frames = frames_of(kLanes, kFrameBytes, row, rng);
-      const std::vector<int64_t> actions(kLanes, static_cast<int64_t>(row % 18));
-      const std::vector<float> rewards(kLanes, static_cast<float>(row));
-      std::vector<uint8_t> flags(kLanes);
-      for (size_t lane = 0; lane < kLanes; ++lane) {
-        const size_t step = (row + lane) % 61;
-        flags[lane] = row == 0 || step == 0 ? kFirst : step == 60 ? kTerminated : 0;
+      const std::vector<uint8_t> frames = frames_of(kNumEnvs, kFrameBytes, row, rng);
+      const std::vector<int64_t> actions(kNumEnvs, static_cast<int64_t>(row % 18));
+      const std::vector<float> rewards(kNumEnvs, static_cast<float>(row));
+      std::vector<uint8_t> flags(kNumEnvs);
+      for (size_t env = 0; env < kNumEnvs; ++env) {
+        const size_t step = (row + env) % 61;
+        flags[env] = row == 0 || step == 0 ? kFirst : step == 60 ? kTerminated : 0;
       }
       failed += call_out_of_memory([&] { replay.append(frames, actions, rewards, flags); });
-      twin.append(frames, actions, rewards, flags);
-      ASSERT_EQ(replay.num_rows(), twin.num_rows());
-      ASSERT_EQ(replay.num_starts(), twin.num_starts());
+      reference.append(frames, actions, rewards, flags);
+      ASSERT_EQ(replay.num_rows(), reference.num_rows());
+      ASSERT_EQ(replay.num_valid(), reference.num_valid());
       if (row > 10) {
         on_a_new_thread(
             [&] { failed += call_out_of_memory([&] { replay.sample(0.5, batch.view()); }); });
-        twin.sample(0.5, other.view());
+        reference.sample(0.5, other.view());
         ASSERT_EQ(batch.ids, other.ids);
         ASSERT_EQ(batch.frames, other.frames);
         const std::vector<float> priorities(8, static_cast<float>(row % 7));
         const auto update = [&] { replay.update_priorities(batch.ids, priorities); };
         failed += call_out_of_memory(update);
-        twin.update_priorities(batch.ids, priorities);
+        reference.update_priorities(batch.ids, priorities);
       }
     }
-    EXPECT_EQ(snapshot(replay), snapshot(twin));
+    EXPECT_EQ(snapshot(replay), snapshot(reference));
     EXPECT_GT(failed, 1000);
   });
 }
@@ -196,47 +196,47 @@ TEST(OutOfMemory, TransitionReplayIsAsItWas) {
 TEST(OutOfMemory, SequenceReplayIsAsItWas) {
   on_a_new_thread([] {
     SequenceReplayOptions o =
-        sequence_options(kLanes, kRows, {2, 3, 8, 4, 2, SequenceTail::kShift});
+        sequence_options(kNumEnvs, kRows, {2, 3, 8, 4, 2, SequenceTail::kShift});
     o.uniform_mix = 0.25;
-    o.max_sequences = 5 * kLanes;
+    o.max_sequences = 5 * kNumEnvs;
     o.frame_bytes = kFrameBytes;
     o.frame_memory = 1;
     SequenceReplay replay(o);
-    SequenceReplay twin(o);
+    SequenceReplay reference(o);
     SequenceMemory batch(o, 4);
     SequenceMemory other(o, 4);
     Rng rng(4);
     int64_t failed = 0;
     for (size_t row = 0; row < kRows; ++row) {
-      const std::vector<uint8_t> frames = frames_of(kLanes, kFrameBytes, row, rng);
-      const std::vector<int64_t> actions(kLanes, static_cast<int64_t>(row % 18));
-      const std::vector<float> rewards(kLanes, static_cast<float>(row));
-      std::vector<uint8_t> flags(kLanes);
-      for (size_t lane = 0; lane < kLanes; ++lane) {
-        const size_t step = (row + lane) % 61;
-        flags[lane] = row == 0 || step == 0 ? kFirst : step == 60 ? kTruncated : 0;
+      const std::vector<uint8_t> frames = frames_of(kNumEnvs, kFrameBytes, row, rng);
+      const std::vector<int64_t> actions(kNumEnvs, static_cast<int64_t>(row % 18));
+      const std::vector<float> rewards(kNumEnvs, static_cast<float>(row));
+      std::vector<uint8_t> flags(kNumEnvs);
+      for (size_t env = 0; env < kNumEnvs; ++env) {
+        const size_t step = (row + env) % 61;
+        flags[env] = row == 0 || step == 0 ? kFirst : step == 60 ? kTruncated : 0;
       }
-      const std::vector<std::byte> bytes(kLanes * kRowTagBytes, static_cast<std::byte>(row));
+      const std::vector<std::byte> bytes(kNumEnvs * kRowTagBytes, static_cast<std::byte>(row));
       const SequenceRows rows{
-          frames, actions, rewards, flags, {bytes, std::span(bytes).first(kLanes)}, {bytes}};
+          frames, actions, rewards, flags, {bytes, std::span(bytes).first(kNumEnvs)}, {bytes}};
       std::vector<NewSequence> made;
       failed += call_out_of_memory([&] { made = replay.append(rows); });
-      ASSERT_EQ(made.size(), twin.append(rows).size());
-      ASSERT_EQ(replay.num_rows(), twin.num_rows());
-      ASSERT_EQ(replay.num_sequences(), twin.num_sequences());
+      ASSERT_EQ(made.size(), reference.append(rows).size());
+      ASSERT_EQ(replay.num_rows(), reference.num_rows());
+      ASSERT_EQ(replay.num_sequences(), reference.num_sequences());
       if (row > 20) {
         on_a_new_thread(
             [&] { failed += call_out_of_memory([&] { replay.sample(0.5, batch.view()); }); });
-        twin.sample(0.5, other.view());
+        reference.sample(0.5, other.view());
         ASSERT_TRUE(batch == other);
         const std::vector<float> td(o.shape.unroll * 4, static_cast<float>(row % 7));
-        const auto update = [&] { replay.update_priorities(batch.ids, td, batch.learn); };
+        const auto update = [&] { replay.update_priorities(batch.ids, td, batch.valid_length); };
         failed += call_out_of_memory(update);
-        twin.update_priorities(batch.ids, td, batch.learn);
+        reference.update_priorities(batch.ids, td, batch.valid_length);
       }
     }
     EXPECT_GT(replay.num_dropped(), 0);
-    EXPECT_EQ(snapshot(replay), snapshot(twin));
+    EXPECT_EQ(snapshot(replay), snapshot(reference));
     EXPECT_GT(failed, 1000);
   });
 }

@@ -16,7 +16,7 @@ constexpr float kNanF = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfF = std::numeric_limits<float>::infinity();
 constexpr SequenceShape kSmall{2, 2, 4, 4, 2, SequenceTail::kShift};
 
-/// A replay of one lane with sequences of starts 0, 4, 8 and 12, ids 0 to 3.
+/// A replay of one environment with sequences of starts 0, 4, 8 and 12, ids 0 to 3.
 SequenceReplay& fill(SequenceReplay& replay) {
   const SequenceScript script({{1'000'000}}, 20, kTerminated);
   for (size_t row = 0; row < 18; ++row) {
@@ -118,28 +118,28 @@ TEST(SequenceReplay, SequencesWhoseFramesAreGoneAreDroppedAndCounted) {
 TEST(SequenceReplay, BadSequencePrioritiesChangeNothing) {
   const SequenceReplayOptions o = sequence_options(1, 60, kSmall);
   SequenceReplay replay(o);
-  SequenceReplay twin(o);
+  SequenceReplay reference(o);
   fill(replay);
-  fill(twin);
+  fill(reference);
   const std::vector<int64_t> ids{0, 1};
-  const std::vector<int64_t> learn{4, 4};
+  const std::vector<int64_t> valid_length{4, 4};
   for (const float bad : {kNanF, kInfF, -kInfF, -1.0f, -1e-45f}) {
     EXPECT_REFUSAL(replay.set_priorities(ids, std::vector<float>{9.0f, bad}), "priorities[1]");
     std::vector<float> td(8, 9.0f);
     td[7] = bad;
-    EXPECT_REFUSAL(replay.update_priorities(ids, td, learn), "td_abs[3, 1]");
+    EXPECT_REFUSAL(replay.update_priorities(ids, td, valid_length), "td_abs[3, 1]");
   }
   const std::vector<float> td(8, 9.0f);
-  EXPECT_REFUSAL(replay.update_priorities(ids, td, std::vector<int64_t>{4, 5}), "learn[1]");
-  EXPECT_REFUSAL(replay.update_priorities(ids, td, std::vector<int64_t>{0, 4}), "learn[0]");
-  EXPECT_REFUSAL(replay.update_priorities(ids, td, std::vector<int64_t>{4}), "learn");
-  EXPECT_REFUSAL(replay.update_priorities(ids, std::vector<float>(7), learn), "td_abs");
-  EXPECT_REFUSAL(replay.update_priorities(std::vector<int64_t>{0, 4}, td, learn), "ids[1]");
+  EXPECT_REFUSAL(replay.update_priorities(ids, td, std::vector<int64_t>{4, 5}), "valid_length[1]");
+  EXPECT_REFUSAL(replay.update_priorities(ids, td, std::vector<int64_t>{0, 4}), "valid_length[0]");
+  EXPECT_REFUSAL(replay.update_priorities(ids, td, std::vector<int64_t>{4}), "valid_length");
+  EXPECT_REFUSAL(replay.update_priorities(ids, std::vector<float>(7), valid_length), "td_abs");
+  EXPECT_REFUSAL(replay.update_priorities(std::vector<int64_t>{0, 4}, td, valid_length), "ids[1]");
   EXPECT_REFUSAL(replay.set_priorities(ids, std::vector<float>{9.0f}), "priorities");
   SequenceMemory a(o, 50);
   SequenceMemory b(o, 50);
   replay.sample(0.5, a.view());
-  twin.sample(0.5, b.view());
+  reference.sample(0.5, b.view());
   EXPECT_TRUE(a == b);
 }
 
@@ -170,8 +170,8 @@ TEST(SequenceReplay, RefusesBadOptions) {
   };
   using O = SequenceReplayOptions;
   constexpr size_t kHuge = std::numeric_limits<size_t>::max();
-  refused("lanes", [](O& o) { o.lanes = 0; });
-  refused("lanes", [](O& o) { o.lanes = kHuge; });
+  refused("num_envs", [](O& o) { o.num_envs = 0; });
+  refused("num_envs", [](O& o) { o.num_envs = kHuge; });
   refused("stack", [](O& o) { o.shape.stack = 0; });
   refused("stack", [](O& o) { o.shape.stack = kHuge; });
   refused("burn_in", [](O& o) { o.shape.burn_in = kHuge; });
@@ -179,8 +179,8 @@ TEST(SequenceReplay, RefusesBadOptions) {
   refused("unroll", [](O& o) { o.shape.unroll = kHuge; });
   refused("period", [](O& o) { o.shape.period = 0; });
   refused("period", [](O& o) { o.shape.period = 5; });
-  refused("extra", [](O& o) { o.shape.extra = 0; });
-  refused("extra", [](O& o) { o.shape.extra = kHuge; });
+  refused("bootstrap_steps", [](O& o) { o.shape.bootstrap_steps = 0; });
+  refused("bootstrap_steps", [](O& o) { o.shape.bootstrap_steps = kHuge; });
   refused("frame_bytes", [](O& o) { o.frame_bytes = 0; });
   refused("frame_bytes", [](O& o) { o.frame_bytes = kHuge; });
   refused("capacity", [](O& o) { o.capacity = 0; });
@@ -249,7 +249,7 @@ TEST(SequenceReplay, RefusesBadRowsAndBatches) {
   EXPECT_REFUSAL(sample([](B& b) { b.ids = {}; }), "batch");
   EXPECT_REFUSAL(sample([](B& b) { b.frames = b.frames.first(9); }), "batch");
   EXPECT_REFUSAL(sample([](B& b) { b.prev_actions = b.prev_actions.first(9); }), "batch");
-  EXPECT_REFUSAL(sample([](B& b) { b.after = b.after.first(3); }), "batch");
+  EXPECT_REFUSAL(sample([](B& b) { b.bootstrap_length = b.bootstrap_length.first(3); }), "batch");
   EXPECT_REFUSAL(sample([](B& b) { b.columns[1] = {}; }), "columns");
   EXPECT_REFUSAL(sample([](B& b) { b.states.clear(); }), "states");
 }
@@ -286,7 +286,7 @@ TEST(SequenceReplay, RefusesAFrameMemoryThatNoSequenceFitsInto) {
 TEST(SequenceReplay, MemoryIsWhatItsPartsTake) {
   SequenceReplayOptions o = sequence_options(2, 50, kSmall);
   const size_t places = 50 / 4 + 50 / 16 + 2;
-  EXPECT_EQ(o.lane_sequences(), places);
+  EXPECT_EQ(o.sequences_per_env(), places);
   const size_t frames = FrameStore::memory_bytes({2, 50, kRowTagBytes, o.row_bytes});
   const size_t tree = SumTree::memory_bytes(2 * places, false);
   EXPECT_EQ(SequenceReplay::memory_bytes(o), frames + 2 * 51 * (6U + 25U) +

@@ -19,7 +19,7 @@ namespace atari_fast {
 /// What a frame, a column and a state carry in their bytes.
 struct RowTag {
   int64_t row = 0;
-  int32_t lane = 0;
+  int32_t env = 0;
   int32_t episode = 0;
   int32_t step = 0;
   int32_t mark = 0;  // never 0 in a frame, so that zeros are told apart
@@ -29,11 +29,12 @@ struct RowTag {
 static_assert(sizeof(RowTag) == 24);
 inline constexpr size_t kRowTagBytes = sizeof(RowTag);
 
-/// Settings of a replay of `rows` rows a lane, with one column and one state that hold a tag.
-inline SequenceReplayOptions sequence_options(size_t lanes, size_t rows, SequenceShape shape) {
+/// Settings of a replay of `rows` rows per environment, with one column and one state that hold
+/// a tag.
+inline SequenceReplayOptions sequence_options(size_t num_envs, size_t rows, SequenceShape shape) {
   SequenceReplayOptions o;
-  o.lanes = lanes;
-  o.capacity = lanes * rows;
+  o.num_envs = num_envs;
+  o.capacity = num_envs * rows;
   o.frame_bytes = kRowTagBytes;
   o.shape = shape;
   o.columns = {{"tag", ElementType::kInt64, 3}, {"byte", ElementType::kUint8, 1}};
@@ -50,8 +51,8 @@ struct SequenceMemory {
         rewards(o.shape.rows() * size, 99.0f),
         flags(o.shape.rows() * size, 99),
         burn_in(size),
-        learn(size),
-        after(size),
+        valid_length(size),
+        bootstrap_length(size),
         weights(size),
         ids(size) {
     for (const VectorSpec& spec : o.columns) {
@@ -63,8 +64,8 @@ struct SequenceMemory {
   }
 
   SequenceBatch view() {
-    SequenceBatch batch{frames, actions, prev_actions, rewards, flags,   {},
-                        {},     burn_in, learn,        after,   weights, ids};
+    SequenceBatch batch{frames, actions, prev_actions, rewards,          flags,   {},
+                        {},     burn_in, valid_length, bootstrap_length, weights, ids};
     batch.columns.assign(columns.begin(), columns.end());
     batch.states.assign(states.begin(), states.end());
     return batch;
@@ -80,13 +81,13 @@ struct SequenceMemory {
   std::vector<std::vector<std::byte>> columns;
   std::vector<std::vector<std::byte>> states;
   std::vector<int64_t> burn_in;
-  std::vector<int64_t> learn;
-  std::vector<int64_t> after;
+  std::vector<int64_t> valid_length;
+  std::vector<int64_t> bootstrap_length;
   std::vector<float> weights;
   std::vector<int64_t> ids;
 };
 
-/// One row of one lane.
+/// One row of one environment.
 struct ScriptRow {
   RowTag tag;
   uint8_t flags = 0;
@@ -94,15 +95,16 @@ struct ScriptRow {
   int64_t action = 0;
 };
 
-/// A stream of episodes for every lane, known in advance: at(lane, row).
+/// A stream of episodes for every environment, known in advance: at(env, row).
 class SequenceScript {
  public:
-  /// Lanes whose episodes have the given numbers of steps, over and over, each flagged `end`.
+  /// Environments whose episodes have the given numbers of steps, over and over, each flagged
+  /// `end`.
   SequenceScript(const std::vector<std::vector<size_t>>& steps, size_t rows, uint8_t end) {
     for (const std::vector<size_t>& lengths : steps) {
       size_t episode = 0;
       size_t step = 0;
-      std::vector<ScriptRow>& stream = begin_lane();
+      std::vector<ScriptRow>& stream = begin_env();
       for (size_t r = 0; r < rows; ++r) {
         const bool last = step == lengths[episode % lengths.size()];
         const auto flags = static_cast<uint8_t>((step == 0 ? kFirst : 0) | (last ? end : 0));
@@ -113,11 +115,11 @@ class SequenceScript {
     }
   }
 
-  /// Lanes with random episodes: ends of both kinds, cuts without an end, lives lost.
-  SequenceScript(size_t lanes, size_t rows, uint64_t seed) {
+  /// Environments with random episodes: ends of both kinds, cuts without an end, lives lost.
+  SequenceScript(size_t num_envs, size_t rows, uint64_t seed) {
     Rng rng(seed);
-    for (size_t lane = 0; lane < lanes; ++lane) {
-      std::vector<ScriptRow>& stream = begin_lane();
+    for (size_t env = 0; env < num_envs; ++env) {
+      std::vector<ScriptRow>& stream = begin_env();
       bool first = true;
       size_t episode = 0;
       size_t step = 0;
@@ -137,24 +139,24 @@ class SequenceScript {
     }
   }
 
-  const ScriptRow& at(size_t lane, int64_t row) const {
-    return rows_[lane][static_cast<size_t>(row)];
+  const ScriptRow& at(size_t env, int64_t row) const {
+    return rows_[env][static_cast<size_t>(row)];
   }
 
   std::vector<NewSequence> append(SequenceReplay& replay, size_t row) const {
-    const size_t lanes = rows_.size();
-    std::vector<RowTag> tags(lanes);
-    std::vector<uint8_t> bytes(lanes);
-    std::vector<int64_t> actions(lanes);
-    std::vector<float> rewards(lanes);
-    std::vector<uint8_t> flags(lanes);
-    for (size_t lane = 0; lane < lanes; ++lane) {
-      const ScriptRow& r = rows_[lane][row];
-      tags[lane] = r.tag;
-      bytes[lane] = static_cast<uint8_t>(r.tag.step);
-      actions[lane] = r.action;
-      rewards[lane] = r.reward;
-      flags[lane] = r.flags;
+    const size_t num_envs = rows_.size();
+    std::vector<RowTag> tags(num_envs);
+    std::vector<uint8_t> bytes(num_envs);
+    std::vector<int64_t> actions(num_envs);
+    std::vector<float> rewards(num_envs);
+    std::vector<uint8_t> flags(num_envs);
+    for (size_t env = 0; env < num_envs; ++env) {
+      const ScriptRow& r = rows_[env][row];
+      tags[env] = r.tag;
+      bytes[env] = static_cast<uint8_t>(r.tag.step);
+      actions[env] = r.action;
+      rewards[env] = r.reward;
+      flags[env] = r.flags;
     }
     const auto tag_bytes = std::as_bytes(std::span(tags));
     const std::span frames(reinterpret_cast<const uint8_t*>(tag_bytes.data()), tag_bytes.size());
@@ -167,19 +169,19 @@ class SequenceScript {
   }
 
  private:
-  std::vector<ScriptRow>& begin_lane() { return rows_.emplace_back(); }
+  std::vector<ScriptRow>& begin_env() { return rows_.emplace_back(); }
 
   ScriptRow make_row(size_t row, size_t episode, size_t step, uint8_t flags) const {
-    const auto lane = static_cast<int32_t>(rows_.size()) - 1;
+    const auto env = static_cast<int32_t>(rows_.size()) - 1;
     const auto number = static_cast<int64_t>(row);
-    return {RowTag{number, lane, static_cast<int32_t>(episode), static_cast<int32_t>(step), 7},
-            flags, static_cast<float>((number * 7 + lane) % 11) - 5.0f, (number * 5 + lane) % 18};
+    return {RowTag{number, env, static_cast<int32_t>(episode), static_cast<int32_t>(step), 7},
+            flags, static_cast<float>((number * 7 + env) % 11) - 5.0f, (number * 5 + env) % 18};
   }
 
   std::vector<std::vector<ScriptRow>> rows_;
 };
 
-/// The start of sequence `i`, told by the frame of its first learn row.
+/// The start of sequence `i`, told by the frame of its first unroll row.
 inline int64_t start_of(const SequenceReplayOptions& o, const SequenceMemory& batch, size_t i) {
   RowTag tag;
   const size_t t = o.shape.stack - 1 + o.shape.burn_in;
@@ -200,28 +202,29 @@ inline std::string refusal(const std::function<void()>& call) {
 /// Recomputes sequence `i` of a batch from the script, given the row in which it starts; returns
 /// what differs, or nothing.
 inline std::string sequence_difference(const SequenceScript& script, const SequenceReplayOptions& o,
-                                       const SequenceMemory& batch, size_t i, size_t lane,
+                                       const SequenceMemory& batch, size_t i, size_t env,
                                        int64_t start) {
   const SequenceShape& shape = o.shape;
   const int64_t size = static_cast<int64_t>(batch.ids.size());
   const int64_t burn_in = static_cast<int64_t>(shape.burn_in);
   const int64_t stack = static_cast<int64_t>(shape.stack);
-  const ScriptRow& first = script.at(lane, start);
+  const ScriptRow& first = script.at(env, start);
   const int64_t b = std::min<int64_t>(burn_in, first.tag.step);
-  const int64_t end = batch.learn[i] + batch.after[i];  // relative to start, as all below
-  if (batch.burn_in[i] != b || batch.learn[i] < 1 || batch.after[i] < 1) {
-    return str_cat("start ", start, ": lengths ", batch.burn_in[i], " ", batch.learn[i], " ",
-                   batch.after[i]);
+  const int64_t end =
+      batch.valid_length[i] + batch.bootstrap_length[i];  // relative to start, as all below
+  if (batch.burn_in[i] != b || batch.valid_length[i] < 1 || batch.bootstrap_length[i] < 1) {
+    return str_cat("start ", start, ": lengths ", batch.burn_in[i], " ", batch.valid_length[i], " ",
+                   batch.bootstrap_length[i]);
   }
   const auto tag_at = [](const auto& bytes, int64_t place) {
     RowTag tag;
     std::memcpy(&tag, bytes.data() + static_cast<size_t>(place) * kRowTagBytes, kRowTagBytes);
     return tag;
   };
-  for (int64_t k = -burn_in - stack + 1; k < static_cast<int64_t>(shape.unroll + shape.extra);
-       ++k) {
+  for (int64_t k = -burn_in - stack + 1;
+       k < static_cast<int64_t>(shape.unroll + shape.bootstrap_steps); ++k) {
     const bool inside = k >= -first.tag.step && k < end;
-    const RowTag expected = inside ? script.at(lane, start + k).tag : RowTag{};
+    const RowTag expected = inside ? script.at(env, start + k).tag : RowTag{};
     if (tag_at(batch.frames, (k + burn_in + stack - 1) * size + static_cast<int64_t>(i)) !=
         expected) {
       return str_cat("start ", start, ": frame ", k, " is wrong");
@@ -235,9 +238,8 @@ inline std::string sequence_difference(const SequenceScript& script, const Seque
     const int64_t place = (k + burn_in) * size + static_cast<int64_t>(i);
     const auto at = static_cast<size_t>(place);
     const bool exists = k >= -b && k < end;
-    const ScriptRow row = exists ? script.at(lane, start + k) : ScriptRow{};
-    const int64_t previous =
-        exists && row.tag.step > 0 ? script.at(lane, start + k - 1).action : -1;
+    const ScriptRow row = exists ? script.at(env, start + k) : ScriptRow{};
+    const int64_t previous = exists && row.tag.step > 0 ? script.at(env, start + k - 1).action : -1;
     if (batch.actions[at] != row.action || batch.prev_actions[at] != previous ||
         batch.rewards[at] != row.reward || batch.flags[at] != row.flags ||
         tag_at(batch.columns[0], place) != row.tag ||
@@ -245,7 +247,7 @@ inline std::string sequence_difference(const SequenceScript& script, const Seque
       return str_cat("start ", start, ": row ", k, " is wrong");
     }
   }
-  const RowTag state = script.at(lane, start - b).tag;
+  const RowTag state = script.at(env, start - b).tag;
   if (tag_at(batch.states[0], static_cast<int64_t>(i)) != (state.step > 0 ? state : RowTag{})) {
     return str_cat("start ", start, ": the state is not that before row ", -b);
   }

@@ -21,14 +21,15 @@ constexpr SequenceShape kR2d2{4, 40, 80, 40, 5, SequenceTail::kShift};
 struct Cut {
   int64_t made = 0;  // row whose arrival made it
   int64_t start = 0;
-  int64_t learn = 0;
-  int64_t after = 0;
+  int64_t valid_length = 0;
+  int64_t bootstrap_length = 0;
 
   bool operator==(const Cut&) const = default;
 };
 
 void PrintTo(const Cut& cut, std::ostream* out) {
-  *out << "{" << cut.made << ", " << cut.start << ", " << cut.learn << ", " << cut.after << "}";
+  *out << "{" << cut.made << ", " << cut.start << ", " << cut.valid_length << ", "
+       << cut.bootstrap_length << "}";
 }
 
 /// The sequences of one episode of `steps` steps that begins with row 0, and that all are right.
@@ -41,9 +42,9 @@ std::vector<Cut> cuts(SequenceShape shape, size_t steps, SequenceTail tail, uint
   // One row more where no flag tells the end: the next episode's first.
   for (size_t row = 0; row < steps + (end == 0 ? 2 : 1); ++row) {
     for (const NewSequence& made : script.append(replay, row)) {
-      EXPECT_EQ(made.lane, 0);
+      EXPECT_EQ(made.env, 0);
       EXPECT_EQ(made.id, static_cast<int64_t>(found.size()));
-      found.push_back({static_cast<int64_t>(row), made.start, made.learn, 0});
+      found.push_back({static_cast<int64_t>(row), made.start, made.valid_length, 0});
     }
   }
   EXPECT_EQ(replay.num_sequences(), found.size());
@@ -54,9 +55,9 @@ std::vector<Cut> cuts(SequenceShape shape, size_t steps, SequenceTail tail, uint
   replay.sample(0.0, batch.view());
   for (size_t i = 0; i < found.size(); ++i) {
     EXPECT_EQ(batch.ids[i], static_cast<int64_t>(i));
-    EXPECT_EQ(batch.learn[i], found[i].learn);
+    EXPECT_EQ(batch.valid_length[i], found[i].valid_length);
     EXPECT_EQ(sequence_difference(script, o, batch, i, 0, found[i].start), "");
-    found[i].after = batch.after[i];
+    found[i].bootstrap_length = batch.bootstrap_length[i];
   }
   return found;
 }
@@ -107,25 +108,25 @@ TEST(SequenceReplay, ShapesAtTheirLimits) {
   const SequenceShape least{1, 0, 1, 1, 1, SequenceTail::kShift};
   EXPECT_EQ(cuts(least, 3, SequenceTail::kShift, kTerminated),
             (Cuts{{1, 0, 1, 1}, {2, 1, 1, 1}, {3, 2, 1, 1}}));
-  // A burn-in longer than the learn window, one start for each L steps.
+  // A burn-in longer than the unroll window, one start for each L steps.
   const SequenceShape wide{2, 50, 10, 10, 3, SequenceTail::kShift};
   EXPECT_EQ(cuts(wide, 34, SequenceTail::kShift, kTerminated),
             (Cuts{{12, 0, 10, 3}, {22, 10, 10, 3}, {32, 20, 10, 3}, {34, 24, 10, 1}}));
 }
 
-TEST(SequenceReplay, LanesOutOfStepAreCutAlone) {
+TEST(SequenceReplay, EnvsOutOfStepAreCutAlone) {
   const SequenceReplayOptions o = sequence_options(2, 400, kR2d2);
   SequenceReplay replay(o);
   const SequenceScript script({{95}, {60, 81}}, 200, kTerminated);
-  std::vector<std::pair<int64_t, int64_t>> found;  // lane, start
+  std::vector<std::pair<int64_t, int64_t>> found;  // env, start
   std::vector<int64_t> ids;
   for (size_t row = 0; row < 150; ++row) {
     for (const NewSequence& made : script.append(replay, row)) {
-      found.emplace_back(made.lane, made.start);
+      found.emplace_back(made.env, made.start);
       ids.push_back(made.id);
     }
   }
-  // Lane 1: rows 0 to 60, then an episode that begins with row 61.
+  // Environment 1: rows 0 to 60, then an episode that begins with row 61.
   EXPECT_EQ(found,
             (std::vector<std::pair<int64_t, int64_t>>{{1, 0}, {0, 0}, {0, 15}, {1, 61}, {1, 62}}));
   EXPECT_EQ(ids, (std::vector<int64_t>{1, 0, 2, 3, 5}));
@@ -148,7 +149,7 @@ TEST(SequenceReplay, ASequenceDiesWithItsOldestFrame) {
   }
 }
 
-TEST(SequenceReplay, AFullTableDropsTheOldestOfItsLane) {
+TEST(SequenceReplay, AFullTableDropsTheOldestOfItsEnv) {
   SequenceReplayOptions o = sequence_options(1, 200, {1, 2, 4, 2, 1, SequenceTail::kMask});
   o.max_sequences = 3;
   SequenceReplay replay(o);
@@ -174,9 +175,9 @@ void draw_beside_a_writer(SequenceReplayOptions o, size_t total) {
   constexpr size_t kSize = 64;
   o.uniform_mix = 0.1;
   SequenceReplay replay(o);
-  const size_t lanes = o.lanes;
-  const auto rows = static_cast<int64_t>(o.lane_rows());
-  const SequenceScript script(lanes, kRows, 7);
+  const size_t num_envs = o.num_envs;
+  const auto rows = static_cast<int64_t>(o.rows_per_env());
+  const SequenceScript script(num_envs, kRows, 7);
   for (size_t row = 0; row < 60; ++row) {
     script.append(replay, row);
   }
@@ -192,14 +193,14 @@ void draw_beside_a_writer(SequenceReplayOptions o, size_t total) {
   SequenceMemory batch(o, kSize);
   std::string wrong;
   while (wrong.empty() && draws < total) {
-    const int64_t before = replay.num_rows() / static_cast<int64_t>(lanes);
+    const int64_t before = replay.num_rows() / static_cast<int64_t>(num_envs);
     replay.sample(0.6, batch.view());
-    const int64_t after = replay.num_rows() / static_cast<int64_t>(lanes);
+    const int64_t after = replay.num_rows() / static_cast<int64_t>(num_envs);
     for (size_t i = 0; i < kSize && wrong.empty(); ++i) {
       const int64_t start = start_of(o, batch, i);
-      const size_t lane = static_cast<size_t>(batch.ids[i]) % lanes;
-      wrong = sequence_difference(script, o, batch, i, lane, start);
-      if (start + batch.learn[i] + batch.after[i] > after ||
+      const size_t env = static_cast<size_t>(batch.ids[i]) % num_envs;
+      wrong = sequence_difference(script, o, batch, i, env, start);
+      if (start + batch.valid_length[i] + batch.bootstrap_length[i] > after ||
           start - batch.burn_in[i] < before - rows) {
         wrong = str_cat("start ", start, " crosses the write head ", before, " to ", after);
       }
@@ -214,7 +215,7 @@ void draw_beside_a_writer(SequenceReplayOptions o, size_t total) {
   draws = std::numeric_limits<size_t>::max();  // lets the writer finish
   writer.join();
   EXPECT_EQ(wrong, "");
-  EXPECT_EQ(replay.num_rows(), static_cast<int64_t>(lanes * kRows));
+  EXPECT_EQ(replay.num_rows(), static_cast<int64_t>(num_envs * kRows));
 }
 
 TEST(SequenceReplay, MillionDrawsBesideAWriter) {
@@ -242,7 +243,7 @@ TEST(SequenceReplay, ThreadsChangeNothing) {
         replay.sample(0.6, batch.view());
         std::vector<float> td(o.shape.unroll * 17, 0.5f);
         td[5] = static_cast<float>(row);
-        replay.update_priorities(batch.ids, td, batch.learn);
+        replay.update_priorities(batch.ids, td, batch.valid_length);
       }
     }
     replay.sample(0.6, batch.view());

@@ -13,12 +13,12 @@ namespace {
 
 constexpr SequenceShape kShape{2, 2, 4, 2, 1, SequenceTail::kShift};
 
-/// Rows [begin, end) of one long episode in `lane`, all readable from `readable` on; the ids made.
-std::vector<int64_t> arrive(SequenceTable& table, size_t lane, int64_t begin, int64_t end,
+/// Rows [begin, end) of one long episode in `env`, all readable from `readable` on; the ids made.
+std::vector<int64_t> arrive(SequenceTable& table, size_t env, int64_t begin, int64_t end,
                             int64_t readable = 0) {
   std::vector<int64_t> made;
   for (int64_t row = begin; row < end; ++row) {
-    table.arrive({lane, row, static_cast<uint8_t>(row == 0 ? kFirst : 0), readable, 1.0}, made);
+    table.arrive({env, row, static_cast<uint8_t>(row == 0 ? kFirst : 0), readable, 1.0}, made);
   }
   return made;
 }
@@ -80,9 +80,9 @@ TEST(SequenceTable, RowsAfterAnUnflaggedBeginningAreANewEpisode) {
   }
   // Rows 0 to 2, 3 and 4; row 5 alone has no step; row 6 alone is cut off without one.
   ASSERT_EQ(made, (Ids{0, 1}));
-  EXPECT_EQ(table.at(0).learn, 2);
+  EXPECT_EQ(table.at(0).valid_length, 2);
   EXPECT_EQ(table.at(1).begin, 3);
-  EXPECT_EQ(table.at(1).learn, 1);
+  EXPECT_EQ(table.at(1).valid_length, 1);
 }
 
 }  // namespace

@@ -126,7 +126,7 @@ TEST_F(SnapshotTest, AReplayGoesOnAsIfItHadNeverStopped) {
     TransitionReplay copy(with_other_seed);
     play(copy, rng, 5);
     copy.load(path_);
-    EXPECT_EQ(copy.num_starts(), replay.num_starts());
+    EXPECT_EQ(copy.num_valid(), replay.num_valid());
     expect_equal_draws(replay, copy, rng);
     Rng same = rng;
     play(replay, rng, 90);
@@ -143,7 +143,7 @@ TEST_F(SnapshotTest, DamageIsNamedAndNothingChanges) {
   const std::vector<uint8_t> whole = file_.bytes();
   TransitionReplay other(options());
   play(other, rng, 30);
-  const size_t starts = other.num_starts();
+  const size_t starts = other.num_valid();
   const auto expect_refused = [&] {
     try {
       other.load(path_);
@@ -151,7 +151,7 @@ TEST_F(SnapshotTest, DamageIsNamedAndNothingChanges) {
     } catch (const SnapshotError& error) {
       EXPECT_NE(std::string(error.what()).find(path_), std::string::npos) << error.what();
     }
-    EXPECT_EQ(other.num_starts(), starts);
+    EXPECT_EQ(other.num_valid(), starts);
   };
   for (size_t cut : {size_t{0}, size_t{1}, whole.size() / 2, whole.size() - 1}) {
     file_.put({whole.begin(), whole.begin() + static_cast<ptrdiff_t>(cut)});
@@ -196,7 +196,7 @@ TEST_F(SnapshotTest, ForgedFilesNeverBreakTheReplay) {
     ++loaded;
     Rng more(9);
     ReplayBatch batch(other.options(), 16);
-    if (other.num_starts() > 0) {
+    if (other.num_valid() > 0) {
       other.sample(0.5, batch.view());
     }
     play(other, more, 80);
@@ -259,7 +259,7 @@ class SnapshotPartsTest : public testing::Test {
 
 TEST_F(SnapshotPartsTest, HoldTheSameAsOneFile) {
   append(700);  // the ring has gone round
-  replay_.save(file("a.bin"), {.apart = true, .previous = {}});
+  replay_.save(file("a.bin"), {.split = true, .previous = {}});
   EXPECT_GE(parts("a").size(), 4U);
   EXPECT_LT(std::filesystem::file_size(file("a.bin")), in_one(replay_).size() / 2);
   TransitionReplay loaded(options());
@@ -269,9 +269,9 @@ TEST_F(SnapshotPartsTest, HoldTheSameAsOneFile) {
 
 TEST_F(SnapshotPartsTest, ThoseThatStayAreLinkedAndTheOthersWritten) {
   append(390);
-  replay_.save(file("a.bin"), {.apart = true, .previous = {}});
+  replay_.save(file("a.bin"), {.split = true, .previous = {}});
   append(150);
-  replay_.save(file("b.bin"), {.apart = true, .previous = file("a.bin")});
+  replay_.save(file("b.bin"), {.split = true, .previous = file("a.bin")});
   const auto before = parts("a");
   const auto after = parts("b");
   size_t linked = 0;
@@ -291,7 +291,7 @@ TEST_F(SnapshotPartsTest, ThoseThatStayAreLinkedAndTheOthersWritten) {
 
 TEST_F(SnapshotPartsTest, DamagedOnesAreRefusedByNameAndNotLinked) {
   append(390);
-  replay_.save(file("a.bin"), {.apart = true, .previous = {}});
+  replay_.save(file("a.bin"), {.split = true, .previous = {}});
   const std::string part = "a" + parts("a").begin()->first;
   std::fstream bytes(file(part), std::ios::binary | std::ios::in | std::ios::out);
   bytes.seekp(1000);
@@ -308,7 +308,7 @@ TEST_F(SnapshotPartsTest, DamagedOnesAreRefusedByNameAndNotLinked) {
   };
   EXPECT_NE(message().find(part + " is missing or damaged"), std::string::npos) << message();
   EXPECT_EQ(loaded.num_rows(), 0);
-  replay_.save(file("b.bin"), {.apart = true, .previous = file("a.bin")});
+  replay_.save(file("b.bin"), {.split = true, .previous = file("a.bin")});
   EXPECT_EQ(parts("b").begin()->second, 1U);
   loaded.load(file("b.bin"));
   std::filesystem::resize_file(file(part), 5);

@@ -20,7 +20,7 @@ TEST(TransitionReplay, StaleIdsAreDroppedAndCounted) {
   o.prioritized = true;
   TransitionReplay replay(o);
   fill_replay(replay, 20);  // rows 0 to 20: 13 to 20 are kept, starts 14 to 19
-  EXPECT_EQ(replay.num_starts(), 6U);
+  EXPECT_EQ(replay.num_valid(), 6U);
   EXPECT_EQ(replay.num_rows(), 21);
   const auto dropped = [&](std::vector<int64_t> ids) {
     return replay.update_priorities(ids, std::vector<float>(ids.size(), 5.0f));
@@ -37,9 +37,9 @@ TEST(TransitionReplay, StaleIdsAreDroppedAndCounted) {
 TEST(TransitionReplay, ReadsNothingForAnIdThatCannotBeDrawn) {
   TransitionReplayOptions o = replay_options(1, 8, 2, 1);
   TransitionReplay replay(o);
-  EXPECT_TRUE(replay.starts().empty());
+  EXPECT_TRUE(replay.valid_ids().empty());
   fill_replay(replay, 20);  // rows 0 to 20: 13 to 20 are kept, starts 14 to 19
-  EXPECT_EQ(replay.starts(), (std::vector<int64_t>{14, 15, 16, 17, 18, 19}));
+  EXPECT_EQ(replay.valid_ids(), (std::vector<int64_t>{14, 15, 16, 17, 18, 19}));
   ReplayBatch batch(o, 3);
   const std::vector<uint8_t> untouched = batch.frames;
   // Overwritten, its stack gone, its window open, never given.
@@ -65,8 +65,8 @@ TEST(TransitionReplay, BadPrioritiesChangeNothing) {
   o.prioritized = true;
   TransitionReplay replay(o);
   fill_replay(replay, 4);
-  TransitionReplay twin(o);
-  fill_replay(twin, 4);
+  TransitionReplay reference(o);
+  fill_replay(reference, 4);
   for (const float bad : {kNanF, kInfF, -kInfF, -1.0f, -1e-45f}) {
     EXPECT_REFUSED(replay.update_priorities(std::vector<int64_t>{0, 1, 2},
                                             std::vector<float>{9.0f, 9.0f, bad}),
@@ -80,7 +80,7 @@ TEST(TransitionReplay, BadPrioritiesChangeNothing) {
   ReplayBatch a(o, 100);
   ReplayBatch b(o, 100);
   replay.sample(0.5, a.view());
-  twin.sample(0.5, b.view());
+  reference.sample(0.5, b.view());
   EXPECT_EQ(a.ids, b.ids);
   EXPECT_EQ(a.weights, b.weights);
 }
@@ -95,13 +95,13 @@ TEST(TransitionReplay, AllZeroPrioritiesAreDrawnEvenly) {
     ids[i] = static_cast<int64_t>(i);
   }
   EXPECT_EQ(replay.update_priorities(ids, std::vector<float>(8, 0.0f)), 0U);
-  EXPECT_EQ(replay.num_starts(), 8U);
+  EXPECT_EQ(replay.num_valid(), 8U);
   ReplayBatch batch(o, 8);
   replay.sample(1.0, batch.view());
   EXPECT_EQ(batch.ids, ids);
 }
 
-// Lanes deliver a first row after every end; a stream that does not still mixes no rewards.
+// Environments deliver a first row after every end; a stream that does not still mixes no rewards.
 TEST(TransitionReplay, AnEndWithoutAFirstRowStillEndsTheWindow) {
   for (const uint8_t end : {kTerminated, kTruncated}) {
     TransitionReplayOptions o = replay_options(1, 32, 1, 3);
@@ -111,7 +111,7 @@ TEST(TransitionReplay, AnEndWithoutAFirstRowStillEndsTheWindow) {
       replay.append(std::vector<uint8_t>(kTagBytes), std::vector<int64_t>{0},
                     std::vector<float>{1.0f}, std::vector<uint8_t>{flags});
     }
-    ASSERT_EQ(replay.num_starts(), 2U);
+    ASSERT_EQ(replay.num_valid(), 2U);
     ReplayBatch batch(o, 2);
     replay.sample(0.0, batch.view());
     EXPECT_EQ(batch.ids, (std::vector<int64_t>{0, 1}));
@@ -128,7 +128,7 @@ TEST(TransitionReplay, RefusesBadOptions) {
   using O = TransitionReplayOptions;
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const double inf = std::numeric_limits<double>::infinity();
-  refused("lanes", [](O& o) { o.lanes = 0; });
+  refused("num_envs", [](O& o) { o.num_envs = 0; });
   refused("stack", [](O& o) { o.stack = 0; });
   refused("n_step", [](O& o) { o.n_step = 0; });
   refused("frame_bytes", [](O& o) { o.frame_bytes = 0; });
@@ -201,8 +201,8 @@ TEST(TransitionReplay, RowsThatGoInLeapsAreCountedOnce) {
     }
     replay.append(noise, std::vector<int64_t>{0}, std::vector<float>{0.0f},
                   std::vector<uint8_t>{static_cast<uint8_t>(row == 0 ? kFirst : 0)});
-    ASSERT_LE(replay.num_starts(), 70U) << row;
-    if (replay.num_starts() > 0) {
+    ASSERT_LE(replay.num_valid(), 70U) << row;
+    if (replay.num_valid() > 0) {
       replay.sample(0.5, batch.view());
     }
   }
@@ -220,7 +220,7 @@ TEST(TransitionReplay, ThousandsOfRowsThatGoAtOnceAreNoStartsAnyMore) {
     replay.append(frame, std::vector<int64_t>{0}, std::vector<float>{0.0f},
                   std::vector<uint8_t>{static_cast<uint8_t>(row == 0 ? kFirst : 0)});
     frames.append(0, frame.data());
-    ASSERT_EQ(replay.num_starts(), static_cast<size_t>(row - frames.first_row(0))) << row;
+    ASSERT_EQ(replay.num_valid(), static_cast<size_t>(row - frames.first_row(0))) << row;
   }
   EXPECT_GT(frames.first_row(0), 10'000);
   ReplayBatch batch(o, 1'000);
@@ -230,7 +230,7 @@ TEST(TransitionReplay, ThousandsOfRowsThatGoAtOnceAreNoStartsAnyMore) {
   }
 }
 
-// Chunks hold 16 frames that do not compress, and a lane keeps three full ones at least.
+// Chunks hold 16 frames that do not compress, and an environment keeps three full ones at least.
 TEST(TransitionReplay, RefusesAFrameMemoryThatNoTransitionFitsInto) {
   TransitionReplayOptions o = replay_options(2, 100, 46, 3);
   o.frame_bytes = 7056;

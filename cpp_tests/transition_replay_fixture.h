@@ -36,12 +36,12 @@ struct ReplayBatch {
   std::vector<int64_t> ids;
 };
 
-/// Settings of a replay of `rows` rows a lane.
-inline TransitionReplayOptions replay_options(size_t lanes, size_t rows, size_t stack,
+/// Settings of a replay of `rows` rows per environment.
+inline TransitionReplayOptions replay_options(size_t num_envs, size_t rows, size_t stack,
                                               size_t n_step) {
   TransitionReplayOptions o;
-  o.lanes = lanes;
-  o.capacity = lanes * rows;
+  o.num_envs = num_envs;
+  o.capacity = num_envs * rows;
   o.frame_bytes = kTagBytes;
   o.stack = stack;
   o.n_step = n_step;
@@ -49,7 +49,8 @@ inline TransitionReplayOptions replay_options(size_t lanes, size_t rows, size_t 
   return o;
 }
 
-/// Appends rows of one lane and one long episode until rows 0 to `starts` - 1 have been starts.
+/// Appends rows of one environment and one long episode until rows 0 to `starts` - 1 have been
+/// starts.
 inline void fill_replay(TransitionReplay& replay, size_t starts) {
   for (size_t row = 0; row < starts + replay.options().n_step; ++row) {
     const std::vector<uint8_t> frame(replay.options().frame_bytes, static_cast<uint8_t>(row));

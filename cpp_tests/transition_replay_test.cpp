@@ -23,7 +23,7 @@ namespace {
 /// What a frame carries in its bytes.
 struct Tag {
   int64_t row = 0;
-  int32_t lane = 0;
+  int32_t env = 0;
   int32_t episode = 0;
   int32_t step = 0;
   int32_t mark = 0;  // never 0 in a frame, so that zeros are told apart
@@ -37,12 +37,12 @@ struct Row {
   int64_t action = 0;
 };
 
-/// A stream of episodes for every lane, known in advance: rows[lane][row].
+/// A stream of episodes for every environment, known in advance: rows[env][row].
 class Script {
  public:
-  Script(size_t lanes, size_t rows, uint64_t seed) : lanes_(lanes) {
+  Script(size_t num_envs, size_t rows, uint64_t seed) : num_envs_(num_envs) {
     Rng rng(seed);
-    for (size_t lane = 0; lane < lanes; ++lane) {
+    for (size_t env = 0; env < num_envs; ++env) {
       std::vector<Row>& stream = rows_.emplace_back(rows);
       bool first = true;
       int32_t episode = 0;
@@ -59,31 +59,31 @@ class Script {
           first = event < 2;
         }
         stream[r] =
-            Row{Tag{static_cast<int64_t>(r), static_cast<int32_t>(lane), episode, step, 7}, flags,
+            Row{Tag{static_cast<int64_t>(r), static_cast<int32_t>(env), episode, step, 7}, flags,
                 static_cast<float>(rng.below(9)) - 4.0f, static_cast<int64_t>(rng.below(18))};
       }
     }
   }
 
-  const Row& at(size_t lane, int64_t row) const { return rows_[lane][static_cast<size_t>(row)]; }
+  const Row& at(size_t env, int64_t row) const { return rows_[env][static_cast<size_t>(row)]; }
 
   void append(TransitionReplay& replay, size_t row) const {
-    std::vector<uint8_t> frames(lanes_ * kTagBytes);
-    std::vector<int64_t> actions(lanes_);
-    std::vector<float> rewards(lanes_);
-    std::vector<uint8_t> flags(lanes_);
-    for (size_t lane = 0; lane < lanes_; ++lane) {
-      const Row& r = rows_[lane][row];
-      std::memcpy(frames.data() + lane * kTagBytes, &r.tag, kTagBytes);
-      actions[lane] = r.action;
-      rewards[lane] = r.reward;
-      flags[lane] = r.flags;
+    std::vector<uint8_t> frames(num_envs_ * kTagBytes);
+    std::vector<int64_t> actions(num_envs_);
+    std::vector<float> rewards(num_envs_);
+    std::vector<uint8_t> flags(num_envs_);
+    for (size_t env = 0; env < num_envs_; ++env) {
+      const Row& r = rows_[env][row];
+      std::memcpy(frames.data() + env * kTagBytes, &r.tag, kTagBytes);
+      actions[env] = r.action;
+      rewards[env] = r.reward;
+      flags[env] = r.flags;
     }
     replay.append(frames, actions, rewards, flags);
   }
 
  private:
-  size_t lanes_;
+  size_t num_envs_;
   std::vector<std::vector<Row>> rows_;
 };
 
@@ -99,16 +99,16 @@ bool stops(const Row& row, const TransitionReplayOptions& o) {
 /// Recomputes item `i` from the script; returns what differs, or nothing.
 std::string difference(const Script& script, const TransitionReplayOptions& o,
                        const ReplayBatch& batch, size_t i) {
-  const auto lane = static_cast<size_t>(batch.ids[i]) % o.lanes;
-  const int64_t row = batch.ids[i] / static_cast<int64_t>(o.lanes);
-  if (script.at(lane, row).flags & (kTerminated | kTruncated)) {
+  const auto env = static_cast<size_t>(batch.ids[i]) % o.num_envs;
+  const int64_t row = batch.ids[i] / static_cast<int64_t>(o.num_envs);
+  if (script.at(env, row).flags & (kTerminated | kTruncated)) {
     return str_cat("row ", row, " ended an episode and is no start");
   }
   double reward = 0.0;
   double discount = 1.0;
   int64_t m = 0;
-  while (m < static_cast<int64_t>(o.n_step) && (m == 0 || !stops(script.at(lane, row + m), o))) {
-    const Row& next = script.at(lane, row + ++m);
+  while (m < static_cast<int64_t>(o.n_step) && (m == 0 || !stops(script.at(env, row + m), o))) {
+    const Row& next = script.at(env, row + ++m);
     if (next.flags & kFirst) {
       return str_cat("the window of row ", row, " enters the next episode");
     }
@@ -116,16 +116,16 @@ std::string difference(const Script& script, const TransitionReplayOptions& o,
     reward += discount * (clip > 0.0f ? std::clamp(next.reward, -clip, clip) : next.reward);
     discount *= o.gamma;
   }
-  discount = is_terminal(script.at(lane, row + m), o) ? 0.0 : discount;
-  if (batch.actions[i] != script.at(lane, row).action || batch.steps[i] != m ||
+  discount = is_terminal(script.at(env, row + m), o) ? 0.0 : discount;
+  if (batch.actions[i] != script.at(env, row).action || batch.steps[i] != m ||
       batch.rewards[i] != static_cast<float>(reward) ||
       batch.discounts[i] != static_cast<float>(discount)) {
     return str_cat("row ", row, ": action, steps, reward or discount differ");
   }
   const uint8_t* frame = batch.frames.data() + i * (o.stack + o.n_step) * kTagBytes;
   for (int64_t k = 1 - static_cast<int64_t>(o.stack); k <= static_cast<int64_t>(o.n_step); ++k) {
-    const bool inside = k <= m && script.at(lane, row).tag.step + k >= 0;
-    const Tag expected = inside ? script.at(lane, row + k).tag : Tag{};
+    const bool inside = k <= m && script.at(env, row).tag.step + k >= 0;
+    const Tag expected = inside ? script.at(env, row + k).tag : Tag{};
     if (std::memcmp(frame, &expected, kTagBytes) != 0) {
       return str_cat("row ", row, ": frame ", k, " is wrong");
     }
@@ -135,20 +135,20 @@ std::string difference(const Script& script, const TransitionReplayOptions& o,
 }
 
 TEST(TransitionReplay, EveryItemEqualsABruteForceReading) {
-  for (const size_t lanes : {1U, 3U}) {
+  for (const size_t num_envs : {1U, 3U}) {
     for (const size_t stack : {1U, 2U, 4U}) {
       for (const size_t n_step : {1U, 3U, 5U}) {
         for (const bool life : {false, true}) {
-          TransitionReplayOptions o = replay_options(lanes, stack + n_step + 14, stack, n_step);
+          TransitionReplayOptions o = replay_options(num_envs, stack + n_step + 14, stack, n_step);
           o.zero_discount_on_life_loss = life;
           o.reward_clip = life ? 1.0 : 0.0;
-          o.prioritized = lanes > 1;
+          o.prioritized = num_envs > 1;
           o.uniform_mix = 0.2;
           TransitionReplay replay(o);
-          const Script script(lanes, 600, 100 * stack + n_step);
+          const Script script(num_envs, 600, 100 * stack + n_step);
           for (size_t row = 0; row < 600; ++row) {
             script.append(replay, row);
-            if (replay.num_starts() == 0) {
+            if (replay.num_valid() == 0) {
               continue;
             }
             ReplayBatch batch(o, 8);
@@ -172,8 +172,8 @@ TEST(TransitionReplay, ReadingInOrderGivesEveryStartAndChangesNothing) {
     const Script script(3, 200, 11);
     for (size_t row = 0; row < 200; ++row) {
       script.append(replay, row);
-      const std::vector<int64_t> ids = replay.starts();
-      ASSERT_EQ(ids.size(), replay.num_starts());
+      const std::vector<int64_t> ids = replay.valid_ids();
+      ASSERT_EQ(ids.size(), replay.num_valid());
       ASSERT_TRUE(std::adjacent_find(ids.begin(), ids.end(), std::greater_equal()) == ids.end());
       if (ids.empty() || row % 20 != 0) {
         continue;

@@ -72,7 +72,7 @@ def least_squares_hooks(
 
 def _samples(config: Config, services: Services) -> torch.Tensor:
     """Ids of the transitions to solve on: the whole replay, or `ls.samples` of it."""
-    ids, samples = services.replay.starts(), config.ls.samples
+    ids, samples = services.replay.valid_ids(), config.ls.samples
     if not 0 < samples < len(ids):
         return ids
     rng = np.random.default_rng(stream(config.seed, f"ls/{services.frames}/samples"))

@@ -16,12 +16,12 @@ from atari_fast.replay.common import load_snapshot, save_snapshot
 class EpisodicOptions(NamedTuple):
     """Settings of an `EpisodicMemory`; the defaults are NGU's (Badia et al. 2020, Table 5)."""
 
-    lanes: int
+    num_envs: int
     """E, at least 1."""
     dim: int = 32
     """D, numbers of an embedding."""
     capacity: int = 30_000
-    """Rows kept of each lane."""
+    """Rows kept of each environment."""
     neighbours: int = 10
     """k, from 1 to 4096."""
     kernel_epsilon: float = 1e-4
@@ -33,7 +33,7 @@ class EpisodicOptions(NamedTuple):
     max_similarity: float = 8.0
     """s_m > 0: rows that are more similar have reward 0."""
     short_memory: Literal["use", "zero", "scale"] = "scale"
-    """While a lane holds k' < k rows: use their sum, reward 0, or the sum times k / k'."""
+    """While an environment holds k' < k rows: use their sum, reward 0, or the sum times k / k'."""
     mean_updates: int = 1000
     """Updates for which the running mean is a plain one, >= 0."""
     mean_rate: float = 1e-3
@@ -41,13 +41,13 @@ class EpisodicOptions(NamedTuple):
     float16: bool = False
     """Round embeddings to float16 on arrival: 3 bytes a number, with its code, instead of 5."""
     threads: int = 1
-    """Threads that share the lanes; changes no result."""
+    """Threads that share the environments; changes no result."""
 
 
 def episodic_bytes(options: EpisodicOptions) -> int:
     """The most memory that the rows take, in bytes."""
     return _core.episodic_memory_bytes(
-        options.lanes, options.capacity, options.dim, options.float16
+        options.num_envs, options.capacity, options.dim, options.float16
     )
 
 
@@ -58,41 +58,41 @@ def as_numpy(tensor: torch.Tensor) -> NDArray[np.float32]:
 
 
 class EpisodicMemory:
-    """One memory of embeddings a lane (csrc/replay/episodic_memory.h); thread-safe."""
+    """One memory of embeddings per environment (csrc/replay/episodic_memory.h); thread-safe."""
 
     def __init__(self, options: EpisodicOptions) -> None:
         self.options = options
         self._core = _core.EpisodicMemory(**options._asdict())
-        self._all = np.arange(options.lanes)
+        self._all = np.arange(options.num_envs)
 
     def novelty(
-        self, embeddings: torch.Tensor, lanes: NDArray[np.int64] | None = None
+        self, embeddings: torch.Tensor, envs: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        """Rewards new embeddings, then appends them to the memories of their lanes.
+        """Rewards new embeddings, then appends them to the memories of their environments.
 
         Args:
-            embeddings: float32[E, D] on the CPU; only the rows of `lanes` are looked at.
-            lanes: int64[L], each at most once; None stands for all.
+            embeddings: float32[E, D] on the CPU; only the rows of `envs` are looked at.
+            envs: int64[L], each at most once; None stands for all.
 
         Returns:
             float32[L], the episodic rewards; 0 for the first row of a memory.
         """
-        chosen = self._all if lanes is None else lanes
+        chosen = self._all if envs is None else envs
         rewards = np.empty(len(chosen), np.float32)
         self._core.novelty_into(as_numpy(embeddings), chosen, rewards)
         return rewards
 
-    def append(self, embeddings: torch.Tensor, lanes: NDArray[np.int64] | None = None) -> None:
+    def append(self, embeddings: torch.Tensor, envs: NDArray[np.int64] | None = None) -> None:
         """Appends as `novelty` does, without rewards or an update of the running means."""
-        self._core.append(as_numpy(embeddings), self._all if lanes is None else lanes)
+        self._core.append(as_numpy(embeddings), self._all if envs is None else envs)
 
-    def reset(self, lanes: NDArray[np.int64]) -> None:
-        """Empties the memories of lanes int64[L], at the end of their episodes."""
-        self._core.reset(lanes)
+    def reset(self, envs: NDArray[np.int64]) -> None:
+        """Empties the memories of envs int64[L], at the end of their episodes."""
+        self._core.reset(envs)
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """Rows that each lane holds, int64[E]."""
+        """Rows that each environment holds, int64[E]."""
         return self._core.sizes
 
     @property

@@ -56,21 +56,21 @@ class SequenceConfig:
     """
 
     capacity: int = 4_000_000
-    """Rows kept over all lanes (one agent step of one lane stores one)."""
+    """Rows kept over all environments (one agent step of one environment stores one)."""
     stack: int = 4
     """Frames in an observation; 1 for NGU and Agent57."""
     burn_in: int = 40
-    """Rows before the learn window that only produce a recurrent state."""
+    """Rows before the unroll window that only produce a recurrent state."""
     unroll: int = 80
     """L, rows that are learned from; 160 for Agent57."""
     period: int = 40
     """Steps from one start to the next, at most L."""
-    extra: int = 5
-    """Rows after the learn window to bootstrap from, at least 1; n for full n-step targets."""
+    bootstrap_steps: int = 5
+    """Rows after the unroll window to bootstrap from, at least 1; n for full n-step targets."""
     tail: Literal["shift", "mask"] = "shift"
     """At an episode's end: one start shifted back until its window is full, or short windows."""
     max_sequences: int = 0
-    """Sequences kept over all lanes; 0: 1.25 capacity / period + 2 a lane."""
+    """Sequences kept over all environments; 0: 1.25 capacity / period + 2 per environment."""
     prioritized: bool = True
     """Proportional prioritized replay (Schaul 2016) instead of uniform draws."""
     alpha: float = 0.9
@@ -94,12 +94,12 @@ class SequenceConfig:
 
 
 class SequenceBatch(NamedTuple):
-    """B sequences, time-major; T = burn_in + L + extra.
+    """B sequences, time-major; T = burn_in + L + bootstrap_steps.
 
-    Row s, the first learn row, stands at t = l, the setting `burn_in`, in every sequence. The rows
-    of sequence b that exist are t in [l - burn_in[b], l + learn[b] + after[b]); all others are
-    zeros (-1 in prev_actions) and must influence nothing. `states` belong to the first row that
-    exists: on the rows before it the network must leave its state as it is.
+    Row s, the first unroll row, stands at t = l, the setting `burn_in`, in every sequence. The rows
+    of sequence b that exist are t in [l - burn_in[b], l + valid_length[b] + bootstrap_length[b]);
+    all others are zeros (-1 in prev_actions) and must influence nothing. `states` belong to the
+    first row that exists: on the rows before it the network must leave its state as it is.
     """
 
     frames: torch.Tensor
@@ -110,7 +110,7 @@ class SequenceBatch(NamedTuple):
     """int64[T, B], action taken in row t - 1; -1 where an episode begins and outside it."""
     rewards: torch.Tensor
     """float32[T, B], raw reward that arrived with row t: the network's previous reward at t, and
-    the reward of action t - 1. 0 at an episode's first row if the lane delivers 0."""
+    the reward of action t - 1. 0 at an episode's first row if the environment delivers 0."""
     flags: torch.Tensor
     """uint8[T, B], bit set of `Flag` that arrived with row t."""
     columns: tuple[torch.Tensor, ...]
@@ -119,11 +119,11 @@ class SequenceBatch(NamedTuple):
     """[B, width] each, in the order of the specs."""
     burn_in: torch.Tensor
     """int64[B], rows before s that exist: min(burn_in, s)."""
-    learn: torch.Tensor
-    """int64[B], valid learn rows, 1 to L."""
-    after: torch.Tensor
-    """int64[B], rows that exist after those, 1 to extra. The last of them has an observation only:
-    what follows its action is not in the sequence."""
+    valid_length: torch.Tensor
+    """int64[B], number of valid unroll rows, 1 to L."""
+    bootstrap_length: torch.Tensor
+    """int64[B], number of rows after those, 1 to bootstrap_steps. The last of them has an
+    observation only: what follows its action is not in the sequence."""
     weights: torch.Tensor
     """float32[B], importance weights."""
     ids: torch.Tensor
@@ -135,21 +135,21 @@ class NewSequences(NamedTuple):
 
     ids: NDArray[np.int64]
     """int64[n], for `set_priorities`."""
-    lanes: NDArray[np.int64]
+    envs: NDArray[np.int64]
     """int64[n]."""
     starts: NDArray[np.int64]
-    """int64[n], number of the first learn row; the rows of a lane count from 0."""
-    learn: NDArray[np.int64]
-    """int64[n], valid learn rows."""
+    """int64[n], number of the first unroll row; the rows of an environment count from 0."""
+    valid_length: NDArray[np.int64]
+    """int64[n], number of valid unroll rows."""
 
 
 class SequenceReplay:
-    """Sequences of E lanes, uniform or prioritized (csrc/replay/sequence_replay.h)."""
+    """Sequences of E environments, uniform or prioritized (csrc/replay/sequence_replay.h)."""
 
     def __init__(
         self,
         config: SequenceConfig,
-        lanes: int,
+        num_envs: int,
         frame_shape: tuple[int, int],
         columns: Sequence[RowSpec],
         states: Sequence[StateSpec],
@@ -159,7 +159,7 @@ class SequenceReplay:
         self.states = tuple(states)
         self._config = config
         self._frame_shape = frame_shape
-        options = sequence_options(config, lanes, frame_shape, columns, states, seed)
+        options = sequence_options(config, num_envs, frame_shape, columns, states, seed)
         self._core = _core.SequenceReplay(options)
 
     def __len__(self) -> int:
@@ -191,7 +191,7 @@ class SequenceReplay:
         columns: Sequence[NDArray[np.generic]] = (),
         states: Sequence[NDArray[np.generic]] = (),
     ) -> NewSequences:
-        """Stores what arrived in E lanes and what the actor made of it.
+        """Stores what arrived in E environments and what the actor made of it.
 
         Args:
             step: What arrived.
@@ -213,7 +213,7 @@ class SequenceReplay:
             return torch.zeros(shape, dtype=dtype, pin_memory=pinned)
 
         config = self._config
-        rows = config.burn_in + config.unroll + config.extra
+        rows = config.burn_in + config.unroll + config.bootstrap_steps
         return SequenceBatch(
             frames=empty(config.stack - 1 + rows, size, *self._frame_shape, dtype=torch.uint8),
             actions=empty(rows, size, dtype=torch.int64),
@@ -228,8 +228,8 @@ class SequenceReplay:
                 empty(size, spec.width, dtype=TORCH_TYPES[spec.dtype]) for spec in self.states
             ),
             burn_in=empty(size, dtype=torch.int64),
-            learn=empty(size, dtype=torch.int64),
-            after=empty(size, dtype=torch.int64),
+            valid_length=empty(size, dtype=torch.int64),
+            bootstrap_length=empty(size, dtype=torch.int64),
             weights=empty(size, dtype=torch.float32),
             ids=empty(size, dtype=torch.int64),
         )
@@ -246,26 +246,26 @@ class SequenceReplay:
             [column.numpy() for column in batch.columns],
             [state.numpy() for state in batch.states],
             batch.burn_in.numpy(),
-            batch.learn.numpy(),
-            batch.after.numpy(),
+            batch.valid_length.numpy(),
+            batch.bootstrap_length.numpy(),
             batch.weights.numpy(),
             batch.ids.numpy(),
         )
 
     def update_priorities(
-        self, ids: torch.Tensor, td_abs: torch.Tensor, learn: torch.Tensor
+        self, ids: torch.Tensor, td_abs: torch.Tensor, valid_length: torch.Tensor
     ) -> int:
-        """Sets priorities eta max + (1 - eta) mean of |delta| over the valid learn rows.
+        """Sets priorities eta max + (1 - eta) mean of |delta| over the valid unroll rows.
 
         Args:
             ids: int64[B].
-            td_abs: float32[L, B]; rows from learn[b] on are not looked at.
-            learn: int64[B], valid learn rows.
+            td_abs: float32[L, B]; rows from valid_length[b] on are not looked at.
+            valid_length: int64[B], number of valid unroll rows.
 
         Returns:
             How many sequences were gone.
         """
-        return self._core.update_priorities(ids.numpy(), td_abs.numpy(), learn.numpy())
+        return self._core.update_priorities(ids.numpy(), td_abs.numpy(), valid_length.numpy())
 
     def set_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
         """Sets priorities float32[n] of ids int64[n]; returns how many sequences were gone."""
@@ -274,7 +274,7 @@ class SequenceReplay:
 
 def sequence_options(
     config: SequenceConfig,
-    lanes: int,
+    num_envs: int,
     frame_shape: tuple[int, int],
     columns: Sequence[RowSpec] = (),
     states: Sequence[StateSpec] = (),
@@ -282,14 +282,14 @@ def sequence_options(
 ) -> _core.SequenceReplayOptions:
     """Checks the settings; `memory_bytes` of the result is the most that such a replay takes."""
     return _core.SequenceReplayOptions(
-        lanes=lanes,
+        num_envs=num_envs,
         capacity=config.capacity,
         frame_shape=frame_shape,
         stack=config.stack,
         burn_in=config.burn_in,
         unroll=config.unroll,
         period=config.period,
-        extra=config.extra,
+        bootstrap_steps=config.bootstrap_steps,
         tail=config.tail,
         columns=[(spec.name, spec.dtype, spec.width) for spec in columns],
         states=[(spec.name, spec.dtype, spec.width) for spec in states],

@@ -36,10 +36,10 @@ class TransitionBatch(NamedTuple):
     """int64[B], row numbers for `TransitionReplay.update_priorities`; always on the CPU."""
 
 
-def replay_bytes(replay: ReplayConfig, lanes: int, frame_shape: tuple[int, int]) -> int:
-    """The most bytes that a replay of `replay.capacity` frames of `lanes` lanes takes."""
+def replay_bytes(replay: ReplayConfig, num_envs: int, frame_shape: tuple[int, int]) -> int:
+    """The most bytes that a replay of `replay.capacity` frames of `num_envs` environments takes."""
     return _core.transition_replay_bytes(
-        lanes,
+        num_envs,
         replay.capacity,
         frame_shape,
         frame_memory(replay.capacity, replay.frame_gb, frame_shape),
@@ -47,7 +47,7 @@ def replay_bytes(replay: ReplayConfig, lanes: int, frame_shape: tuple[int, int])
 
 
 class TransitionReplay:
-    """Transitions of E lanes, uniform or prioritized (csrc/replay/transition_replay.h)."""
+    """Transitions of E environments, uniform or prioritized (csrc/replay/transition_replay.h)."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class TransitionReplay:
         self._window = net.stack + agent.n_step
         self.prioritized = replay.prioritized
         self._core = _core.TransitionReplay(
-            lanes=env.lanes,
+            num_envs=env.lanes,
             capacity=replay.capacity,
             frame_shape=frame_shape,
             stack=net.stack,
@@ -83,32 +83,32 @@ class TransitionReplay:
 
     def __len__(self) -> int:
         """Transitions that can be drawn."""
-        return self._core.num_starts
+        return self._core.num_valid
 
     @property
     def bytes_used(self) -> int:
         """Bytes that the replay takes now."""
         return self._core.bytes_used
 
-    def save(self, path: Path, *, apart: bool = False, previous: Path | None = None) -> None:
+    def save(self, path: Path, *, split: bool = False, previous: Path | None = None) -> None:
         """Writes the whole state, frames and random numbers included.
 
         Args:
             path: the file.
-            apart: write frames that are there to stay into files beside it, `<stem>-*.bin`.
-            previous: an earlier snapshot of this run, written apart; what is equal there is linked.
+            split: write frames that are there to stay into files beside it, `<stem>-*.bin`.
+            previous: an earlier split snapshot of this run; what is equal there is linked.
 
         Raises:
             CheckpointError: a file cannot be written.
         """
-        save_snapshot(self._core, path, apart=apart, previous=str(previous or ""))
+        save_snapshot(self._core, path, split=split, previous=str(previous or ""))
 
     def load(self, path: Path) -> None:
         """Goes to the state of a replay with the same settings; see `load_snapshot`."""
         load_snapshot(self._core, path)
 
     def append(self, step: StepBatch, actions: NDArray[np.int64]) -> None:
-        """Stores what arrived in E lanes and the actions int64[E] then chosen."""
+        """Stores what arrived in E environments and the actions int64[E] then chosen."""
         self._core.append(step.frames, actions, step.rewards, step.flags)
 
     def new_batch(self, size: int, pinned: bool) -> TransitionBatch:
@@ -131,9 +131,9 @@ class TransitionReplay:
         """Draws transitions into a batch of `new_batch`, with importance exponent `beta`."""
         self._core.sample_into(beta, *(field.numpy() for field in batch))
 
-    def starts(self) -> torch.Tensor:
+    def valid_ids(self) -> torch.Tensor:
         """Ids of all transitions that can be drawn, ascending: int64[len(self)]."""
-        return torch.from_numpy(self._core.starts())
+        return torch.from_numpy(self._core.valid_ids())
 
     def read_into(self, batch: TransitionBatch, ids: torch.Tensor) -> None:
         """Fills a batch of `new_batch` with given transitions; nothing of the replay changes.
@@ -141,10 +141,10 @@ class TransitionReplay:
         Args:
             batch: B transitions; `TransitionBatch(*(field[:B] for field in larger))` will do. The
                 weights become 1.
-            ids: some of `starts()`, in any order. int64[B]
+            ids: some of `valid_ids()`, in any order. int64[B]
 
         Raises:
-            ValueError: an id is none of `starts()`, or not any more.
+            ValueError: an id is none of `valid_ids()`, or not any more.
         """
         batch.ids.copy_(ids)
         self._core.read_into(*(field.numpy() for field in batch))

@@ -95,4 +95,4 @@ def replay_snapshot(replay: TransitionReplay, before: Path | None) -> dict[str, 
     parts = before.parent.glob(f"{REPLAY}-*.bin") if before else ()
     linked = sum(part.stat().st_size for part in parts)
     needed = max(0, replay.bytes_used - linked)
-    return {REPLAY: Snapshot(needed, lambda path: replay.save(path, apart=True, previous=before))}
+    return {REPLAY: Snapshot(needed, lambda path: replay.save(path, split=True, previous=before))}

@@ -8,7 +8,7 @@
 namespace atari_fast {
 namespace {
 
-constexpr size_t kLanes = 2;
+constexpr size_t kNumEnvs = 2;
 
 /// Bytes of the input, zeros behind its end.
 class Input {
@@ -27,34 +27,34 @@ struct Run {
   explicit Run(const TransitionReplayOptions& o) : replay(o), batch(o, 5) {}
 
   void append(Input& input) {
-    std::vector<uint8_t> frames(kLanes * kTagBytes);
+    std::vector<uint8_t> frames(kNumEnvs * kTagBytes);
     std::vector<uint8_t> flags;
-    for (size_t lane = 0; lane < kLanes; ++lane) {
+    for (size_t env = 0; env < kNumEnvs; ++env) {
       for (size_t i = 0; i < kTagBytes; ++i) {
-        const bool kept = i % 3 != 0 && !history[lane].empty();
-        frames[lane * kTagBytes + i] = kept ? history[lane].back()[i] : input.next();
+        const bool kept = i % 3 != 0 && !history[env].empty();
+        frames[env * kTagBytes + i] = kept ? history[env].back()[i] : input.next();
       }
-      const auto begin = frames.begin() + static_cast<ptrdiff_t>(lane * kTagBytes);
-      history[lane].emplace_back(begin, begin + kTagBytes);
+      const auto begin = frames.begin() + static_cast<ptrdiff_t>(env * kTagBytes);
+      history[env].emplace_back(begin, begin + kTagBytes);
       flags.push_back(input.next() % 16);
     }
-    replay.append(frames, std::vector<int64_t>(kLanes, input.next()),
-                  std::vector<float>(kLanes, static_cast<float>(input.next()) - 128.0f), flags);
+    replay.append(frames, std::vector<int64_t>(kNumEnvs, input.next()),
+                  std::vector<float>(kNumEnvs, static_cast<float>(input.next()) - 128.0f), flags);
   }
 
   void sample(Input& input) {
-    if (replay.num_starts() == 0) {
+    if (replay.num_valid() == 0) {
       return;
     }
     replay.sample(input.next() / 128.0, batch.view());
     const size_t window = replay.options().stack + replay.options().n_step;
     for (size_t i = 0; i < batch.ids.size(); ++i) {
-      const auto lane = static_cast<size_t>(batch.ids[i]) % kLanes;
-      const auto row = static_cast<size_t>(batch.ids[i]) / kLanes;
+      const auto env = static_cast<size_t>(batch.ids[i]) % kNumEnvs;
+      const auto row = static_cast<size_t>(batch.ids[i]) / kNumEnvs;
       const auto steps = static_cast<size_t>(batch.steps[i]);
       for (size_t r = row; r <= row + steps; ++r) {  // frames from the start on are never padding
         const size_t at = (i * window + replay.options().stack - 1 + r - row) * kTagBytes;
-        if (!std::equal(history[lane][r].begin(), history[lane][r].end(),
+        if (!std::equal(history[env][r].begin(), history[env][r].end(),
                         batch.frames.begin() + static_cast<ptrdiff_t>(at))) {
           std::abort();
         }
@@ -74,7 +74,7 @@ struct Run {
 
   TransitionReplay replay;
   ReplayBatch batch;
-  std::vector<std::vector<uint8_t>> history[kLanes];
+  std::vector<std::vector<uint8_t>> history[kNumEnvs];
 };
 
 }  // namespace
@@ -84,7 +84,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace atari_fast;
   Input input(data, size);
   const uint8_t shape = input.next();
-  TransitionReplayOptions o = replay_options(kLanes, 12 + shape % 40, 1 + shape % 4, 1 + shape % 3);
+  TransitionReplayOptions o =
+      replay_options(kNumEnvs, 12 + shape % 40, 1 + shape % 4, 1 + shape % 3);
   o.prioritized = true;
   o.buffer_max_weights = (shape & 8) != 0;
   o.zero_discount_on_life_loss = (shape & 16) != 0;

@@ -44,7 +44,7 @@ void load_transitions() {
   TransitionReplay replay(o);
   replay.load(scratch_path());
   ReplayBatch batch(o, 4);
-  if (replay.num_starts() > 0) {
+  if (replay.num_valid() > 0) {
     replay.sample(0.5, batch.view());
   }
   for (uint8_t row = 0; row < 40; ++row) {
@@ -71,16 +71,16 @@ void load_sequences() {
 
 void load_memory() {
   EpisodicMemoryOptions o;
-  o.lanes = 2;
+  o.num_envs = 2;
   o.capacity = 40;
   o.dim = 3;
   EpisodicMemory memory(o);
   memory.load(scratch_path());
   const std::vector<float> embeddings(6, 0.5f);
-  const std::vector<int64_t> lanes{0, 1};
+  const std::vector<int64_t> envs{0, 1};
   std::vector<float> rewards(2);
   for (int row = 0; row < 50; ++row) {
-    memory.novelty(embeddings, lanes, rewards);
+    memory.novelty(embeddings, envs, rewards);
   }
 }
 

@@ -131,7 +131,7 @@ void SnapshotWriter::write(std::span<const uint8_t> bytes) {
 }
 
 void SnapshotWriter::part(std::string_view name, std::span<const std::span<const uint8_t>> pieces) {
-  if (!files_.apart) {
+  if (!files_.split) {
     for (const std::span<const uint8_t> piece : pieces) {
       write(piece);
     }

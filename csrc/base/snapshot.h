@@ -29,7 +29,7 @@ struct CloseFile {
 struct SnapshotFiles {
   /// Write parts that never change again as files of their own beside the main one: of `x.bin` the
   /// part `p` is `x-p.bin`.
-  bool apart = false;
+  bool split = false;
   /// The main file of an earlier snapshot of the same replay, or empty: parts that are equal there
   /// are linked, not written.
   std::string previous;
@@ -46,7 +46,7 @@ class SnapshotWriter {
                  SnapshotFiles files = {});
 
   /// Appends bytes that will never change again and that `name` (up to 40 of a-z, 0-9 and -) stands
-  /// for, at most 64 MiB; a file of their own where parts go apart.
+  /// for, at most 64 MiB; a file of their own in a split snapshot.
   void part(std::string_view name, std::span<const std::span<const uint8_t>> pieces);
 
   /// Appends bytes. Throws SnapshotError when the disk does not take them.

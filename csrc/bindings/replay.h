@@ -28,11 +28,11 @@ void def_common(py::class_<Type>& type) {
   using Release = py::call_guard<py::gil_scoped_release>;
   type.def(
       "save",
-      [](const Type& self, const std::string& path, bool apart, const std::string& previous) {
-        self.core().save(path, {apart, previous});
+      [](const Type& self, const std::string& path, bool split, const std::string& previous) {
+        self.core().save(path, {split, previous});
       },
-      py::arg("path"), py::kw_only(), py::arg("apart") = false, py::arg("previous") = "", Release(),
-      "Writes the whole state to a file, or with `apart` to several; SnapshotError when it cannot "
+      py::arg("path"), py::kw_only(), py::arg("split") = false, py::arg("previous") = "", Release(),
+      "Writes the whole state to a file, or with `split` to several; SnapshotError when it cannot "
       "be written.");
   type.def(
       "load", [](Type& self, const std::string& path) { self.core().load(path); }, py::arg("path"),
@@ -44,7 +44,7 @@ void def_common(py::class_<Type>& type) {
       type, "bytes_used", [](const auto& core) { return core.bytes_used(); }, "Bytes taken now.");
   def_count(
       type, "num_rows", [](const auto& core) { return core.num_rows(); },
-      "Rows appended so far over all lanes.");
+      "Rows appended so far over all environments.");
 }
 
 }  // namespace atari_fast

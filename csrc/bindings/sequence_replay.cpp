@@ -35,14 +35,14 @@ class PySequenceReplay {
                               const py::object& rewards, const py::object& flags,
                               const py::object& columns, const py::object& states) {
     const SequenceReplayOptions& o = replay_.options();
-    const auto lanes = static_cast<py::ssize_t>(o.lanes);
+    const auto num_envs = static_cast<py::ssize_t>(o.num_envs);
     SequenceRows rows;
-    rows.frames = checked_span<uint8_t>(frames, "frames", {lanes, height_, width_});
-    rows.actions = checked_span<int64_t>(actions, "actions", {lanes});
-    rows.rewards = checked_span<float>(rewards, "rewards", {lanes});
-    rows.flags = checked_span<uint8_t>(flags, "flags", {lanes});
-    rows.columns = checked_vectors<false>(columns, "columns", o.columns, column_names_, {lanes});
-    rows.states = checked_vectors<false>(states, "states", o.states, state_names_, {lanes});
+    rows.frames = checked_span<uint8_t>(frames, "frames", {num_envs, height_, width_});
+    rows.actions = checked_span<int64_t>(actions, "actions", {num_envs});
+    rows.rewards = checked_span<float>(rewards, "rewards", {num_envs});
+    rows.flags = checked_span<uint8_t>(flags, "flags", {num_envs});
+    rows.columns = checked_vectors<false>(columns, "columns", o.columns, column_names_, {num_envs});
+    rows.states = checked_vectors<false>(states, "states", o.states, state_names_, {num_envs});
     std::vector<NewSequence> made;
     {
       const py::gil_scoped_release release;
@@ -51,7 +51,8 @@ class PySequenceReplay {
     py::array_t<int64_t> result({static_cast<py::ssize_t>(made.size()), py::ssize_t{4}});
     int64_t* out = result.mutable_data();
     for (const NewSequence& sequence : made) {
-      for (const int64_t value : {sequence.id, sequence.lane, sequence.start, sequence.learn}) {
+      for (const int64_t value :
+           {sequence.id, sequence.env, sequence.start, sequence.valid_length}) {
         *out++ = value;
       }
     }
@@ -61,8 +62,9 @@ class PySequenceReplay {
   void sample_into(double beta, const py::object& frames, const py::object& actions,
                    const py::object& prev_actions, const py::object& rewards,
                    const py::object& flags, const py::object& columns, const py::object& states,
-                   const py::object& burn_in, const py::object& learn, const py::object& after,
-                   const py::object& weights, const py::object& ids) {
+                   const py::object& burn_in, const py::object& valid_length,
+                   const py::object& bootstrap_length, const py::object& weights,
+                   const py::object& ids) {
     const SequenceReplayOptions& o = replay_.options();
     const auto rows = static_cast<py::ssize_t>(o.shape.rows());
     const auto window = static_cast<py::ssize_t>(o.shape.frames());
@@ -78,8 +80,9 @@ class PySequenceReplay {
         checked_vectors<true>(columns, "columns", o.columns, column_names_, {rows, size});
     batch.states = checked_vectors<true>(states, "states", o.states, state_names_, {size});
     batch.burn_in = checked_span<int64_t, true>(burn_in, "burn_in", {size});
-    batch.learn = checked_span<int64_t, true>(learn, "learn", {size});
-    batch.after = checked_span<int64_t, true>(after, "after", {size});
+    batch.valid_length = checked_span<int64_t, true>(valid_length, "valid_length", {size});
+    batch.bootstrap_length =
+        checked_span<int64_t, true>(bootstrap_length, "bootstrap_length", {size});
     batch.weights = checked_span<float, true>(weights, "weights", {size});
     check_batch_disjoint(batch);
     const py::gil_scoped_release release;
@@ -87,12 +90,12 @@ class PySequenceReplay {
   }
 
   size_t update_priorities(const py::object& ids, const py::object& td_abs,
-                           const py::object& learn) {
+                           const py::object& valid_length) {
     const auto i = checked_span<int64_t>(ids, "ids", {kAny});
     const auto size = static_cast<py::ssize_t>(i.size());
     const auto unroll = static_cast<py::ssize_t>(replay_.options().shape.unroll);
     const auto t = checked_span<float>(td_abs, "td_abs", {unroll, size});
-    const auto l = checked_span<int64_t>(learn, "learn", {size});
+    const auto l = checked_span<int64_t>(valid_length, "valid_length", {size});
     const py::gil_scoped_release release;
     return replay_.update_priorities(i, t, l);
   }
@@ -123,8 +126,8 @@ class PySequenceReplay {
       extents.emplace_back(state_names_[i].c_str(), batch.states[i]);
     }
     extents.emplace_back("burn_in", batch.burn_in);
-    extents.emplace_back("learn", batch.learn);
-    extents.emplace_back("after", batch.after);
+    extents.emplace_back("valid_length", batch.valid_length);
+    extents.emplace_back("bootstrap_length", batch.bootstrap_length);
     extents.emplace_back("weights", batch.weights);
     extents.emplace_back("ids", batch.ids);
     for (size_t i = 0; i < extents.size(); ++i) {
@@ -159,22 +162,22 @@ SequenceTail checked_tail(const std::string& tail) {
   return tail == "shift" ? SequenceTail::kShift : SequenceTail::kMask;
 }
 
-PyOptions make_options(int64_t lanes, int64_t capacity, std::pair<int64_t, int64_t> frame_shape,
+PyOptions make_options(int64_t num_envs, int64_t capacity, std::pair<int64_t, int64_t> frame_shape,
                        int64_t stack, int64_t burn_in, int64_t unroll, int64_t period,
-                       int64_t extra, const std::string& tail, const std::vector<Spec>& columns,
-                       const std::vector<Spec>& states, int64_t max_sequences, bool prioritized,
-                       double alpha, double eta, double priority_epsilon, double uniform_mix,
-                       bool buffer_max_weights, bool stratified, int64_t frame_memory,
-                       int64_t threads, uint64_t seed) {
+                       int64_t bootstrap_steps, const std::string& tail,
+                       const std::vector<Spec>& columns, const std::vector<Spec>& states,
+                       int64_t max_sequences, bool prioritized, double alpha, double eta,
+                       double priority_epsilon, double uniform_mix, bool buffer_max_weights,
+                       bool stratified, int64_t frame_memory, int64_t threads, uint64_t seed) {
   SequenceReplayOptions o;
-  o.lanes = checked_size(lanes, "lanes");
+  o.num_envs = checked_size(num_envs, "num_envs");
   o.capacity = checked_size(capacity, "capacity");
   set_frames(o, frame_shape, frame_memory);
   o.shape.stack = checked_size(stack, "stack");
   o.shape.burn_in = checked_size(burn_in, "burn_in", 0);
   o.shape.unroll = checked_size(unroll, "unroll");
   o.shape.period = checked_size(period, "period");
-  o.shape.extra = checked_size(extra, "extra");
+  o.shape.bootstrap_steps = checked_size(bootstrap_steps, "bootstrap_steps");
   o.shape.tail = checked_tail(tail);
   o.columns = checked_specs(columns, "columns");
   o.states = checked_specs(states, "states");
@@ -193,9 +196,9 @@ PyOptions make_options(int64_t lanes, int64_t capacity, std::pair<int64_t, int64
 
 void register_options(py::module_& module) {
   py::class_<PyOptions>(module, "SequenceReplayOptions", "Checked settings of a SequenceReplay.")
-      .def(py::init(&make_options), py::kw_only(), py::arg("lanes"), py::arg("capacity"),
+      .def(py::init(&make_options), py::kw_only(), py::arg("num_envs"), py::arg("capacity"),
            py::arg("frame_shape"), py::arg("stack"), py::arg("burn_in"), py::arg("unroll"),
-           py::arg("period"), py::arg("extra"), py::arg("tail"), py::arg("columns"),
+           py::arg("period"), py::arg("bootstrap_steps"), py::arg("tail"), py::arg("columns"),
            py::arg("states"), py::arg("max_sequences"), py::arg("prioritized"), py::arg("alpha"),
            py::arg("eta"), py::arg("priority_epsilon"), py::arg("uniform_mix"),
            py::arg("buffer_max_weights"), py::arg("stratified"), py::arg("frame_memory"),
@@ -214,16 +217,16 @@ void register_sequence_replay(py::module_& module) {
   replay.def(py::init<const PyOptions&>(), py::arg("options"))
       .def("append", &PySequenceReplay::append, py::arg("frames"), py::arg("actions"),
            py::arg("rewards"), py::arg("flags"), py::arg("columns"), py::arg("states"),
-           "Appends one row to every lane; returns id, lane, start and learn rows of each new "
-           "sequence, int64[n, 4].")
+           "Appends one row to every environment; returns id, environment, start and valid length "
+           "of each new sequence, int64[n, 4].")
       .def("sample_into", &PySequenceReplay::sample_into, py::arg("beta"), py::arg("frames"),
            py::arg("actions"), py::arg("prev_actions"), py::arg("rewards"), py::arg("flags"),
-           py::arg("columns"), py::arg("states"), py::arg("burn_in"), py::arg("learn"),
-           py::arg("after"), py::arg("weights"), py::arg("ids"),
+           py::arg("columns"), py::arg("states"), py::arg("burn_in"), py::arg("valid_length"),
+           py::arg("bootstrap_length"), py::arg("weights"), py::arg("ids"),
            "Draws B sequences into the given arrays.")
       .def("update_priorities", &PySequenceReplay::update_priorities, py::arg("ids"),
-           py::arg("td_abs"), py::arg("learn"),
-           "Sets mixed priorities from |delta| float32[L, n] and learn rows int64[n] of ids "
+           py::arg("td_abs"), py::arg("valid_length"),
+           "Sets mixed priorities from |delta| float32[L, n] and valid lengths int64[n] of ids "
            "int64[n]; returns how many ids were stale.")
       .def("set_priorities", &PySequenceReplay::set_priorities, py::arg("ids"),
            py::arg("priorities"),

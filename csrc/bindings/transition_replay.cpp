@@ -18,11 +18,11 @@ class PyTransitionReplay {
 
   void append(const py::object& frames, const py::object& actions, const py::object& rewards,
               const py::object& flags) {
-    const auto lanes = static_cast<py::ssize_t>(replay_.options().lanes);
-    const auto f = checked_span<uint8_t>(frames, "frames", {lanes, height_, width_});
-    const auto a = checked_span<int64_t>(actions, "actions", {lanes});
-    const auto r = checked_span<float>(rewards, "rewards", {lanes});
-    const auto g = checked_span<uint8_t>(flags, "flags", {lanes});
+    const auto num_envs = static_cast<py::ssize_t>(replay_.options().num_envs);
+    const auto f = checked_span<uint8_t>(frames, "frames", {num_envs, height_, width_});
+    const auto a = checked_span<int64_t>(actions, "actions", {num_envs});
+    const auto r = checked_span<float>(rewards, "rewards", {num_envs});
+    const auto g = checked_span<uint8_t>(flags, "flags", {num_envs});
     const py::gil_scoped_release release;
     replay_.append(f, a, r, g);
   }
@@ -36,11 +36,11 @@ class PyTransitionReplay {
     replay_.sample(beta, batch);
   }
 
-  py::array_t<int64_t> starts() const {
+  py::array_t<int64_t> valid_ids() const {
     std::vector<int64_t> ids;
     {
       const py::gil_scoped_release release;
-      ids = replay_.starts();
+      ids = replay_.valid_ids();
     }
     return py::array_t<int64_t>(static_cast<py::ssize_t>(ids.size()), ids.data());
   }
@@ -102,12 +102,12 @@ class PyTransitionReplay {
 };
 
 std::unique_ptr<PyTransitionReplay> make_replay(
-    int64_t lanes, int64_t capacity, std::pair<int64_t, int64_t> frame_shape, int64_t stack,
+    int64_t num_envs, int64_t capacity, std::pair<int64_t, int64_t> frame_shape, int64_t stack,
     int64_t n_step, double gamma, double reward_clip, bool zero_discount_on_life_loss,
     bool prioritized, double alpha, double priority_epsilon, double uniform_mix, bool stratified,
     bool buffer_max_weights, int64_t frame_memory, int64_t threads, uint64_t seed) {
   TransitionReplayOptions o;
-  o.lanes = checked_size(lanes, "lanes");
+  o.num_envs = checked_size(num_envs, "num_envs");
   o.capacity = checked_size(capacity, "capacity");
   set_frames(o, frame_shape, frame_memory);
   o.stack = checked_size(stack, "stack");
@@ -163,7 +163,7 @@ void register_transition_replay(py::module_& module) {
   py::class_<PyTransitionReplay> replay(module, "TransitionReplay",
                                         "Replay of n-step transitions over stacks of frames.");
   replay
-      .def(py::init(&make_replay), py::kw_only(), py::arg("lanes"), py::arg("capacity"),
+      .def(py::init(&make_replay), py::kw_only(), py::arg("num_envs"), py::arg("capacity"),
            py::arg("frame_shape"), py::arg("stack"), py::arg("n_step"), py::arg("gamma"),
            py::arg("reward_clip"), py::arg("zero_discount_on_life_loss"), py::arg("prioritized"),
            py::arg("alpha"), py::arg("priority_epsilon"), py::arg("uniform_mix"),
@@ -171,14 +171,14 @@ void register_transition_replay(py::module_& module) {
            py::arg("threads"), py::arg("seed"))
       .def("append", &PyTransitionReplay::append, py::arg("frames"), py::arg("actions"),
            py::arg("rewards"), py::arg("flags"),
-           "Appends one row to every lane: uint8[E, H, W], int64[E], float32[E], uint8[E].")
+           "Appends one row to every environment: uint8[E, H, W], int64[E], float32[E], uint8[E].")
       .def("sample_into", &PyTransitionReplay::sample_into, py::arg("beta"), py::arg("frames"),
            py::arg("actions"), py::arg("rewards"), py::arg("discounts"), py::arg("steps"),
            py::arg("weights"), py::arg("ids"),
            "Draws B transitions into the given arrays: uint8[B, stack + n, H, W], int64[B], "
            "float32[B], float32[B], int64[B], float32[B], int64[B].")
-      .def("starts", &PyTransitionReplay::starts,
-           "Ids int64[num_starts] of all transitions that can be drawn, ascending.")
+      .def("valid_ids", &PyTransitionReplay::valid_ids,
+           "Ids int64[num_valid] of all transitions that can be drawn, ascending.")
       .def("read_into", &PyTransitionReplay::read_into, py::arg("frames"), py::arg("actions"),
            py::arg("rewards"), py::arg("discounts"), py::arg("steps"), py::arg("weights"),
            py::arg("ids"),
@@ -188,18 +188,18 @@ void register_transition_replay(py::module_& module) {
            py::arg("priorities"),
            "Sets priorities float32[n] of ids int64[n]; returns how many ids were stale.");
   def_common(replay);
-  def_count(replay, "num_starts", &TransitionReplay::num_starts, "Transitions that can be drawn.");
+  def_count(replay, "num_valid", &TransitionReplay::num_valid, "Transitions that can be drawn.");
   module.def(
       "transition_replay_bytes",
-      [](int64_t lanes, int64_t capacity, std::pair<int64_t, int64_t> frame_shape,
+      [](int64_t num_envs, int64_t capacity, std::pair<int64_t, int64_t> frame_shape,
          int64_t frame_memory) {
         TransitionReplayOptions o;
-        o.lanes = checked_size(lanes, "lanes");
+        o.num_envs = checked_size(num_envs, "num_envs");
         o.capacity = checked_size(capacity, "capacity");
         set_frames(o, frame_shape, frame_memory);
         return TransitionReplay::memory_bytes(o);
       },
-      py::arg("lanes"), py::arg("capacity"), py::arg("frame_shape"), py::arg("frame_memory"),
+      py::arg("num_envs"), py::arg("capacity"), py::arg("frame_shape"), py::arg("frame_memory"),
       "The most bytes of memory that such a replay ever takes.");
 }
 

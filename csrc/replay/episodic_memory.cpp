@@ -59,97 +59,98 @@ double episodic_reward(std::span<const double> distances, double mean,
 }
 
 size_t EpisodicMemory::memory_bytes(const EpisodicMemoryOptions& o) {
-  const size_t lane = EmbeddingRing::memory_bytes(ring_options(o));
-  const size_t most = (size_t{1} << 48) / lane;
-  check_argument(o.lanes >= 1 && o.lanes <= most, "lanes: expected a number from 1 to ", most,
-                 " for memories of ", lane, " bytes, got ", o.lanes);
-  return o.lanes * lane;
+  const size_t bytes = EmbeddingRing::memory_bytes(ring_options(o));
+  const size_t most = (size_t{1} << 48) / bytes;
+  check_argument(o.num_envs >= 1 && o.num_envs <= most, "num_envs: expected a number from 1 to ",
+                 most, " for memories of ", bytes, " bytes, got ", o.num_envs);
+  return o.num_envs * bytes;
 }
 
 EpisodicMemory::EpisodicMemory(const EpisodicMemoryOptions& options)
     : options_(checked(options)),
-      lanes_(empty_lanes()),
+      envs_(empty_memories()),
       scratch_(options.threads,
                Scratch{std::vector<float>(options.dim), std::vector<double>(options.neighbours),
                        Search(options.neighbours)}),
       pool_(options.threads) {}
 
-std::vector<EpisodicMemory::Lane> EpisodicMemory::empty_lanes() const {
-  std::vector<Lane> lanes;
-  lanes.reserve(options_.lanes);
-  for (size_t lane = 0; lane < options_.lanes; ++lane) {
-    lanes.push_back({EmbeddingRing(ring_options(options_)), {}});
+std::vector<EpisodicMemory::EnvMemory> EpisodicMemory::empty_memories() const {
+  std::vector<EnvMemory> envs;
+  envs.reserve(options_.num_envs);
+  for (size_t env = 0; env < options_.num_envs; ++env) {
+    envs.push_back({EmbeddingRing(ring_options(options_)), {}});
   }
-  return lanes;
+  return envs;
 }
 
-void EpisodicMemory::check_lanes(std::span<const int64_t> lanes) const {
-  for (size_t i = 0; i < lanes.size(); ++i) {
-    check_argument(lanes[i] >= 0 && static_cast<size_t>(lanes[i]) < options_.lanes, "lanes[", i,
-                   "]: expected 0 <= lane < ", options_.lanes, ", got ", lanes[i]);
+void EpisodicMemory::check_envs(std::span<const int64_t> envs) const {
+  for (size_t i = 0; i < envs.size(); ++i) {
+    check_argument(envs[i] >= 0 && static_cast<size_t>(envs[i]) < options_.num_envs, "envs[", i,
+                   "]: expected 0 <= environment < ", options_.num_envs, ", got ", envs[i]);
   }
 }
 
 float EpisodicMemory::max_number() const { return options_.float16 ? kMaxHalf : kMaxNumber; }
 
-void EpisodicMemory::check_embedding(int64_t lane, std::span<const float> embedding) const {
+void EpisodicMemory::check_embedding(int64_t env, std::span<const float> embedding) const {
   const float most = max_number();
   for (size_t d = 0; d < embedding.size(); ++d) {
     if (!(std::abs(embedding[d]) <= most)) [[unlikely]] {
       throw std::invalid_argument(str_cat("embeddings: expected finite numbers of at most ", most,
-                                          " in size, got ", embedding[d], " in lane ", lane,
+                                          " in size, got ", embedding[d], " in environment ", env,
                                           ", dimension ", d));
     }
   }
 }
 
 void EpisodicMemory::check_rows(std::span<const float> embeddings,
-                                std::span<const int64_t> lanes) const {
+                                std::span<const int64_t> envs) const {
   const size_t dim = options_.dim;
-  check_argument(embeddings.size() == options_.lanes * dim, "embeddings: expected float32[",
-                 options_.lanes, ", ", dim, "], ", options_.lanes * dim, " numbers, got ",
+  check_argument(embeddings.size() == options_.num_envs * dim, "embeddings: expected float32[",
+                 options_.num_envs, ", ", dim, "], ", options_.num_envs * dim, " numbers, got ",
                  embeddings.size());
-  check_lanes(lanes);
-  std::vector<bool> named(options_.lanes);
-  for (size_t i = 0; i < lanes.size(); ++i) {
-    const auto lane = static_cast<size_t>(lanes[i]);
-    check_argument(!named[lane], "lanes[", i, "]: expected each lane once, got ", lane, " again");
-    named[lane] = true;
-    check_embedding(lanes[i], embeddings.subspan(lane * dim, dim));
+  check_envs(envs);
+  std::vector<bool> named(options_.num_envs);
+  for (size_t i = 0; i < envs.size(); ++i) {
+    const auto env = static_cast<size_t>(envs[i]);
+    check_argument(!named[env], "envs[", i, "]: expected each environment once, got ", env,
+                   " again");
+    named[env] = true;
+    check_embedding(envs[i], embeddings.subspan(env * dim, dim));
   }
 }
 
-void EpisodicMemory::novelty(std::span<const float> embeddings, std::span<const int64_t> lanes,
+void EpisodicMemory::novelty(std::span<const float> embeddings, std::span<const int64_t> envs,
                              std::span<float> rewards) {
-  check_argument(rewards.size() == lanes.size(), "rewards: expected memory for the ", lanes.size(),
-                 " lanes, got ", rewards.size());
-  check_rows(embeddings, lanes);
+  check_argument(rewards.size() == envs.size(), "rewards: expected memory for the ", envs.size(),
+                 " environments, got ", rewards.size());
+  check_rows(embeddings, envs);
   const std::lock_guard lock(mutex_);
-  pool_.run(lanes.size(), [&](size_t part, size_t begin, size_t end) {
+  pool_.run(envs.size(), [&](size_t part, size_t begin, size_t end) {
     Scratch& scratch = scratch_[part];
     for (size_t i = begin; i < end; ++i) {
-      const auto lane = static_cast<size_t>(lanes[i]);
-      const float* row = embeddings.data() + lane * options_.dim;
+      const auto env = static_cast<size_t>(envs[i]);
+      const float* row = embeddings.data() + env * options_.dim;
       std::transform(row, row + options_.dim, scratch.query.begin(),
                      [this](float x) { return options_.float16 ? from_half(to_half(x)) : x; });
-      rewards[i] = static_cast<float>(reward_of(lanes_[lane], scratch));
-      lanes_[lane].rows.append(scratch.query);
+      rewards[i] = static_cast<float>(reward_of(envs_[env], scratch));
+      envs_[env].rows.append(scratch.query);
     }
   });
 }
 
-void EpisodicMemory::append(std::span<const float> embeddings, std::span<const int64_t> lanes) {
-  check_rows(embeddings, lanes);
+void EpisodicMemory::append(std::span<const float> embeddings, std::span<const int64_t> envs) {
+  check_rows(embeddings, envs);
   const std::lock_guard lock(mutex_);
-  for (const int64_t lane : lanes) {
-    const auto l = static_cast<size_t>(lane);
-    lanes_[l].rows.append(embeddings.subspan(l * options_.dim, options_.dim));
+  for (const int64_t env : envs) {
+    const auto l = static_cast<size_t>(env);
+    envs_[l].rows.append(embeddings.subspan(l * options_.dim, options_.dim));
   }
 }
 
-// The reward of scratch.query, which is not in the lane's memory yet.
-double EpisodicMemory::reward_of(Lane& lane, Scratch& scratch) const {
-  lane.rows.find(scratch.query, scratch.search);
+// The reward of scratch.query, which is not in the environment's memory yet.
+double EpisodicMemory::reward_of(EnvMemory& env, Scratch& scratch) const {
+  env.rows.find(scratch.query, scratch.search);
   const std::span<const Neighbour> found = scratch.search.nearest.found();
   if (found.empty()) {
     return 0.0;
@@ -159,8 +160,8 @@ double EpisodicMemory::reward_of(Lane& lane, Scratch& scratch) const {
     scratch.distances[i] = static_cast<double>(found[i].distance);
     sum += scratch.distances[i];
   }
-  update(lane.mean, sum / static_cast<double>(found.size()));
-  return episodic_reward({scratch.distances.data(), found.size()}, lane.mean.mean, options_);
+  update(env.mean, sum / static_cast<double>(found.size()));
+  return episodic_reward({scratch.distances.data(), found.size()}, env.mean.mean, options_);
 }
 
 bool RunningMean::is_valid() const {
@@ -177,19 +178,19 @@ void EpisodicMemory::update(RunningMean& mean, double value) const {
   mean.mean += rate * (value - mean.mean);
 }
 
-void EpisodicMemory::reset(std::span<const int64_t> lanes) {
-  check_lanes(lanes);
+void EpisodicMemory::reset(std::span<const int64_t> envs) {
+  check_envs(envs);
   const std::lock_guard lock(mutex_);
-  for (const int64_t lane : lanes) {
-    lanes_[static_cast<size_t>(lane)].rows.clear();
+  for (const int64_t env : envs) {
+    envs_[static_cast<size_t>(env)].rows.clear();
   }
 }
 
 std::vector<size_t> EpisodicMemory::sizes() const {
   const std::lock_guard lock(mutex_);
   std::vector<size_t> sizes;
-  for (const Lane& lane : lanes_) {
-    sizes.push_back(lane.rows.size());
+  for (const EnvMemory& env : envs_) {
+    sizes.push_back(env.rows.size());
   }
   return sizes;
 }
@@ -197,31 +198,31 @@ std::vector<size_t> EpisodicMemory::sizes() const {
 std::vector<RunningMean> EpisodicMemory::running_means() const {
   const std::lock_guard lock(mutex_);
   std::vector<RunningMean> means;
-  for (const Lane& lane : lanes_) {
-    means.push_back(lane.mean);
+  for (const EnvMemory& env : envs_) {
+    means.push_back(env.mean);
   }
   return means;
 }
 
 void EpisodicMemory::set_running_means(std::span<const RunningMean> means) {
-  check_argument(means.size() == options_.lanes, "means: expected one for each of the ",
-                 options_.lanes, " lanes, got ", means.size());
-  for (size_t lane = 0; lane < means.size(); ++lane) {
-    check_argument(means[lane].is_valid(), "means[", lane,
+  check_argument(means.size() == options_.num_envs, "means: expected one for each of the ",
+                 options_.num_envs, " environments, got ", means.size());
+  for (size_t env = 0; env < means.size(); ++env) {
+    check_argument(means[env].is_valid(), "means[", env,
                    "]: expected a finite mean >= 0 with updates >= 0, and 0 without updates, got ",
-                   means[lane].mean, " with ", means[lane].updates, " updates");
+                   means[env].mean, " with ", means[env].updates, " updates");
   }
   const std::lock_guard lock(mutex_);
-  for (size_t lane = 0; lane < means.size(); ++lane) {
-    lanes_[lane].mean = means[lane];
+  for (size_t env = 0; env < means.size(); ++env) {
+    envs_[env].mean = means[env];
   }
 }
 
 size_t EpisodicMemory::bytes_used() const {
   const std::lock_guard lock(mutex_);
   size_t bytes = 0;
-  for (const Lane& lane : lanes_) {
-    bytes += lane.rows.bytes_used();
+  for (const EnvMemory& env : envs_) {
+    bytes += env.rows.bytes_used();
   }
   return bytes;
 }

@@ -22,8 +22,8 @@ enum class ShortMemory : uint8_t {
 
 /// Settings of an EpisodicMemory; its constructor checks them.
 struct EpisodicMemoryOptions {
-  size_t lanes = 1;                 ///< E
-  size_t capacity = 30'000;         ///< rows kept of each lane
+  size_t num_envs = 1;              ///< E
+  size_t capacity = 30'000;         ///< rows kept of each environment
   size_t dim = 32;                  ///< D, numbers of an embedding
   size_t neighbours = 10;           ///< k, from 1 to 4096
   double kernel_epsilon = 1e-4;     ///< eps > 0 (Table 5; appendix A.1 prints 1e-3)
@@ -36,10 +36,10 @@ struct EpisodicMemoryOptions {
   double mean_rate = 1e-3;       ///< rate of the exponential mean, in [0, 1]
   bool float16 = false;  ///< embeddings are rounded to float16 on arrival: 3 bytes a number,
                          ///< with its code, instead of 5
-  size_t threads = 1;    ///< threads that share the lanes; changes no result
+  size_t threads = 1;    ///< threads that share the environments; changes no result
 };
 
-/// Running mean of the squared distances of a lane, d_m^2.
+/// Running mean of the squared distances of an environment, d_m^2.
 struct RunningMean {
   double mean = 0.0;
   int64_t updates = 0;
@@ -54,7 +54,7 @@ struct RunningMean {
 double episodic_reward(std::span<const double> distances, double mean,
                        const EpisodicMemoryOptions& options);
 
-/// One memory of embeddings for each of E lanes, and the novelty of new ones.
+/// One memory of embeddings for each of E environments, and the novelty of new ones.
 ///
 /// Search is exact; of equal distances that of the older row wins. Sums over neighbours and means
 /// are float64. Memory grows as rows arrive and is kept by `reset`. All methods are thread-safe
@@ -68,27 +68,28 @@ class EpisodicMemory {
   /// short.
   explicit EpisodicMemory(const EpisodicMemoryOptions& options);
 
-  /// For each lane l of `lanes` [L]: the reward of row l of `embeddings` [E, D] against the memory
-  /// of l, which goes to the same place of `rewards` [L]; then the row is appended to that memory,
-  /// in place of the oldest one when full. The first row of a memory has reward 0. The running mean
-  /// of a lane is updated with the mean of its k' = min(k, rows) squared distances before it
-  /// divides them, whatever `short_memory` says. O(L capacity D). Throws std::invalid_argument for
-  /// wrong sizes, a lane that is out of range or named twice, or, naming the lane, a number that is
-  /// not finite or above kMaxNumber (float16: 65504) in size; nothing is then changed.
-  void novelty(std::span<const float> embeddings, std::span<const int64_t> lanes,
+  /// For each environment l of `envs` [L]: the reward of row l of `embeddings` [E, D] against the
+  /// memory of l, which goes to the same place of `rewards` [L]; then the row is appended to that
+  /// memory, in place of the oldest one when full. The first row of a memory has reward 0. The
+  /// running mean of an environment is updated with the mean of its k' = min(k, rows) squared
+  /// distances before it divides them, whatever `short_memory` says. O(L capacity D). Throws
+  /// std::invalid_argument for wrong sizes, an environment that is out of range or named twice, or,
+  /// naming the environment, a number that is not finite or above kMaxNumber (float16: 65504) in
+  /// size; nothing is then changed.
+  void novelty(std::span<const float> embeddings, std::span<const int64_t> envs,
                std::span<float> rewards);
 
   /// Appends as `novelty` does, without a reward or an update of the running mean: for memories
   /// that are filled from rows at hand. O(L D). Throws as `novelty`.
-  void append(std::span<const float> embeddings, std::span<const int64_t> lanes);
+  void append(std::span<const float> embeddings, std::span<const int64_t> envs);
 
-  /// Empties the memories of `lanes`; running means stay. Throws std::invalid_argument for a lane
-  /// out of range; nothing is then changed.
-  void reset(std::span<const int64_t> lanes);
+  /// Empties the memories of `envs`; running means stay. Throws std::invalid_argument for an
+  /// environment out of range; nothing is then changed.
+  void reset(std::span<const int64_t> envs);
 
-  /// Rows that each lane holds.
+  /// Rows that each environment holds.
   std::vector<size_t> sizes() const;
-  /// The running mean of each lane.
+  /// The running mean of each environment.
   std::vector<RunningMean> running_means() const;
   /// Sets the running means [E]. Throws std::invalid_argument unless all are valid; nothing is then
   /// changed.
@@ -110,7 +111,7 @@ class EpisodicMemory {
   static size_t memory_bytes(const EpisodicMemoryOptions& options);
 
  private:
-  struct Lane {
+  struct EnvMemory {
     EmbeddingRing rows;
     RunningMean mean;
   };
@@ -122,16 +123,16 @@ class EpisodicMemory {
   };
 
   float max_number() const;
-  void check_lanes(std::span<const int64_t> lanes) const;
-  void check_rows(std::span<const float> embeddings, std::span<const int64_t> lanes) const;
-  void check_embedding(int64_t lane, std::span<const float> embedding) const;
+  void check_envs(std::span<const int64_t> envs) const;
+  void check_rows(std::span<const float> embeddings, std::span<const int64_t> envs) const;
+  void check_embedding(int64_t env, std::span<const float> embedding) const;
   void update(RunningMean& mean, double value) const;
-  double reward_of(Lane& lane, Scratch& scratch) const;
-  std::vector<Lane> empty_lanes() const;
+  double reward_of(EnvMemory& env, Scratch& scratch) const;
+  std::vector<EnvMemory> empty_memories() const;
 
   EpisodicMemoryOptions options_;
   mutable std::mutex mutex_;
-  std::vector<Lane> lanes_;
+  std::vector<EnvMemory> envs_;
   std::vector<Scratch> scratch_;
   ThreadPool pool_;
 };

@@ -1,5 +1,5 @@
-// The snapshot of an EpisodicMemory: its settings, then of each lane the running mean and the rows,
-// oldest first.
+// The snapshot of an EpisodicMemory: its settings, then of each environment the running mean and
+// the rows, oldest first.
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -16,7 +16,7 @@ constexpr std::string_view kKind = "episodic memory";
 constexpr uint32_t kVersion = 1;
 
 void write_options(SnapshotWriter& file, const EpisodicMemoryOptions& o) {
-  for (const size_t number : {o.lanes, o.capacity, o.dim, o.neighbours}) {
+  for (const size_t number : {o.num_envs, o.capacity, o.dim, o.neighbours}) {
     file.value(static_cast<uint64_t>(number));
   }
   for (const double number :
@@ -33,7 +33,7 @@ void check_options(SnapshotReader& file, const EpisodicMemoryOptions& o) {
     const auto theirs = file.value<decltype(mine)>();
     file.check(theirs == mine, str_cat(name, " is ", +theirs, " in it and ", +mine, " here"));
   };
-  expect(static_cast<uint64_t>(o.lanes), "lanes");
+  expect(static_cast<uint64_t>(o.num_envs), "num_envs");
   expect(static_cast<uint64_t>(o.capacity), "capacity");
   expect(static_cast<uint64_t>(o.dim), "dim");
   expect(static_cast<uint64_t>(o.neighbours), "neighbours");
@@ -72,12 +72,12 @@ void EpisodicMemory::save(const std::string& path) const {
   SnapshotWriter file(path, kKind, kVersion);
   write_options(file, options_);
   std::vector<float> row(options_.dim);
-  for (const Lane& lane : lanes_) {
-    file.value(lane.mean.mean);
-    file.value(lane.mean.updates);
-    file.value(static_cast<uint64_t>(lane.rows.size()));
-    for (size_t i = 0; i < lane.rows.size(); ++i) {
-      lane.rows.read(i, row);
+  for (const EnvMemory& env : envs_) {
+    file.value(env.mean.mean);
+    file.value(env.mean.updates);
+    file.value(static_cast<uint64_t>(env.rows.size()));
+    for (size_t i = 0; i < env.rows.size(); ++i) {
+      env.rows.read(i, row);
       write_row(file, row, options_.float16);
     }
   }
@@ -87,22 +87,22 @@ void EpisodicMemory::save(const std::string& path) const {
 void EpisodicMemory::load(const std::string& path) {
   SnapshotReader file(path, kKind, kVersion);
   check_options(file, options_);
-  std::vector<Lane> lanes = empty_lanes();
+  std::vector<EnvMemory> envs = empty_memories();
   std::vector<float> row(options_.dim);
-  for (Lane& lane : lanes) {
-    lane.mean.mean = file.value<double>();
-    lane.mean.updates = file.value<int64_t>();
-    file.check(lane.mean.is_valid(), "a running mean is one that cannot come about");
+  for (EnvMemory& env : envs) {
+    env.mean.mean = file.value<double>();
+    env.mean.updates = file.value<int64_t>();
+    file.check(env.mean.is_valid(), "a running mean is one that cannot come about");
     const auto size = file.value<uint64_t>();
-    file.check(size <= options_.capacity, "a lane holds more rows than its capacity");
+    file.check(size <= options_.capacity, "an environment holds more rows than its capacity");
     for (uint64_t i = 0; i < size; ++i) {
       read_row(file, row, options_.float16, max_number());
-      lane.rows.append(row);
+      env.rows.append(row);
     }
   }
   file.finish();
   const std::lock_guard lock(mutex_);
-  std::swap(lanes_, lanes);
+  std::swap(envs_, envs);
 }
 
 }  // namespace atari_fast

@@ -27,7 +27,7 @@ void check_shape(const SequenceShape& shape) {
   check_range("stack", shape.stack, 1, kMaxRows);
   check_range("burn_in", shape.burn_in, 0, kMaxRows);
   check_range("unroll", shape.unroll, 1, kMaxRows);
-  check_range("extra", shape.extra, 1, kMaxRows);
+  check_range("bootstrap_steps", shape.bootstrap_steps, 1, kMaxRows);
   check_argument(shape.period >= 1 && shape.period <= shape.unroll,
                  "period: expected a number from 1 to unroll = ", shape.unroll,
                  ", so that every step is learned from, got ", shape.period);
@@ -60,14 +60,14 @@ void check_sizes(const SequenceReplayOptions& o, size_t column_bytes, size_t sta
                  "capacity: expected a number from 1 to ", kMaxBytes / row, " for rows of ", row,
                  " bytes, got ", o.capacity);
   const size_t window = o.shape.frames();
-  check_argument(o.lane_rows() > window, "capacity: expected more than ", window,
-                 " rows (stack - 1 + burn_in + unroll + extra) for each of the ", o.lanes,
-                 " lanes, got ", o.capacity, " in all");
-  check_argument(o.max_sequences == 0 || o.max_sequences >= o.lanes,
-                 "max_sequences: expected 0 or at least one for each of the ", o.lanes,
-                 " lanes, got ", o.max_sequences);
+  check_argument(o.rows_per_env() > window, "capacity: expected more than ", window,
+                 " rows (stack - 1 + burn_in + unroll + bootstrap_steps) for each of the ",
+                 o.num_envs, " environments, got ", o.capacity, " in all");
+  check_argument(o.max_sequences == 0 || o.max_sequences >= o.num_envs,
+                 "max_sequences: expected 0 or at least one for each of the ", o.num_envs,
+                 " environments, got ", o.max_sequences);
   check_range("max_sequences", o.max_sequences, 0, kMaxBytes / 64);
-  const size_t held = o.lanes * (o.lane_sequences() + o.shape.rows());
+  const size_t held = o.num_envs * (o.sequences_per_env() + o.shape.rows());
   check_argument(held <= kMaxBytes / (state_bytes + 1), "states: expected at most ",
                  kMaxBytes / held, " bytes for each of ", held, " that are held, got ",
                  state_bytes);
@@ -89,15 +89,15 @@ ElementType element_type(const std::string& name) {
   return ElementType::kFloat32;
 }
 
-size_t SequenceReplayOptions::lane_sequences() const {
+size_t SequenceReplayOptions::sequences_per_env() const {
   if (max_sequences > 0) {
-    return max_sequences / lanes;
+    return max_sequences / num_envs;
   }
-  return lane_rows() / shape.period + lane_rows() / (4 * shape.period) + 2;
+  return rows_per_env() / shape.period + rows_per_env() / (4 * shape.period) + 2;
 }
 
 const SequenceReplayOptions& checked_options(const SequenceReplayOptions& o) {
-  check_range("lanes", o.lanes, 1, kMaxRows);
+  check_range("num_envs", o.num_envs, 1, kMaxRows);
   check_shape(o.shape);
   const size_t column_bytes = checked_specs("columns", o.columns);
   const size_t state_bytes = checked_specs("states", o.states);

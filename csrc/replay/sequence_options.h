@@ -28,10 +28,10 @@ struct VectorSpec {
   size_t bytes() const { return width * element_bytes(type); }
 };
 
-/// What is done with the starts whose learn window reaches beyond the end of the episode.
+/// What is done with the starts whose unroll window reaches beyond the end of the episode.
 enum class SequenceTail : uint8_t {
-  kShift,  ///< one start takes their place, so far back that its learn window is full
-  kMask,   ///< each of them makes a sequence with fewer learn rows
+  kShift,  ///< one start takes their place, so far back that its unroll window is full
+  kMask,   ///< each of them makes a sequence with fewer unroll rows
 };
 
 /// Which rows a sequence has. Rows are counted from the episode's first one; s is the start.
@@ -40,30 +40,32 @@ struct SequenceShape {
   size_t burn_in = 40;  ///< rows before s that only produce a recurrent state, where there are any
   size_t unroll = 80;   ///< L, rows that are learned from
   size_t period = 40;   ///< steps from one start to the next, at most L
-  size_t extra = 5;  ///< rows after the learn window, at least 1: n for n-step targets in all of L
+  size_t bootstrap_steps = 5;  ///< rows after the unroll window, at least 1; n for n-step targets
+                               ///< in all of L
   SequenceTail tail = SequenceTail::kShift;
 
   /// Rows of the time axis of a batch.
-  size_t rows() const { return burn_in + unroll + extra; }
+  size_t rows() const { return burn_in + unroll + bootstrap_steps; }
   /// Frames of the time axis of a batch.
   size_t frames() const { return stack - 1 + rows(); }
 };
 
 /// Settings of a SequenceReplay; its constructor checks them.
 struct SequenceReplayOptions {
-  size_t lanes = 1;         ///< E
-  size_t capacity = 1;      ///< rows kept over all lanes; each lane has capacity / lanes of them
+  size_t num_envs = 1;      ///< E
+  size_t capacity = 1;      ///< rows kept over all environments, capacity / num_envs for each
   size_t frame_bytes = 1;   ///< bytes of one frame
   size_t row_bytes = 1;     ///< bytes of one row of its pixels
-  size_t frame_memory = 0;  ///< bytes that frames may take, 0: as many as the worst ones need; a
-                            ///< lane whose share is full loses its oldest rows early. So many
-                            ///< that the worst frames of one draw fit into each lane's share
+  size_t frame_memory = 0;  ///< bytes that frames may take, 0: as many as the worst ones need; an
+                            ///< environment whose share is full loses its oldest rows early. So
+                            ///< many that the worst frames of one draw fit into each share
   SequenceShape shape;
   std::vector<VectorSpec> columns;  ///< of every row, beside frame, action, reward and flags
   std::vector<VectorSpec> states;   ///< kept once for each sequence
-  size_t max_sequences =
-      0;  ///< over all lanes; 0: 1.25 capacity / period + 2 a lane, which suffices where episodes
-          ///< have 4 periods or more. A lane that has no place left drops its oldest sequence.
+  size_t max_sequences = 0;         ///< over all environments; 0: 1.25 capacity / period + 2 for
+                                    ///< each, which suffices where episodes have 4 periods or
+                                    ///< more. An environment that has no place left drops its
+                                    ///< oldest sequence.
   bool prioritized = true;          ///< proportional priorities; otherwise all have equal weight
   double alpha = 0.9;               ///< exponent of priorities
   double eta = 0.9;                 ///< share of the maximum in a priority, beside the mean
@@ -76,15 +78,15 @@ struct SequenceReplayOptions {
   size_t threads = 1;               ///< threads that gather a batch, the calling one included
   uint64_t seed = 0;                ///< seed of the draws
 
-  size_t lane_rows() const { return capacity / lanes; }
-  /// Places for sequences in each lane.
-  size_t lane_sequences() const;
+  size_t rows_per_env() const { return capacity / num_envs; }
+  /// Places for sequences in each environment.
+  size_t sequences_per_env() const;
 };
 
 /// Throws std::invalid_argument, naming the setting, unless all are in range; returns them.
 const SequenceReplayOptions& checked_options(const SequenceReplayOptions& options);
 
-/// One row of every lane. Row e of a column or state belongs to lane e.
+/// One row of every environment. Row e of a column or state belongs to environment e.
 struct SequenceRows {
   std::span<const uint8_t> frames;                  ///< [E, frame_bytes], the frame that arrived
   std::span<const int64_t> actions;                 ///< [E], the action then chosen, from 0 to 255
@@ -97,17 +99,18 @@ struct SequenceRows {
 
 /// A sequence that an append made.
 struct NewSequence {
-  int64_t id = 0;     ///< for set_priorities
-  int64_t lane = 0;   ///< where it is
-  int64_t start = 0;  ///< number of its first learn row; a lane's rows count from 0
-  int64_t learn = 0;  ///< valid learn rows
+  int64_t id = 0;            ///< for set_priorities
+  int64_t env = 0;           ///< where it is
+  int64_t start = 0;         ///< number of its first unroll row; an environment's rows count from 0
+  int64_t valid_length = 0;  ///< valid unroll rows
 };
 
-/// A batch of B sequences, time-major, written into the caller's memory. T = burn_in + L + extra.
+/// A batch of B sequences, time-major, written into the caller's memory. T = burn_in + L +
+/// bootstrap_steps.
 ///
 /// Row s stands at t = burn_in in every sequence. The rows of sequence b that exist are t in
-/// [burn_in - burn_in[b], burn_in + learn[b] + after[b]); everything else is zeros (-1 in
-/// prev_actions) and must not influence anything.
+/// [burn_in - burn_in[b], burn_in + valid_length[b] + bootstrap_length[b]); everything else is
+/// zeros (-1 in prev_actions) and must not influence anything.
 struct SequenceBatch {
   std::span<uint8_t> frames;   ///< [stack - 1 + T, B, frame_bytes]: frames[t : t + stack] is the
                                ///< observation of row t; zeros before the episode
@@ -119,11 +122,12 @@ struct SequenceBatch {
   std::vector<std::span<std::byte>> columns;  ///< [T, B, width] each
   std::vector<std::span<std::byte>> states;   ///< [B, width] each: before the first row that exists
   std::span<int64_t> burn_in;                 ///< [B] rows before s that exist: min(burn_in, s)
-  std::span<int64_t> learn;                   ///< [B] valid learn rows, 1 to L
-  std::span<int64_t> after;  ///< [B] rows that exist after those, 1 to extra: the last of them has
-                             ///< an observation only, what follows its action is not there
-  std::span<float> weights;  ///< [B] importance weights
-  std::span<int64_t> ids;    ///< [B] unique numbers, for update_priorities
+  std::span<int64_t> valid_length;            ///< [B] valid unroll rows, 1 to L
+  std::span<int64_t> bootstrap_length;  ///< [B] rows that exist after those, 1 to bootstrap_steps:
+                                        ///< the last of them has an observation only, what follows
+                                        ///< its action is not there
+  std::span<float> weights;             ///< [B] importance weights
+  std::span<int64_t> ids;               ///< [B] unique numbers, for update_priorities
 };
 
 }  // namespace atari_fast

@@ -17,8 +17,8 @@
 
 namespace atari_fast {
 
-/// Ring of rows for each of E lanes, from which sequences of burn-in, learn and bootstrap rows are
-/// drawn (Kapturowski 2019, section 2.3). SequenceTable says which sequences there are.
+/// Ring of rows for each of E environments, from which sequences of burn-in, unroll and bootstrap
+/// rows are drawn (Kapturowski 2019, section 2.3). SequenceTable says which sequences there are.
 ///
 /// A row is the frame that arrived, the reward and flags that arrived with it, and the action then
 /// chosen; any number of further columns are the caller's, and their values are not looked at. No
@@ -27,9 +27,9 @@ namespace atari_fast {
 ///
 /// The recurrent state is kept for the first row that is unrolled, max(0, s - burn_in) in the
 /// episode. Whether and with which start a sequence will exist is known only after its rows have
-/// arrived, so the states of each lane's last burn_in + L + extra rows wait in a ring, and the one
-/// that belongs to a sequence is copied when the sequence is made. At an episode's first row the
-/// state is zeros, whatever was given.
+/// arrived, so the states of each environment's last burn_in + L + bootstrap_steps rows wait in a
+/// ring, and the one that belongs to a sequence is copied when the sequence is made. At an
+/// episode's first row the state is zeros, whatever was given.
 ///
 /// Owns its memory. All methods are thread-safe (one mutex, held while a batch is gathered).
 /// Randomness is its own and depends on the seed only; the number of threads changes no result.
@@ -39,10 +39,11 @@ class SequenceReplay {
   /// short.
   explicit SequenceReplay(const SequenceReplayOptions& options);
 
-  /// Appends one row to every lane and returns the sequences that this made, which have the largest
-  /// priority seen so far until set_priorities is called. The action of a row that ends an episode
-  /// has no meaning. Throws std::invalid_argument for wrong sizes, an action outside [0, 255] or a
-  /// reward that is not finite, std::bad_alloc when memory is short; nothing is then stored.
+  /// Appends one row to every environment and returns the sequences that this made, which have the
+  /// largest priority seen so far until set_priorities is called. The action of a row that ends an
+  /// episode has no meaning. Throws std::invalid_argument for wrong sizes, an action outside [0,
+  /// 255] or a reward that is not finite, std::bad_alloc when memory is short; nothing is then
+  /// stored.
   std::vector<NewSequence> append(const SequenceRows& rows);
 
   /// Draws B sequences with importance exponent `beta` into `batch`. The weight of sequence i is (N
@@ -53,10 +54,10 @@ class SequenceReplay {
   void sample(double beta, const SequenceBatch& batch);
 
   /// Sets the priorities of drawn sequences to eta max + (1 - eta) mean of |delta| over their valid
-  /// learn rows: td_abs [L, B], of which the first learn[b] rows of sequence b are looked at. Else
-  /// as set_priorities.
+  /// unroll rows: td_abs [L, B], of which the first valid_length[b] rows of sequence b are looked
+  /// at. Else as set_priorities.
   size_t update_priorities(std::span<const int64_t> ids, std::span<const float> td_abs,
-                           std::span<const int64_t> learn);
+                           std::span<const int64_t> valid_length);
 
   /// Sets priorities; ids of sequences that are gone are dropped. Of equal ids the last one wins.
   /// Returns how many were dropped. Throws std::invalid_argument, naming the position, for a
@@ -66,7 +67,7 @@ class SequenceReplay {
 
   /// Number of sequences that can be drawn, N.
   size_t num_sequences() const;
-  /// Rows appended so far over all lanes, those overwritten included.
+  /// Rows appended so far over all environments, those overwritten included.
   int64_t num_rows() const;
   /// Sequences that were dropped before their frames were gone, because max_sequences was reached.
   int64_t num_dropped() const;
@@ -96,13 +97,13 @@ class SequenceReplay {
 
   static size_t fixed_bytes(const SequenceReplayOptions& options);
   void read_state(SnapshotReader& reader);
-  size_t slot(size_t lane, int64_t row) const;
-  size_t waiting_slot(size_t lane, int64_t row) const;
+  size_t slot(size_t env, int64_t row) const;
+  size_t waiting_slot(size_t env, int64_t row) const;
   void check_rows(const SequenceRows& rows) const;
   void check_batch(const SequenceBatch& batch) const;
   void check_ids(std::span<const int64_t> ids) const;
-  void store_row(const SequenceRows& rows, size_t lane);
-  void store_waiting_states(const SequenceRows& rows, size_t lane);
+  void store_row(const SequenceRows& rows, size_t env);
+  void store_waiting_states(const SequenceRows& rows, size_t env);
   NewSequence keep_states(int64_t id);
   int64_t draw(Rng& rng, double lower, double upper) const;
   double density(double weight) const;
@@ -113,8 +114,9 @@ class SequenceReplay {
   size_t set_weights(std::span<const int64_t> ids, std::span<const double> weights);
 
   SequenceReplayOptions options_;
-  size_t ring_;     // rows of a lane whose columns are held: one more than frames, for prev_actions
-  size_t waiting_;  // rows of a lane whose states are held
+  size_t ring_;     // rows of an environment whose columns are held: one more than frames, for
+                    // prev_actions
+  size_t waiting_;  // rows of an environment whose states are held
   mutable std::mutex mutex_;
   FrameStore frames_;
   std::vector<uint8_t> actions_;
@@ -125,7 +127,7 @@ class SequenceReplay {
   std::vector<Values> states_;          // of the sequences
   SequenceTable table_;
   double max_weight_;  // largest weight seen, that of priority 1 at first: new sequences get it
-  int64_t head_ = 0;   // rows appended to each lane so far
+  int64_t head_ = 0;   // rows appended to each environment so far
   Rng rng_;
   ThreadPool pool_;
 };

@@ -15,13 +15,14 @@ void SequenceReplay::check_batch(const SequenceBatch& batch) const {
   const size_t rows = options_.shape.rows() * size;
   const size_t frames = options_.shape.frames() * size * options_.frame_bytes;
   check_argument(size >= 1, "batch: expected at least 1 sequence, got 0");
-  check_argument(
-      batch.frames.size() == frames && batch.actions.size() == rows &&
-          batch.prev_actions.size() == rows && batch.rewards.size() == rows &&
-          batch.flags.size() == rows && batch.burn_in.size() == size &&
-          batch.learn.size() == size && batch.after.size() == size && batch.weights.size() == size,
-      "batch: expected arrays for ", size, " sequences of ", options_.shape.rows(), " rows and ",
-      options_.shape.frames(), " frames of ", options_.frame_bytes, " bytes");
+  check_argument(batch.frames.size() == frames && batch.actions.size() == rows &&
+                     batch.prev_actions.size() == rows && batch.rewards.size() == rows &&
+                     batch.flags.size() == rows && batch.burn_in.size() == size &&
+                     batch.valid_length.size() == size && batch.bootstrap_length.size() == size &&
+                     batch.weights.size() == size,
+                 "batch: expected arrays for ", size, " sequences of ", options_.shape.rows(),
+                 " rows and ", options_.shape.frames(), " frames of ", options_.frame_bytes,
+                 " bytes");
   const auto check = [](const char* what, const auto& values, const auto& specs, size_t places) {
     bool ok = values.size() == specs.size();
     for (size_t i = 0; ok && i < specs.size(); ++i) {
@@ -82,8 +83,8 @@ void SequenceReplay::sample(double beta, const SequenceBatch& batch) {
 void SequenceReplay::write_head(int64_t id, size_t item, const SequenceBatch& batch) const {
   const Sequence& sequence = table_.at(id);
   batch.burn_in[item] = sequence.start - sequence.first_row(options_.shape);
-  batch.learn[item] = sequence.learn;
-  batch.after[item] = sequence.after;
+  batch.valid_length[item] = sequence.valid_length;
+  batch.bootstrap_length[item] = sequence.bootstrap_length;
   for (size_t i = 0; i < states_.size(); ++i) {
     const size_t bytes = states_[i].bytes;
     std::memcpy(batch.states[i].data() + item * bytes, states_[i].at(table_.slot(id)), bytes);
@@ -104,7 +105,7 @@ void SequenceReplay::write_frames(int64_t id, size_t item, const SequenceBatch& 
   for (size_t t = 0; t < before; ++t) {
     std::memset(out + t * stride, 0, bytes);
   }
-  frames_.read(table_.lane(id), oldest, count, out + before * stride, stride);
+  frames_.read(table_.env(id), oldest, count, out + before * stride, stride);
   for (size_t t = before + count; t < shape.frames(); ++t) {
     std::memset(out + t * stride, 0, bytes);
   }
@@ -113,7 +114,7 @@ void SequenceReplay::write_frames(int64_t id, size_t item, const SequenceBatch& 
 void SequenceReplay::write_rows(int64_t id, size_t item, const SequenceBatch& batch) const {
   const Sequence& sequence = table_.at(id);
   const SequenceShape& shape = options_.shape;
-  const size_t lane = table_.lane(id);
+  const size_t env = table_.env(id);
   const int64_t origin = sequence.start - static_cast<int64_t>(shape.burn_in);
   const int64_t first = sequence.first_row(shape);
   const int64_t end = sequence.end_row();
@@ -121,10 +122,10 @@ void SequenceReplay::write_rows(int64_t id, size_t item, const SequenceBatch& ba
     const int64_t row = origin + static_cast<int64_t>(t);
     const size_t to = t * batch.ids.size() + item;
     const bool exists = row >= first && row < end;
-    const size_t at = exists ? slot(lane, row) : 0;
+    const size_t at = exists ? slot(env, row) : 0;
     batch.actions[to] = exists ? actions_[at] : 0;
     batch.prev_actions[to] =
-        exists && row > sequence.begin ? int64_t{actions_[slot(lane, row - 1)]} : -1;
+        exists && row > sequence.begin ? int64_t{actions_[slot(env, row - 1)]} : -1;
     batch.rewards[to] = exists ? rewards_[at] : 0.0f;
     batch.flags[to] = exists ? flags_[at] : uint8_t{0};
     for (size_t i = 0; i < columns_.size(); ++i) {

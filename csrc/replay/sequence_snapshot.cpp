@@ -16,10 +16,10 @@ constexpr uint32_t kVersion = 1;
 /// The settings that rows and sequences depend on; frames check their own.
 std::vector<uint64_t> settings(const SequenceReplayOptions& o) {
   std::vector<uint64_t> all{
-      o.lanes,          o.lane_rows(),   o.lane_sequences(),
-      o.shape.stack,    o.shape.burn_in, o.shape.unroll,
-      o.shape.period,   o.shape.extra,   static_cast<uint64_t>(o.shape.tail),
-      o.columns.size(), o.states.size(), static_cast<uint64_t>(o.prioritized)};
+      o.num_envs,       o.rows_per_env(),        o.sequences_per_env(),
+      o.shape.stack,    o.shape.burn_in,         o.shape.unroll,
+      o.shape.period,   o.shape.bootstrap_steps, static_cast<uint64_t>(o.shape.tail),
+      o.columns.size(), o.states.size(),         static_cast<uint64_t>(o.prioritized)};
   for (const auto* specs : {&o.columns, &o.states}) {
     for (const VectorSpec& spec : *specs) {
       all.push_back(static_cast<uint64_t>(spec.type));
@@ -32,9 +32,9 @@ std::vector<uint64_t> settings(const SequenceReplayOptions& o) {
 }  // namespace
 
 void SequenceTable::save(SnapshotWriter& writer) const {
-  for (const Lane& lane : lanes_) {
+  for (const EnvSequences& env : envs_) {
     writer.array<int64_t>(std::vector<int64_t>{
-        lane.begin, lane.next_start, static_cast<int64_t>(lane.ended), lane.oldest, lane.next});
+        env.begin, env.next_start, static_cast<int64_t>(env.ended), env.oldest, env.next});
   }
   writer.array<Sequence>(sequences_);
   writer.array<double>(tree_.leaves());
@@ -43,11 +43,11 @@ void SequenceTable::save(SnapshotWriter& writer) const {
 
 void SequenceTable::load(SnapshotReader& reader, int64_t head,
                          const std::vector<int64_t>& readable) {
-  for (Lane& lane : lanes_) {
+  for (EnvSequences& env : envs_) {
     std::vector<int64_t> fields(5);
     reader.array<int64_t>(fields);
     reader.check(fields[2] == 0 || fields[2] == 1, "its sequences do not fit together");
-    lane = {fields[0], fields[1], fields[2] != 0, fields[3], fields[4]};
+    env = {fields[0], fields[1], fields[2] != 0, fields[3], fields[4]};
   }
   reader.array<Sequence>(sequences_);
   std::vector<double> weights(tree_.size());
@@ -59,24 +59,25 @@ void SequenceTable::load(SnapshotReader& reader, int64_t head,
   check(std::all_of(weights.begin(), weights.end(),
                     [&](double w) { return w >= 0.0 && w <= largest; }));
   std::vector<double> alive(weights.size(), 0.0);
-  for (size_t lane = 0; lane < lanes_.size(); ++lane) {
-    const Lane& at = lanes_[lane];
+  for (size_t env = 0; env < envs_.size(); ++env) {
+    const EnvSequences& at = envs_[env];
     const auto period = static_cast<int64_t>(shape_.period);
     check(at.begin >= 0 && at.begin <= head && at.next_start >= at.begin &&
           at.next_start <= head + period && (at.next_start - at.begin) % period == 0);
-    check(at.ended || (at.begin < head &&
-                       at.next_start + static_cast<int64_t>(shape_.unroll + shape_.extra) > head));
+    check(at.ended ||
+          (at.begin < head &&
+           at.next_start + static_cast<int64_t>(shape_.unroll + shape_.bootstrap_steps) > head));
     check(at.oldest >= 0 && at.next >= at.oldest &&
-          at.next < (int64_t{1} << 56) / static_cast<int64_t>(lanes_.size()) &&
+          at.next < (int64_t{1} << 56) / static_cast<int64_t>(envs_.size()) &&
           at.next - at.oldest <= static_cast<int64_t>(places_));
-    int64_t oldest_frame = readable[lane];
+    int64_t oldest_frame = readable[env];
     for (int64_t number = at.oldest; number < at.next; ++number) {
-      const size_t place = slot(id_of(lane, number));
+      const size_t place = slot(id_of(env, number));
       const Sequence& s = sequences_[place];
-      check(s.begin >= 0 && s.start >= s.begin && s.start <= head && s.learn >= 1 &&
-            s.learn <= static_cast<int64_t>(shape_.unroll) && s.after >= 1 &&
-            s.after <= static_cast<int64_t>(shape_.extra) && s.end_row() <= head &&
-            s.oldest_frame(shape_) >= oldest_frame && weights[place] > 0.0);
+      check(s.begin >= 0 && s.start >= s.begin && s.start <= head && s.valid_length >= 1 &&
+            s.valid_length <= static_cast<int64_t>(shape_.unroll) && s.bootstrap_length >= 1 &&
+            s.bootstrap_length <= static_cast<int64_t>(shape_.bootstrap_steps) &&
+            s.end_row() <= head && s.oldest_frame(shape_) >= oldest_frame && weights[place] > 0.0);
       oldest_frame = s.oldest_frame(shape_);
       alive[place] = weights[place];
       ++size_;
@@ -145,9 +146,9 @@ void SequenceReplay::read_state(SnapshotReader& reader) {
   reader.check(max_weight_ > 0.0 && max_weight_ <= largest, "its largest weight is none");
   frames_.load(reader);
   std::vector<int64_t> readable;
-  for (size_t lane = 0; lane < options_.lanes; ++lane) {
-    reader.check(frames_.next_row(lane) == head_, "its lanes have different numbers of rows");
-    readable.push_back(frames_.first_row(lane));
+  for (size_t env = 0; env < options_.num_envs; ++env) {
+    reader.check(frames_.next_row(env) == head_, "its environments have different numbers of rows");
+    readable.push_back(frames_.first_row(env));
   }
   reader.array<uint8_t>(actions_);
   reader.array<float>(rewards_);

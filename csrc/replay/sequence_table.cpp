@@ -7,114 +7,114 @@
 
 namespace atari_fast {
 
-SequenceTable::SequenceTable(const SequenceShape& shape, size_t lanes, size_t places)
+SequenceTable::SequenceTable(const SequenceShape& shape, size_t num_envs, size_t places)
     : shape_(shape),
       places_(places),
-      lanes_(lanes),
-      sequences_(lanes * places),
-      tree_(lanes * places) {}
+      envs_(num_envs),
+      sequences_(num_envs * places),
+      tree_(num_envs * places) {}
 
 size_t SequenceTable::slot(int64_t id) const {
-  return lane(id) * places_ + static_cast<size_t>(number(id)) % places_;
+  return env(id) * places_ + static_cast<size_t>(number(id)) % places_;
 }
 
-int64_t SequenceTable::id_of(size_t lane, int64_t number) const {
-  return number * static_cast<int64_t>(lanes_.size()) + static_cast<int64_t>(lane);
+int64_t SequenceTable::id_of(size_t env, int64_t number) const {
+  return number * static_cast<int64_t>(envs_.size()) + static_cast<int64_t>(env);
 }
 
 void SequenceTable::arrive(const Arrival& arrival, std::vector<int64_t>& made) {
   const int64_t row = arrival.row;
-  Lane& lane = lanes_[arrival.lane];
-  if (lane.ended || (arrival.flags & kFirst)) {
-    if (!lane.ended) {
+  EnvSequences& env = envs_[arrival.env];
+  if (env.ended || (arrival.flags & kFirst)) {
+    if (!env.ended) {
       finish(arrival, row - 1, made);
     }
-    lane.begin = row;
-    lane.next_start = row;
-    lane.ended = false;
+    env.begin = row;
+    env.next_start = row;
+    env.ended = false;
   }
-  const auto learn = static_cast<int64_t>(shape_.unroll);
-  const auto extra = static_cast<int64_t>(shape_.extra);
+  const auto unroll = static_cast<int64_t>(shape_.unroll);
+  const auto bootstrap_steps = static_cast<int64_t>(shape_.bootstrap_steps);
   if (arrival.flags & (kTerminated | kTruncated)) {
     finish(arrival, row, made);
-    lane.ended = true;
-  } else if (row == lane.next_start + learn + extra - 1) {
-    make(arrival, lane.next_start, learn, extra, made);
-    lane.next_start += static_cast<int64_t>(shape_.period);
+    env.ended = true;
+  } else if (row == env.next_start + unroll + bootstrap_steps - 1) {
+    make(arrival, env.next_start, unroll, bootstrap_steps, made);
+    env.next_start += static_cast<int64_t>(shape_.period);
   }
 }
 
-// The lane's episode has `last` as its last row: makes what is left to be made.
+// The environment's episode has `last` as its last row: makes what is left to be made.
 void SequenceTable::finish(const Arrival& arrival, int64_t last, std::vector<int64_t>& made) {
-  const Lane& lane = lanes_[arrival.lane];
-  const auto learn = static_cast<int64_t>(shape_.unroll);
-  const auto extra = static_cast<int64_t>(shape_.extra);
+  const EnvSequences& env = envs_[arrival.env];
+  const auto unroll = static_cast<int64_t>(shape_.unroll);
+  const auto bootstrap_steps = static_cast<int64_t>(shape_.bootstrap_steps);
   const auto period = static_cast<int64_t>(shape_.period);
-  for (int64_t start = lane.next_start; start < last; start += period) {
-    if (start + learn <= last) {
-      make(arrival, start, learn, std::min(extra, last + 1 - start - learn), made);
+  for (int64_t start = env.next_start; start < last; start += period) {
+    if (start + unroll <= last) {
+      make(arrival, start, unroll, std::min(bootstrap_steps, last + 1 - start - unroll), made);
     } else if (shape_.tail == SequenceTail::kMask) {
       make(arrival, start, last - start, 1, made);
     } else {
       break;
     }
   }
-  const int64_t steps = last - lane.begin;
+  const int64_t steps = last - env.begin;
   if (shape_.tail == SequenceTail::kMask || steps == 0) {
     return;
   }
-  if (steps < learn) {
-    make(arrival, lane.begin, steps, 1, made);
-  } else if ((steps - learn) % period != 0) {
-    make(arrival, last - learn, learn, 1, made);
+  if (steps < unroll) {
+    make(arrival, env.begin, steps, 1, made);
+  } else if ((steps - unroll) % period != 0) {
+    make(arrival, last - unroll, unroll, 1, made);
   }
 }
 
-void SequenceTable::make(const Arrival& arrival, int64_t start, int64_t learn, int64_t after,
-                         std::vector<int64_t>& made) {
-  Lane& lane = lanes_[arrival.lane];
-  const Sequence sequence{lane.begin, start, learn, after};
+void SequenceTable::make(const Arrival& arrival, int64_t start, int64_t valid_length,
+                         int64_t bootstrap_length, std::vector<int64_t>& made) {
+  EnvSequences& env = envs_[arrival.env];
+  const Sequence sequence{env.begin, start, valid_length, bootstrap_length};
   if (sequence.oldest_frame(shape_) < arrival.readable) {
     return;
   }
-  if (lane.next - lane.oldest == static_cast<int64_t>(places_)) {
-    drop_oldest(arrival.lane);
+  if (env.next - env.oldest == static_cast<int64_t>(places_)) {
+    drop_oldest(arrival.env);
     ++dropped_;
   }
-  const int64_t id = id_of(arrival.lane, lane.next++);
+  const int64_t id = id_of(arrival.env, env.next++);
   sequences_[slot(id)] = sequence;
   tree_.set(slot(id), arrival.weight);
   ++size_;
   made.push_back(id);
 }
 
-void SequenceTable::drop_oldest(size_t lane) {
-  tree_.set(slot(id_of(lane, lanes_[lane].oldest++)), 0.0);
+void SequenceTable::drop_oldest(size_t env) {
+  tree_.set(slot(id_of(env, envs_[env].oldest++)), 0.0);
   --size_;
 }
 
-void SequenceTable::expire(size_t lane, int64_t readable) {
-  const Lane& state = lanes_[lane];
+void SequenceTable::expire(size_t env, int64_t readable) {
+  const EnvSequences& state = envs_[env];
   while (state.oldest < state.next &&
-         at(id_of(lane, state.oldest)).oldest_frame(shape_) < readable) {
-    drop_oldest(lane);
+         at(id_of(env, state.oldest)).oldest_frame(shape_) < readable) {
+    drop_oldest(env);
   }
 }
 
 int64_t SequenceTable::find(double u) const {
   const size_t leaf = tree_.find(u);
-  const size_t lane = leaf / places_;
+  const size_t env = leaf / places_;
   const auto places = static_cast<int64_t>(places_);
-  const int64_t newest = lanes_[lane].next - 1;
-  return id_of(lane, newest - (newest - static_cast<int64_t>(leaf % places_)) % places);
+  const int64_t newest = envs_[env].next - 1;
+  return id_of(env, newest - (newest - static_cast<int64_t>(leaf % places_)) % places);
 }
 
 int64_t SequenceTable::nth(size_t k) const {
-  size_t lane = 0;
-  for (;; ++lane) {
-    const auto count = static_cast<size_t>(lanes_[lane].next - lanes_[lane].oldest);
+  size_t env = 0;
+  for (;; ++env) {
+    const auto count = static_cast<size_t>(envs_[env].next - envs_[env].oldest);
     if (k < count) {
-      return id_of(lane, lanes_[lane].oldest + static_cast<int64_t>(k));
+      return id_of(env, envs_[env].oldest + static_cast<int64_t>(k));
     }
     k -= count;
   }
@@ -122,9 +122,9 @@ int64_t SequenceTable::nth(size_t k) const {
 
 double SequenceTable::smallest_weight() const {
   double smallest = std::numeric_limits<double>::max();
-  for (size_t lane = 0; lane < lanes_.size(); ++lane) {
-    for (int64_t number = lanes_[lane].oldest; number < lanes_[lane].next; ++number) {
-      smallest = std::min(smallest, tree_.get(slot(id_of(lane, number))));
+  for (size_t env = 0; env < envs_.size(); ++env) {
+    for (int64_t number = envs_[env].oldest; number < envs_[env].next; ++number) {
+      smallest = std::min(smallest, tree_.get(slot(id_of(env, number))));
     }
   }
   return smallest;

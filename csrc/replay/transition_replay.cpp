@@ -16,7 +16,7 @@ constexpr size_t kTries = 64;      // places that a uniform draw looks at
 
 // Keeps every product of sizes far from wrapping around.
 void check_sizes(const TransitionReplayOptions& o) {
-  check_argument(o.lanes >= 1, "lanes: expected at least 1, got ", o.lanes);
+  check_argument(o.num_envs >= 1, "num_envs: expected at least 1, got ", o.num_envs);
   constexpr size_t kMaxBytes = size_t{1} << 48;
   check_argument(o.frame_bytes >= 1 && o.frame_bytes <= kMaxBytes,
                  "frame_bytes: expected a number from 1 to ", kMaxBytes, ", got ", o.frame_bytes);
@@ -29,10 +29,10 @@ const TransitionReplayOptions& checked(const TransitionReplayOptions& o) {
   check_argument(o.stack >= 1, "stack: expected at least 1, got ", o.stack);
   check_argument(o.n_step >= 1, "n_step: expected at least 1, got ", o.n_step);
   check_sizes(o);
-  check_argument(o.capacity / o.lanes > o.stack && o.capacity / o.lanes - o.stack > o.n_step,
+  check_argument(o.capacity / o.num_envs > o.stack && o.capacity / o.num_envs - o.stack > o.n_step,
                  "capacity: expected more than ", o.stack + o.n_step,
-                 " rows (stack + n_step) for each of the ", o.lanes, " lanes, got ", o.capacity,
-                 " in all");
+                 " rows (stack + n_step) for each of the ", o.num_envs, " environments, got ",
+                 o.capacity, " in all");
   check_argument(o.gamma >= 0.0 && o.gamma <= 1.0, "gamma: expected a number in [0, 1], got ",
                  o.gamma);
   check_argument(std::isfinite(o.reward_clip) && o.reward_clip >= 0.0,
@@ -52,7 +52,7 @@ const TransitionReplayOptions& checked(const TransitionReplayOptions& o) {
 }
 
 FrameStoreOptions frame_options(const TransitionReplayOptions& o) {
-  const FrameStoreOptions frames{o.lanes, o.capacity / o.lanes, o.frame_bytes, o.row_bytes,
+  const FrameStoreOptions frames{o.num_envs, o.capacity / o.num_envs, o.frame_bytes, o.row_bytes,
                                  o.frame_memory};
   FrameStore::check_holds(frames, o.stack + o.n_step);
   return frames;
@@ -62,12 +62,12 @@ FrameStoreOptions frame_options(const TransitionReplayOptions& o) {
 
 TransitionReplay::TransitionReplay(const TransitionReplayOptions& options)
     : options_(checked(options)),
-      rows_(options.capacity / options.lanes),
+      rows_(options.capacity / options.num_envs),
       frames_(frame_options(options)),
-      actions_(options.lanes * rows_),
-      rewards_(options.lanes * rows_),
-      flags_(options.lanes * rows_),
-      tree_(options.lanes * rows_, options.buffer_max_weights),
+      actions_(options.num_envs * rows_),
+      rewards_(options.num_envs * rows_),
+      flags_(options.num_envs * rows_),
+      tree_(options.num_envs * rows_, options.buffer_max_weights),
       max_weight_(weight_of(1.0)),
       rng_(options.seed),
       threads_(options.threads) {
@@ -82,8 +82,8 @@ size_t TransitionReplay::memory_bytes(const TransitionReplayOptions& o) {
          SumTree::memory_bytes(o.capacity, o.buffer_max_weights);
 }
 
-size_t TransitionReplay::slot(size_t lane, int64_t row) const {
-  return lane * rows_ + static_cast<size_t>(row) % rows_;
+size_t TransitionReplay::slot(size_t env, int64_t row) const {
+  return env * rows_ + static_cast<size_t>(row) % rows_;
 }
 
 double TransitionReplay::weight_of(double priority) const {
@@ -92,8 +92,8 @@ double TransitionReplay::weight_of(double priority) const {
                   std::numeric_limits<double>::min());
 }
 
-Outcome TransitionReplay::outcome_at(size_t lane, int64_t row) const {
-  const uint8_t flags = flags_at(lane, row);
+Outcome TransitionReplay::outcome_at(size_t env, int64_t row) const {
+  const uint8_t flags = flags_at(env, row);
   if ((flags & kTerminated) || (options_.zero_discount_on_life_loss && (flags & kLifeLost))) {
     return Outcome::kTerminate;
   }
@@ -120,29 +120,30 @@ void TransitionReplay::apply_changes() {
 
 void TransitionReplay::append(std::span<const uint8_t> frames, std::span<const int64_t> actions,
                               std::span<const float> rewards, std::span<const uint8_t> flags) {
-  const size_t lanes = options_.lanes;
-  check_argument(frames.size() == lanes * options_.frame_bytes, "frames: expected ",
-                 lanes * options_.frame_bytes, " bytes, got ", frames.size());
-  check_argument(actions.size() == lanes && rewards.size() == lanes && flags.size() == lanes,
-                 "actions, rewards and flags: expected ", lanes, " of each, got ", actions.size(),
-                 ", ", rewards.size(), " and ", flags.size());
-  for (size_t lane = 0; lane < lanes; ++lane) {
-    check_argument(actions[lane] >= 0 && actions[lane] <= 255, "actions[", lane,
-                   "]: expected 0 <= action <= 255, got ", actions[lane]);
-    check_argument(std::isfinite(rewards[lane]), "rewards[", lane,
-                   "]: expected a finite reward, got ", rewards[lane]);
+  const size_t num_envs = options_.num_envs;
+  check_argument(frames.size() == num_envs * options_.frame_bytes, "frames: expected ",
+                 num_envs * options_.frame_bytes, " bytes, got ", frames.size());
+  check_argument(
+      actions.size() == num_envs && rewards.size() == num_envs && flags.size() == num_envs,
+      "actions, rewards and flags: expected ", num_envs, " of each, got ", actions.size(), ", ",
+      rewards.size(), " and ", flags.size());
+  for (size_t env = 0; env < num_envs; ++env) {
+    check_argument(actions[env] >= 0 && actions[env] <= 255, "actions[", env,
+                   "]: expected 0 <= action <= 255, got ", actions[env]);
+    check_argument(std::isfinite(rewards[env]), "rewards[", env,
+                   "]: expected a finite reward, got ", rewards[env]);
   }
   const std::lock_guard lock(mutex_);
-  frames_.reserve();  // from here on nothing throws: the lanes stay in step
-  for (size_t lane = 0; lane < lanes; ++lane) {
-    const int64_t first = frames_.first_row(lane);
-    frames_.append(lane, frames.data() + lane * options_.frame_bytes);
-    expire(lane, first, frames_.first_row(lane));
-    const size_t at = slot(lane, head_);
-    actions_[at] = static_cast<uint8_t>(actions[lane]);
-    rewards_[at] = rewards[lane];
-    flags_[at] = flags[lane];
-    close_windows(lane, head_);
+  frames_.reserve();  // from here on nothing throws: the environments stay in step
+  for (size_t env = 0; env < num_envs; ++env) {
+    const int64_t first = frames_.first_row(env);
+    frames_.append(env, frames.data() + env * options_.frame_bytes);
+    expire(env, first, frames_.first_row(env));
+    const size_t at = slot(env, head_);
+    actions_[at] = static_cast<uint8_t>(actions[env]);
+    rewards_[at] = rewards[env];
+    flags_[at] = flags[env];
+    close_windows(env, head_);
   }
   apply_changes();
   ++head_;
@@ -150,43 +151,43 @@ void TransitionReplay::append(std::span<const uint8_t> frames, std::span<const i
 
 // Rows [begin, end) cannot be read any more: the starts whose stacks reach back to them are no
 // starts any more.
-void TransitionReplay::expire(size_t lane, int64_t begin, int64_t end) {
+void TransitionReplay::expire(size_t env, int64_t begin, int64_t end) {
   if (begin == end) {
     return;
   }
   const int64_t reach = static_cast<int64_t>(options_.stack) - 1;
   const int64_t last = std::min(end + reach, head_);  // no row from here on is a start yet
   for (int64_t start = begin == 0 ? 0 : begin + reach; start < last; ++start) {
-    set_start(slot(lane, start), 0.0);
+    set_start(slot(env, start), 0.0);
   }
 }
 
 // Row `row` has arrived: makes starts of the rows before it whose window it closes.
-void TransitionReplay::close_windows(size_t lane, int64_t row) {
-  const bool stop = outcome_at(lane, row) != Outcome::kContinue;
+void TransitionReplay::close_windows(size_t env, int64_t row) {
+  const bool stop = outcome_at(env, row) != Outcome::kContinue;
   const double weight = options_.prioritized ? max_weight_ : 1.0;
-  const int64_t oldest = oldest_start(lane);
+  const int64_t oldest = oldest_start(env);
   for (size_t k = 1; k <= options_.n_step; ++k) {
     const int64_t start = row - static_cast<int64_t>(k);
-    if (start < oldest || (flags_at(lane, start + 1) & kFirst)) {
+    if (start < oldest || (flags_at(env, start + 1) & kFirst)) {
       return;  // start + 1 begins an episode: nothing before it reaches `row`
     }
-    const uint8_t flags = flags_at(lane, start);
+    const uint8_t flags = flags_at(env, start);
     if (flags & (kTerminated | kTruncated)) {
       return;
     }
     if (stop || k == options_.n_step) {
-      set_start(slot(lane, start), weight);
+      set_start(slot(env, start), weight);
     }
-    if (outcome_at(lane, start) != Outcome::kContinue) {
+    if (outcome_at(env, start) != Outcome::kContinue) {
       return;  // windows of earlier starts closed at this life loss
     }
   }
 }
 
 // The oldest row whose stack can still be read.
-int64_t TransitionReplay::oldest_start(size_t lane) const {
-  const int64_t first = frames_.first_row(lane);
+int64_t TransitionReplay::oldest_start(size_t env) const {
+  const int64_t first = frames_.first_row(env);
   return first == 0 ? 0 : first + static_cast<int64_t>(options_.stack) - 1;
 }
 
@@ -297,31 +298,31 @@ void TransitionReplay::write_items(std::span<const int64_t> slots, const Transit
 
 void TransitionReplay::write_item(size_t slot_index, size_t item,
                                   const TransitionBatch& batch) const {
-  const size_t lane = slot_index / rows_;
+  const size_t env = slot_index / rows_;
   const int64_t row = row_at(slot_index);
   const size_t n = options_.n_step;
   const float bound = options_.reward_clip > 0.0 ? static_cast<float>(options_.reward_clip)
                                                  : std::numeric_limits<float>::max();
   NStepReturn result;
   for (int64_t next = row + 1; !result.closed; ++next) {
-    const float reward = std::clamp(rewards_[slot(lane, next)], -bound, bound);
-    result.add(reward, outcome_at(lane, next), n, options_.gamma);
+    const float reward = std::clamp(rewards_[slot(env, next)], -bound, bound);
+    result.add(reward, outcome_at(env, next), n, options_.gamma);
   }
   batch.actions[item] = actions_[slot_index];
   batch.rewards[item] = static_cast<float>(result.reward);
   batch.discounts[item] = static_cast<float>(result.discount);
   batch.steps[item] = static_cast<int64_t>(result.steps);
-  batch.ids[item] = row * static_cast<int64_t>(options_.lanes) + static_cast<int64_t>(lane);
-  write_frames(lane, row, result.steps,
+  batch.ids[item] = row * static_cast<int64_t>(options_.num_envs) + static_cast<int64_t>(env);
+  write_frames(env, row, result.steps,
                batch.frames.data() + item * (options_.stack + n) * options_.frame_bytes);
 }
 
-void TransitionReplay::write_frames(size_t lane, int64_t row, size_t steps, uint8_t* out) const {
+void TransitionReplay::write_frames(size_t env, int64_t row, size_t steps, uint8_t* out) const {
   const size_t bytes = options_.frame_bytes;
   // The oldest frame of the stack that belongs to the episode.
   int64_t oldest = row;
   const int64_t limit = std::max<int64_t>(0, row - static_cast<int64_t>(options_.stack) + 1);
-  while (oldest > limit && !(flags_at(lane, oldest) & kFirst)) {
+  while (oldest > limit && !(flags_at(env, oldest) & kFirst)) {
     --oldest;
   }
   const int64_t begin = row - static_cast<int64_t>(options_.stack) + 1;
@@ -329,7 +330,7 @@ void TransitionReplay::write_frames(size_t lane, int64_t row, size_t steps, uint
   const auto count = static_cast<size_t>(row - oldest) + 1 + steps;
   const size_t after = options_.stack + options_.n_step - before - count;
   std::memset(out, 0, before * bytes);
-  frames_.read(lane, oldest, count, out + before * bytes, bytes);
+  frames_.read(env, oldest, count, out + before * bytes, bytes);
   std::memset(out + (before + count) * bytes, 0, after * bytes);
 }
 
@@ -340,11 +341,11 @@ size_t TransitionReplay::update_priorities(std::span<const int64_t> ids,
   check_argument(ids.size() == priorities.size(), "priorities: expected one for each of the ",
                  ids.size(), " ids, got ", priorities.size());
   const std::lock_guard lock(mutex_);
-  const int64_t lanes = static_cast<int64_t>(options_.lanes);
+  const int64_t num_envs = static_cast<int64_t>(options_.num_envs);
   for (size_t i = 0; i < ids.size(); ++i) {
     check_argument(std::isfinite(priorities[i]) && priorities[i] >= 0.0f, "priorities[", i,
                    "]: expected a finite priority >= 0, got ", priorities[i]);
-    check_argument(ids[i] >= 0 && ids[i] < head_ * lanes, "ids[", i,
+    check_argument(ids[i] >= 0 && ids[i] < head_ * num_envs, "ids[", i,
                    "]: expected an id that sample() gave, got ", ids[i]);
   }
   size_t dropped = 0;
@@ -362,7 +363,7 @@ size_t TransitionReplay::update_priorities(std::span<const int64_t> ids,
   return dropped;
 }
 
-size_t TransitionReplay::num_starts() const {
+size_t TransitionReplay::num_valid() const {
   const std::lock_guard lock(mutex_);
   return num_starts_;
 }
@@ -376,7 +377,7 @@ size_t TransitionReplay::bytes_used() const {
 
 int64_t TransitionReplay::num_rows() const {
   const std::lock_guard lock(mutex_);
-  return head_ * static_cast<int64_t>(options_.lanes);
+  return head_ * static_cast<int64_t>(options_.num_envs);
 }
 
 }  // namespace atari_fast

@@ -20,13 +20,13 @@ namespace atari_fast {
 
 /// Settings of a TransitionReplay; its constructor checks them.
 struct TransitionReplayOptions {
-  size_t lanes = 1;         ///< E
-  size_t capacity = 1;      ///< rows kept over all lanes; each lane has capacity / lanes of them
+  size_t num_envs = 1;      ///< E
+  size_t capacity = 1;      ///< rows kept over all environments, capacity / num_envs for each
   size_t frame_bytes = 1;   ///< bytes of one frame
   size_t row_bytes = 1;     ///< bytes of one row of its pixels
-  size_t frame_memory = 0;  ///< bytes that frames may take, 0: as many as the worst ones need; a
-                            ///< lane whose share is full loses its oldest rows early. So many
-                            ///< that the worst frames of one draw fit into each lane's share
+  size_t frame_memory = 0;  ///< bytes that frames may take, 0: as many as the worst ones need; an
+                            ///< environment whose share is full loses its oldest rows early. So
+                            ///< many that the worst frames of one draw fit into each share
   size_t stack = 4;         ///< frames in an observation
   size_t n_step = 1;        ///< n
   double gamma = 0.99;      ///< discount of one step, in [0, 1]
@@ -57,8 +57,8 @@ struct TransitionBatch {
   std::span<int64_t> ids;    ///< [B] unique row numbers, for update_priorities
 };
 
-/// Ring of rows for each of E lanes, from which n-step transitions are drawn (Mnih 2015; Schaul
-/// 2016).
+/// Ring of rows for each of E environments, from which n-step transitions are drawn (Mnih 2015;
+/// Schaul 2016).
 ///
 /// A row is the frame that arrived, the reward and flags that arrived with it, and the action then
 /// chosen. A row becomes a start that can be drawn when its n-step window closes, and stops to be
@@ -74,10 +74,10 @@ class TransitionReplay {
   /// short.
   explicit TransitionReplay(const TransitionReplayOptions& options);
 
-  /// Appends one row to every lane: frames [E, frame_bytes], actions, rewards and flags [E]. The
-  /// action of a row that ends an episode is ignored. Throws std::invalid_argument for wrong sizes,
-  /// an action outside [0, 255] or a reward that is not finite, std::bad_alloc when memory is
-  /// short; nothing is then stored.
+  /// Appends one row to every environment: frames [E, frame_bytes], actions, rewards and flags [E].
+  /// The action of a row that ends an episode is ignored. Throws std::invalid_argument for wrong
+  /// sizes, an action outside [0, 255] or a reward that is not finite, std::bad_alloc when memory
+  /// is short; nothing is then stored.
   void append(std::span<const uint8_t> frames, std::span<const int64_t> actions,
               std::span<const float> rewards, std::span<const uint8_t> flags);
 
@@ -91,7 +91,7 @@ class TransitionReplay {
   void sample(double beta, const TransitionBatch& batch);
 
   /// Ids of all starts that can be drawn, ascending. O(capacity).
-  std::vector<int64_t> starts() const;
+  std::vector<int64_t> valid_ids() const;
 
   /// Fills `batch` with the transitions of the starts `batch.ids`, in that order, with weights 1;
   /// any id may come more than once. Nothing of the replay changes. Costs of `sample` without the
@@ -106,8 +106,8 @@ class TransitionReplay {
   size_t update_priorities(std::span<const int64_t> ids, std::span<const float> priorities);
 
   /// Number of starts that can be drawn, N.
-  size_t num_starts() const;
-  /// Rows appended so far over all lanes, those overwritten included.
+  size_t num_valid() const;
+  /// Rows appended so far over all environments, those overwritten included.
   int64_t num_rows() const;
   const TransitionReplayOptions& options() const { return options_; }
   /// Bytes taken now.
@@ -125,17 +125,17 @@ class TransitionReplay {
   void load(const std::string& path);
 
  private:
-  size_t slot(size_t lane, int64_t row) const;
-  uint8_t flags_at(size_t lane, int64_t row) const { return flags_[slot(lane, row)]; }
-  Outcome outcome_at(size_t lane, int64_t row) const;
+  size_t slot(size_t env, int64_t row) const;
+  uint8_t flags_at(size_t env, int64_t row) const { return flags_[slot(env, row)]; }
+  Outcome outcome_at(size_t env, int64_t row) const;
   void set_start(size_t slot, double weight);
   void apply_changes();
-  void expire(size_t lane, int64_t begin, int64_t end);
-  void close_windows(size_t lane, int64_t row);
+  void expire(size_t env, int64_t begin, int64_t end);
+  void close_windows(size_t env, int64_t row);
   size_t draw_uniform(Rng& rng) const;
   void draw(Rng& rng, std::span<int64_t> slots) const;
   int64_t row_at(size_t slot) const;
-  int64_t oldest_start(size_t lane) const;
+  int64_t oldest_start(size_t env) const;
   void read_state(SnapshotReader& reader);
   bool is_complete(size_t at) const;
   double density(double weight) const;
@@ -144,11 +144,11 @@ class TransitionReplay {
   void write_weights(double beta, std::span<const int64_t> slots, std::span<float> weights) const;
   void write_items(std::span<const int64_t> slots, const TransitionBatch& batch);
   void write_item(size_t slot, size_t item, const TransitionBatch& batch) const;
-  void write_frames(size_t lane, int64_t row, size_t steps, uint8_t* out) const;
+  void write_frames(size_t env, int64_t row, size_t steps, uint8_t* out) const;
   double weight_of(double priority) const;
 
   TransitionReplayOptions options_;
-  size_t rows_;  // ring length of a lane
+  size_t rows_;  // ring length of an environment
   mutable std::mutex mutex_;
   FrameStore frames_;
   std::vector<uint8_t> actions_;
@@ -157,7 +157,7 @@ class TransitionReplay {
   SumTree tree_;
   size_t num_starts_ = 0;
   double max_weight_;  // largest weight seen, that of priority 1 at first: new starts get it
-  int64_t head_ = 0;   // rows appended to each lane so far
+  int64_t head_ = 0;   // rows appended to each environment so far
   Rng rng_;
   ThreadPool threads_;
   // Leaves of the tree that are to change, and what they become; their memory is taken once.

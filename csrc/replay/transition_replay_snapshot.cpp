@@ -15,8 +15,8 @@ constexpr uint32_t kVersion = 1;
 
 /// The settings that rows and starts depend on; frames check their own.
 std::vector<uint64_t> settings(const TransitionReplayOptions& o) {
-  return {o.lanes,
-          o.capacity / o.lanes,
+  return {o.num_envs,
+          o.capacity / o.num_envs,
           o.stack,
           o.n_step,
           static_cast<uint64_t>(o.zero_discount_on_life_loss),
@@ -65,9 +65,10 @@ void TransitionReplay::read_state(SnapshotReader& reader) {
   const std::vector<uint64_t> expected = settings(options_);
   std::vector<uint64_t> saved(expected.size());
   reader.array<uint64_t>(saved);
-  reader.check(saved == expected,
-               "it is of a replay with other settings (lanes, capacity, stack, n_step, life loss "
-               "or prioritized)");
+  reader.check(
+      saved == expected,
+      "it is of a replay with other settings (num_envs, capacity, stack, n_step, life loss "
+      "or prioritized)");
   head_ = reader.value<int64_t>();
   max_weight_ = reader.value<double>();
   const auto key = reader.value<uint64_t>();
@@ -75,8 +76,8 @@ void TransitionReplay::read_state(SnapshotReader& reader) {
   const double largest = std::numeric_limits<double>::max() / static_cast<double>(2 * tree_.size());
   reader.check(max_weight_ > 0.0 && max_weight_ <= largest, "its largest weight is none");
   frames_.load(reader);
-  for (size_t lane = 0; lane < options_.lanes; ++lane) {
-    reader.check(frames_.next_row(lane) == head_, "its lanes have different numbers of rows");
+  for (size_t env = 0; env < options_.num_envs; ++env) {
+    reader.check(frames_.next_row(env) == head_, "its environments have different numbers of rows");
   }
   reader.array<uint8_t>(actions_);
   reader.array<float>(rewards_);
@@ -99,9 +100,9 @@ void TransitionReplay::read_state(SnapshotReader& reader) {
 // Whether the row in this slot is one that can be drawn: its frames are there and its window
 // closes.
 bool TransitionReplay::is_complete(size_t at) const {
-  const size_t lane = at / rows_;
+  const size_t env = at / rows_;
   const int64_t row = head_ > 0 ? row_at(at) : -1;
-  if (row < oldest_start(lane) || (flags_[at] & (kTerminated | kTruncated)) != 0) {
+  if (row < oldest_start(env) || (flags_[at] & (kTerminated | kTruncated)) != 0) {
     return false;
   }
   NStepReturn window;
@@ -109,7 +110,7 @@ bool TransitionReplay::is_complete(size_t at) const {
     if (next >= head_) {
       return false;
     }
-    window.add(0.0, outcome_at(lane, next), options_.n_step, options_.gamma);
+    window.add(0.0, outcome_at(env, next), options_.n_step, options_.gamma);
   }
   return true;
 }

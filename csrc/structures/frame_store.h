@@ -1,4 +1,4 @@
-// Frames of E lanes in memory, compressed without loss: no frame is stored twice, stacks are
+// Frames of E environments in memory, compressed without loss: no frame is stored twice, stacks are
 // rebuilt on reading.
 #pragma once
 
@@ -15,16 +15,18 @@ namespace atari_fast {
 
 /// What a FrameStore is made for; its constructor checks it.
 struct FrameStoreOptions {
-  size_t lanes = 1;         ///< E
-  size_t rows = 1;          ///< frames kept in each lane, at most
+  size_t num_envs = 1;      ///< E
+  size_t rows = 1;          ///< frames kept in each environment, at most
   size_t frame_bytes = 1;   ///< bytes of one frame
   size_t row_bytes = 1;     ///< bytes of one row of pixels, the frame's width
-  size_t memory_limit = 0;  ///< bytes of codes over all lanes; 0: as many as the worst frames take.
-                            ///< A lane whose share is full drops its oldest frames early; its
-                            ///< share is four chunks at least (450 KB for frames of 84x84)
+  size_t memory_limit = 0;  ///< bytes of codes over all environments; 0: as many as the worst
+                            ///< frames take. An environment whose share is full drops its oldest
+                            ///< frames early; its share is four chunks at least (450 KB for frames
+                            ///< of 84x84)
 };
 
-/// Frames by lane and row number; a lane's rows are numbered from 0 as they are appended.
+/// Frames by environment and row number; an environment's rows are numbered from 0 as they are
+/// appended.
 ///
 /// Most of a frame is what the frame before it was. Rows are coded in runs of 8: a run's first
 /// frame (its anchor) by its difference to a key frame, the others by their difference to the frame
@@ -33,38 +35,38 @@ struct FrameStoreOptions {
 /// preceding chunk of memory. A frame that no code makes shorter is kept as
 /// it is. So reading one costs a key, an anchor and at most 7 differences.
 ///
-/// Codes lie in chunks of memory that a lane takes as it fills and gives back as its rows expire.
-/// Owns its memory. Not thread-safe, but any number of threads may read while none appends.
+/// Codes lie in chunks of memory that an environment takes as it fills and gives back as its rows
+/// expire. Owns its memory. Not thread-safe, but any number of threads may read while none appends.
 class FrameStore {
  public:
   /// Throws std::invalid_argument for options out of range or for more than 2^48 bytes.
   explicit FrameStore(const FrameStoreOptions& options);
 
-  /// Takes the memory that the next frame of every lane may need, so that appending one to each, on
-  /// this thread, cannot throw.
-  void reserve() { reserve(lanes_); }
+  /// Takes the memory that the next frame of every environment may need, so that appending one to
+  /// each, on this thread, cannot throw.
+  void reserve() { reserve(envs_); }
 
-  /// Appends a frame of `frame_bytes` bytes to the lane. May drop any number of its oldest rows.
-  /// Throws std::bad_alloc when memory is short; the store is then as it was.
-  void append(size_t lane, const uint8_t* frame);
+  /// Appends a frame of `frame_bytes` bytes to the environment. May drop any number of its oldest
+  /// rows. Throws std::bad_alloc when memory is short; the store is then as it was.
+  void append(size_t env, const uint8_t* frame);
 
-  /// Number of rows that were appended to the lane so far.
-  int64_t next_row(size_t lane) const { return lanes_[lane].next_row; }
+  /// Number of rows that were appended to the environment so far.
+  int64_t next_row(size_t env) const { return envs_[env].next_row; }
 
-  /// The oldest row of the lane that can still be read.
-  int64_t first_row(size_t lane) const { return lanes_[lane].first_row; }
+  /// The oldest row of the environment that can still be read.
+  int64_t first_row(size_t env) const { return envs_[env].first_row; }
 
   /// Fetches what `read` looks up first, for a row that will be read later.
-  void prefetch_index(size_t lane, int64_t row) const {
-    __builtin_prefetch(&lanes_[lane].runs[run_slot(row / kRun)]);
+  void prefetch_index(size_t env, int64_t row) const {
+    __builtin_prefetch(&envs_[env].runs[run_slot(row / kRun)]);
   }
 
   /// Fetches the beginnings of the codes that `read` will need soon.
-  void prefetch_codes(size_t lane, int64_t row) const;
+  void prefetch_codes(size_t env, int64_t row) const;
 
   /// Writes the frames of rows [row, row + count), all of which can be read, to out, out + stride,
   /// out + 2 * stride and so on. O(count * frame_bytes).
-  void read(size_t lane, int64_t row, size_t count, uint8_t* out, size_t stride) const;
+  void read(size_t env, int64_t row, size_t count, uint8_t* out, size_t stride) const;
 
   /// Bytes taken now: codes, indexes, and working memory.
   size_t bytes_used() const;
@@ -72,8 +74,9 @@ class FrameStore {
   /// The most bytes that a store with these options ever takes. Throws as the constructor does.
   static size_t memory_bytes(const FrameStoreOptions& options);
 
-  /// Throws std::invalid_argument unless a lane's share of the memory limit holds `rows` frames at
-  /// all times, once they have arrived, where no code makes frames shorter. `rows` is 1 or more.
+  /// Throws std::invalid_argument unless an environment's share of the memory limit holds `rows`
+  /// frames at all times, once they have arrived, where no code makes frames shorter. `rows` is 1
+  /// or more.
   static void check_holds(const FrameStoreOptions& options, size_t rows);
 
   /// Appends the state to a snapshot.
@@ -102,7 +105,7 @@ class FrameStore {
     uint64_t key = 0;      // how many runs back its key frame is
   };
 
-  struct Lane {
+  struct EnvFrames {
     int64_t next_row = 0;
     int64_t first_row = 0;
     std::vector<Run> runs;      // a ring
@@ -125,35 +128,36 @@ class FrameStore {
   };
 
   static const FrameStoreOptions& checked(const FrameStoreOptions& options);
-  static size_t lane_bytes(const FrameStoreOptions& options);
+  static size_t bytes_per_env(const FrameStoreOptions& options);
   static Scratch& scratch(size_t padded);
   size_t run_slot(int64_t run) const { return static_cast<size_t>(run) % run_slots_; }
-  const Run& run_at(const Lane& lane, int64_t run) const { return lane.runs[run_slot(run)]; }
-  uint8_t* bytes_at(const Lane& lane, uint64_t address) const;
+  const Run& run_at(const EnvFrames& env, int64_t run) const { return env.runs[run_slot(run)]; }
+  uint8_t* bytes_at(const EnvFrames& env, uint64_t address) const;
 
-  void reserve(std::span<const Lane> lanes);
-  size_t encode(const Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory) const;
-  size_t encode_anchor(Lane& lane, const AlignedVector<uint8_t>& frame, Scratch& memory);
+  void reserve(std::span<const EnvFrames> envs);
+  size_t encode(const EnvFrames& env, const AlignedVector<uint8_t>& frame, Scratch& memory) const;
+  size_t encode_anchor(EnvFrames& env, const AlignedVector<uint8_t>& frame, Scratch& memory);
   size_t encode_key(const AlignedVector<uint8_t>& frame, Scratch& memory) const;
-  uint8_t* room(Lane& lane, size_t bytes);
-  void add_chunk(Lane& lane);
-  void drop_oldest_chunk(Lane& lane);
-  void release_chunks(Lane& lane);
+  uint8_t* room(EnvFrames& env, size_t bytes);
+  void add_chunk(EnvFrames& env);
+  void drop_oldest_chunk(EnvFrames& env);
+  void release_chunks(EnvFrames& env);
   bool changes_frame_before(const uint8_t* raw) const;
   const uint8_t* decode(const uint8_t* code, uint8_t* frame, const uint8_t* key) const;
-  const uint8_t* start_run(const Lane& lane, int64_t run, int64_t& key_run, Scratch& memory) const;
-  void save_chunks(const Lane& lane, SnapshotWriter& writer) const;
-  void load_lane(Lane& lane, SnapshotReader& reader);
-  uint64_t check_run(const Lane& lane, int64_t run, const SnapshotReader& reader) const;
-  int64_t oldest_key(const Lane& lane) const;
+  const uint8_t* start_run(const EnvFrames& env, int64_t run, int64_t& key_run,
+                           Scratch& memory) const;
+  void save_chunks(const EnvFrames& env, SnapshotWriter& writer) const;
+  void load_env(EnvFrames& env, SnapshotReader& reader);
+  uint64_t check_run(const EnvFrames& env, int64_t run, const SnapshotReader& reader) const;
+  int64_t oldest_key(const EnvFrames& env) const;
 
   FrameStoreOptions options_;
   size_t padded_;       // bytes of a frame in buffers
   size_t chunk_bytes_;  // a run always fits into an empty chunk
   size_t run_slots_;
-  size_t chunk_slots_;  // chunks of a lane, at most
-  std::vector<Lane> lanes_;
-  std::vector<Chunk> spare_;  // chunks that no lane holds, for the next that needs one
+  size_t chunk_slots_;  // chunks of an environment, at most
+  std::vector<EnvFrames> envs_;
+  std::vector<Chunk> spare_;  // chunks that no environment holds, for the next that needs one
 };
 
 }  // namespace atari_fast

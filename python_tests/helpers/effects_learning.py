@@ -21,7 +21,7 @@ PRIORITIZED = changed(CATCH, "replay.prioritized", True)
 def replay_keeps_its_capacity(player: Player) -> None:
     for capacity in (200, 320):
         replay = player.run({"replay.capacity": capacity}).session.replay
-        starts = replay.starts()
+        starts = replay.valid_ids()
         assert 0.85 * capacity < len(replay) <= capacity
         assert 0.85 * capacity < int(starts.max() - starts.min()) <= capacity
 
@@ -54,8 +54,8 @@ def importance_exponent_rises_along_a_line(player: Player) -> None:
 
 def shares(player: Player, replay: TransitionReplay, errors: Any, draws: int = 4_000) -> Any:
     """How often the row of each TD error is drawn, and the weights for exponent 1."""
-    ids = replay.starts()[: len(errors)]
-    others = replay.starts()[len(errors) :]
+    ids = replay.valid_ids()[: len(errors)]
+    others = replay.valid_ids()[len(errors) :]
     replay.update_priorities(others, torch.zeros(len(others)))
     replay.update_priorities(ids, torch.tensor(errors))
     batch = replay.new_batch(draws, pinned=False)
@@ -80,7 +80,7 @@ def draws_have_the_probabilities_of_the_priorities(player: Player) -> None:
 def strata_are_drawn_from_once_each(player: Player) -> None:
     for stratified in (True, False):
         replay = player.run({"replay.stratified": stratified}, PRIORITIZED).session.replay
-        replay.update_priorities(replay.starts(), torch.ones(len(replay)))
+        replay.update_priorities(replay.valid_ids(), torch.ones(len(replay)))
         batch = replay.new_batch(len(replay), pinned=False)
         replay.sample_into(batch, 1.0)
         once = len(set(batch.ids.tolist())) / len(replay)
@@ -92,7 +92,7 @@ def weights_are_over_the_largest_of_batch_or_memory(player: Player) -> None:
     for over, largest in (("batch", 1.0), ("buffer", 0.5)):
         changes = {"replay.weights_over": over, "replay.alpha": 1.0, "replay.uniform_mix": 0.0}
         replay = player.run(changes, PRIORITIZED).session.replay
-        ids = replay.starts()
+        ids = replay.valid_ids()
         errors = torch.full((len(ids),), 2e6)
         errors[0] = 1e6  # whose weight is twice that of the others
         replay.update_priorities(ids, errors)

@@ -1,4 +1,4 @@
-"""State machines that drive a structure and its twin: how often, and what both replays share."""
+"""State machines that drive a structure and its reference: how often; what both replays share."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def random_reward(rng: np.random.Generator) -> np.float32:
 
 
 def arrived(rows: list[Any]) -> tuple[StepBatch, NDArray[np.int64]]:
-    """What one step of all lanes delivers, and the actions then chosen."""
+    """What one step of all environments delivers, and the actions then chosen."""
     step = StepBatch(
         np.stack([row.frame for row in rows]),
         np.array([row.reward for row in rows], np.float32),
@@ -74,19 +74,19 @@ def arrived(rows: list[Any]) -> tuple[StepBatch, NDArray[np.int64]]:
 
 
 class Pair(ABC):
-    """A replay and its twin, driven together; every answer must be equal bit for bit
+    """A replay and its reference, driven together; every answer must be equal bit for bit
     (importance weights to a millionth)."""
 
-    def __init__(self, settings: Any, twin: Any) -> None:
+    def __init__(self, settings: Any, reference: Any) -> None:
         self.settings = settings
         self.replay = settings.build()
-        self.twin = twin
+        self.reference = reference
         self.ids = np.zeros(0, np.int64)
         """Drawn lately."""
 
     @abstractmethod
     def append(self) -> None:
-        """Appends the same row of every lane to both."""
+        """Appends the same row of every environment to both."""
 
     @abstractmethod
     def replay_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
@@ -94,7 +94,7 @@ class Pair(ABC):
 
     def sample(self, size: int, beta: float) -> None:
         batch = self.replay.new_batch(size, pinned=False)
-        if not self.twin.size:
+        if not self.reference.size:
             with pytest.raises(ValueError, match=r"no (transition|sequence)"):
                 self.replay.sample_into(batch, beta)
             return
@@ -102,7 +102,7 @@ class Pair(ABC):
             for tensor in field if isinstance(field, tuple) else [field]:
                 tensor.fill_(99)  # what is not written would show
         self.replay.sample_into(batch, beta)
-        for name, expected in self.twin.sample(size, beta).items():
+        for name, expected in self.reference.sample(size, beta).items():
             actual = getattr(batch, name)
             pairs = (
                 zip(actual, expected, strict=True)
@@ -117,7 +117,7 @@ class Pair(ABC):
         self.ids = np.concatenate([self.ids, batch.ids.numpy()])[-200:]
 
     def set(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> None:
-        dropped = self.twin.set(ids, priorities.tolist())
+        dropped = self.reference.set(ids, priorities.tolist())
         assert self.replay_priorities(ids, priorities) == dropped
 
     def refuse(self, position: int, bad: float) -> None:
@@ -126,7 +126,7 @@ class Pair(ABC):
         ids = self.ids[-1].repeat(5)
         with pytest.raises(ValueError, match=rf"^priorities\[{position}\]"):
             self.replay_priorities(ids, priorities)
-        ids[position] = self.twin.next_id
+        ids[position] = self.reference.next_id
         with pytest.raises(ValueError, match=rf"^ids\[{position}\]"):
             self.replay_priorities(ids, np.full(5, 1e9, np.float32))
 

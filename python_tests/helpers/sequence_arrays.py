@@ -9,25 +9,25 @@ from numpy.typing import NDArray
 
 from atari_fast import _core
 
-LANES, STACK, SIDE, SIZE = 2, 2, 5, 6
+NUM_ENVS, STACK, SIDE, SIZE = 2, 2, 5, 6
 Array = NDArray[np.generic]
 Arrays = dict[str, Array]
 SPECS = [("mu", "float32", 3), ("policy", "uint8", 2)]
 STATE_SPECS = [("h", "float16", 3)]
 ROWS = 2 + 4 + 1
-"""Rows of a sequence: burn-in, learn window and bootstrap."""
+"""Rows of a sequence: burn-in, unroll window and bootstrap."""
 
 
 def sequence_options(**changes: object) -> dict[str, object]:
     return {
-        "lanes": LANES,
+        "num_envs": NUM_ENVS,
         "capacity": 60,
         "frame_shape": (SIDE, SIDE + 1),
         "stack": STACK,
         "burn_in": 2,
         "unroll": 4,
         "period": 2,
-        "extra": 1,
+        "bootstrap_steps": 1,
         "tail": "shift",
         "columns": SPECS,
         "states": STATE_SPECS,
@@ -48,13 +48,13 @@ def sequence_options(**changes: object) -> dict[str, object]:
 
 def sequence_row_arrays() -> Arrays:
     return {
-        "frames": np.ones((LANES, SIDE, SIDE + 1), np.uint8),
-        "actions": np.zeros(LANES, np.int64),
-        "rewards": np.zeros(LANES, np.float32),
-        "flags": np.zeros(LANES, np.uint8),
-        "columns[0] (mu)": np.zeros((LANES, 3), np.float32),
-        "columns[1] (policy)": np.zeros((LANES, 2), np.uint8),
-        "states[0] (h)": np.zeros((LANES, 3), np.float16),
+        "frames": np.ones((NUM_ENVS, SIDE, SIDE + 1), np.uint8),
+        "actions": np.zeros(NUM_ENVS, np.int64),
+        "rewards": np.zeros(NUM_ENVS, np.float32),
+        "flags": np.zeros(NUM_ENVS, np.uint8),
+        "columns[0] (mu)": np.zeros((NUM_ENVS, 3), np.float32),
+        "columns[1] (policy)": np.zeros((NUM_ENVS, 2), np.uint8),
+        "states[0] (h)": np.zeros((NUM_ENVS, 3), np.float16),
     }
 
 
@@ -69,8 +69,8 @@ def sequence_batch_arrays() -> Arrays:
         "columns[1] (policy)": np.zeros((ROWS, SIZE, 2), np.uint8),
         "states[0] (h)": np.zeros((SIZE, 3), np.float16),
         "burn_in": np.zeros(SIZE, np.int64),
-        "learn": np.zeros(SIZE, np.int64),
-        "after": np.zeros(SIZE, np.int64),
+        "valid_length": np.zeros(SIZE, np.int64),
+        "bootstrap_length": np.zeros(SIZE, np.int64),
         "weights": np.zeros(SIZE, np.float32),
         "ids": np.zeros(SIZE, np.int64),
     }

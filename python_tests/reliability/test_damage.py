@@ -157,7 +157,7 @@ def noise_checkpoints(root: Path, seed: int) -> Path:
             step = StepBatch(noise, np.zeros(2, np.float32), np.zeros(2, np.uint8))
             replay.append(step, np.zeros(2, np.int64))
         save = functools.partial(
-            replay.save, apart=True, previous=path / "replay.bin" if path else None
+            replay.save, split=True, previous=path / "replay.bin" if path else None
         )
         snapshot = Snapshot(replay.bytes_used, save)
         path = write_checkpoint(root, frames, {}, {}, 2, {"replay": snapshot})

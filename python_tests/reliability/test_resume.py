@@ -247,7 +247,7 @@ def test_checkpoints_share_the_frames_that_stay(tmp_path: Path) -> None:
         previous = paths[-1] / "replay.bin" if paths else None
 
         def save(path: Path, previous: Path | None = previous) -> None:
-            replay.save(path, apart=True, previous=previous)
+            replay.save(path, split=True, previous=previous)
 
         snapshot = Snapshot(replay.bytes_used, save)
         paths.append(write_checkpoint(tmp_path, frames, {}, {}, 2, {"replay": snapshot}))

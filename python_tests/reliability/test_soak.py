@@ -21,7 +21,7 @@ from atari_fast.replay.sequence import RowSpec, SequenceConfig, SequenceReplay, 
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.types import Flag, StepBatch
 
-LANES = 4
+NUM_ENVS = 4
 SIDE = 84
 
 
@@ -47,17 +47,17 @@ def native_threads(process: int | str = "self") -> int:
 def steps(seed: int) -> Iterator[StepBatch]:
     """Frames that change a little, now and then all at once, in episodes of random lengths."""
     rng = np.random.default_rng(seed)
-    frames = rng.integers(0, 256, (LANES, SIDE, SIDE), dtype=np.uint8)
-    rewards = np.ones(LANES, np.float32)
-    first = np.ones(LANES, bool)
+    frames = rng.integers(0, 256, (NUM_ENVS, SIDE, SIDE), dtype=np.uint8)
+    rewards = np.ones(NUM_ENVS, np.float32)
+    first = np.ones(NUM_ENVS, bool)
     while True:
-        for lane in range(LANES):
+        for env in range(NUM_ENVS):
             if rng.random() < 0.01:
-                frames[lane] = rng.integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
+                frames[env] = rng.integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
             rows, columns = rng.integers(0, SIDE, (2, 60))
-            frames[lane, rows, columns] = rng.integers(0, 256, 60, dtype=np.uint8)
+            frames[env, rows, columns] = rng.integers(0, 256, 60, dtype=np.uint8)
         flags = np.where(first, int(Flag.FIRST), 0)
-        first = ~first & (rng.random(LANES) < 0.005)
+        first = ~first & (rng.random(NUM_ENVS) < 0.005)
         flags |= np.where(first, int(Flag.TERMINATED), 0)
         yield StepBatch(frames, rewards, flags.astype(np.uint8))
 
@@ -66,28 +66,28 @@ def soak(stop: threading.Event, path: Path) -> Iterator[None]:
     """Yields after each round of calls of all parts."""
     config = ReplayConfig(capacity=8_000, prioritized=True, threads=2)
     replay = TransitionReplay(
-        EnvConfig(lanes=LANES), NetConfig(), AgentConfig(n_step=3), config, (SIDE, SIDE), seed=1
+        EnvConfig(lanes=NUM_ENVS), NetConfig(), AgentConfig(n_step=3), config, (SIDE, SIDE), seed=1
     )
     sequences = SequenceReplay(
         SequenceConfig(capacity=8_000, threads=2),
-        LANES,
+        NUM_ENVS,
         (SIDE, SIDE),
         [RowSpec("mu", "float32")],
         [StateSpec("h", "float32", 32)],
         seed=1,
     )
-    memory = _core.EpisodicMemory(**EpisodicOptions(lanes=LANES, capacity=2_000)._asdict())
+    memory = _core.EpisodicMemory(**EpisodicOptions(num_envs=NUM_ENVS, capacity=2_000)._asdict())
     rng = np.random.default_rng(0)
-    actions = np.ones(LANES, np.int64)
-    columns, states = [np.ones((LANES, 1), np.float32)], [np.ones((LANES, 32), np.float32)]
+    actions = np.ones(NUM_ENVS, np.int64)
+    columns, states = [np.ones((NUM_ENVS, 1), np.float32)], [np.ones((NUM_ENVS, 32), np.float32)]
     batch, unrolls = replay.new_batch(32, pinned=False), sequences.new_batch(4, pinned=False)
-    lanes, rewards = np.arange(LANES), np.zeros(LANES, np.float32)
+    envs, rewards = np.arange(NUM_ENVS), np.zeros(NUM_ENVS, np.float32)
     for turn, step in enumerate(steps(2)):
         if stop.is_set():
             return
         replay.append(step, actions)
         sequences.append(step, actions, columns, states)
-        memory.novelty_into(rng.random((LANES, 32), np.float32), lanes, rewards)
+        memory.novelty_into(rng.random((NUM_ENVS, 32), np.float32), envs, rewards)
         if turn > 400:
             replay.sample_into(batch, 0.4)
             replay.update_priorities(batch.ids, batch.weights)
@@ -95,7 +95,7 @@ def soak(stop: threading.Event, path: Path) -> Iterator[None]:
                 sequences.sample_into(unrolls, 0.6)
                 sequences.set_priorities(unrolls.ids.numpy(), unrolls.weights.numpy())
         if turn % 2_000 == 1_999:
-            memory.reset(lanes)
+            memory.reset(envs)
             for part in (replay, sequences):
                 part.save(path)
                 part.load(path)

@@ -28,14 +28,14 @@ from wrong_arrays import (
     swapped,
 )
 
-LANES, STACK, N_STEP, SIDE, SIZE = 2, 2, 1, 5, 6
+NUM_ENVS, STACK, N_STEP, SIDE, SIZE = 2, 2, 1, 5, 6
 WINDOW = STACK + N_STEP
 Arrays = dict[str, Array]
 
 
 def replay_options(**changes: object) -> dict[str, object]:
     return {
-        "lanes": LANES,
+        "num_envs": NUM_ENVS,
         "capacity": 40,
         "frame_shape": (SIDE, SIDE + 1),
         "stack": STACK,
@@ -58,10 +58,10 @@ def replay_options(**changes: object) -> dict[str, object]:
 
 def row_arrays() -> Arrays:
     return {
-        "frames": np.ones((LANES, SIDE, SIDE + 1), np.uint8),
-        "actions": np.zeros(LANES, np.int64),
-        "rewards": np.zeros(LANES, np.float32),
-        "flags": np.zeros(LANES, np.uint8),
+        "frames": np.ones((NUM_ENVS, SIDE, SIDE + 1), np.uint8),
+        "actions": np.zeros(NUM_ENVS, np.int64),
+        "rewards": np.zeros(NUM_ENVS, np.float32),
+        "flags": np.zeros(NUM_ENVS, np.uint8),
     }
 
 
@@ -85,7 +85,7 @@ def filled_replay() -> _core.TransitionReplay:
 
 
 def filled_memory() -> _core.EpisodicMemory:
-    options = EpisodicOptions(lanes=LANES, dim=SIDE, capacity=20)
+    options = EpisodicOptions(num_envs=NUM_ENVS, dim=SIDE, capacity=20)
     memory = _core.EpisodicMemory(**options._asdict())
     for _ in range(8):
         memory.novelty_into(**novelty_arrays())  # type: ignore[arg-type]
@@ -94,9 +94,9 @@ def filled_memory() -> _core.EpisodicMemory:
 
 def novelty_arrays() -> Arrays:
     return {
-        "embeddings": np.ones((LANES, SIDE), np.float32),
-        "lanes": np.arange(LANES),
-        "rewards": np.zeros(LANES, np.float32),
+        "embeddings": np.ones((NUM_ENVS, SIDE), np.float32),
+        "envs": np.arange(NUM_ENVS),
+        "rewards": np.zeros(NUM_ENVS, np.float32),
     }
 
 
@@ -146,7 +146,7 @@ BINDINGS = {
         lambda: {
             "ids": np.array([0, 1, 2]),
             "td_abs": np.ones((4, 3), np.float32),
-            "learn": np.array([4, 1, 2]),
+            "valid_length": np.array([4, 1, 2]),
         },
         free_size="ids",
     ),
@@ -169,13 +169,13 @@ BINDINGS = {
     "novelty_into": Binding(MEMORY.novelty_into, novelty_arrays, ("rewards",)),
     "append_rows": Binding(
         MEMORY.append,
-        lambda: {"embeddings": np.ones((LANES, SIDE), np.float32), "lanes": np.arange(LANES)},
-        free_size="lanes",
+        lambda: {"embeddings": np.ones((NUM_ENVS, SIDE), np.float32), "envs": np.arange(NUM_ENVS)},
+        free_size="envs",
     ),
-    "reset": Binding(MEMORY.reset, lambda: {"lanes": np.arange(LANES)}, free_size="lanes"),
+    "reset": Binding(MEMORY.reset, lambda: {"envs": np.arange(NUM_ENVS)}, free_size="envs"),
     "set_running_means": Binding(
         MEMORY.set_running_means,
-        lambda: {"means": np.ones(LANES), "updates": np.ones(LANES, np.int64)},
+        lambda: {"means": np.ones(NUM_ENVS), "updates": np.ones(NUM_ENVS, np.int64)},
     ),
     "preprocess_palette": Binding(
         _core.preprocess_palette,
@@ -238,8 +238,8 @@ def test_a_wrong_array_is_refused_by_name(
     named = re.escape(argument)
     if name in ("sample_into", "read_into") and argument == "actions" and error is ValueError:
         named = "actions|frames|batch"  # the length of actions is the batch size of the others
-    if name == "novelty_into" and argument == "lanes" and error is ValueError:
-        named = "lanes|rewards"  # so is the length of lanes
+    if name == "novelty_into" and argument == "envs" and error is ValueError:
+        named = "envs|rewards"  # so is the length of envs
     with pytest.raises(error, match=rf"^({named})(:|\b)"):
         binding.call(**{**arrays, argument: value})
     for key, array in arrays.items():
@@ -281,17 +281,17 @@ def test_overlapping_frames_are_refused(overlapped: str) -> None:
                 _core.preprocess_gray(screens, out)
 
 
-@pytest.mark.parametrize("overlapped", ["embeddings", "lanes"])
+@pytest.mark.parametrize("overlapped", ["embeddings", "envs"])
 def test_overlapping_rewards_are_refused(overlapped: str) -> None:
     arrays = novelty_arrays()
-    arrays["rewards"] = arrays[overlapped].reshape(-1).view(np.float32)[:LANES]
+    arrays["rewards"] = arrays[overlapped].reshape(-1).view(np.float32)[:NUM_ENVS]
     with pytest.raises(ValueError, match=rf"^rewards: .*overlaps {overlapped}"):
         MEMORY.novelty_into(**arrays)  # type: ignore[arg-type]
 
 
 HUGE = 2**62
 BAD_OPTIONS: list[tuple[str, list[object]]] = [
-    ("lanes", [0, -1, HUGE]),
+    ("num_envs", [0, -1, HUGE]),
     ("capacity", [0, -1, 2, HUGE, 2**63 - 1]),
     ("stack", [0, -1, 40, HUGE]),
     ("n_step", [0, -1, 40, HUGE]),
@@ -308,7 +308,11 @@ BAD_OPTIONS: list[tuple[str, list[object]]] = [
     ("option", "value"), [(option, value) for option, values in BAD_OPTIONS for value in values]
 )
 def test_bad_options_are_refused(option: str, value: object) -> None:
-    names = {"lanes": "lanes|capacity", "stack": "stack|capacity", "n_step": "n_step|capacity"}
+    names = {
+        "num_envs": "num_envs|capacity",
+        "stack": "stack|capacity",
+        "n_step": "n_step|capacity",
+    }
     with pytest.raises(ValueError, match=f"^({names.get(option, option)}|frame_bytes)"):
         _core.TransitionReplay(**replay_options(**{option: value}))  # type: ignore[arg-type]
 
@@ -319,8 +323,8 @@ def test_bad_options_are_refused(option: str, value: object) -> None:
         ("seed", -1),
         ("seed", 2**64),
         ("seed", 1.5),
-        ("lanes", "2"),
-        ("lanes", 2**63),
+        ("num_envs", "2"),
+        ("num_envs", 2**63),
         ("gamma", None),
     ],
 )
@@ -346,12 +350,12 @@ def test_an_empty_batch_is_refused_and_empty_updates_do_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lanes", "capacity", "side"),
+    ("num_envs", "capacity", "side"),
     [(1, 0, 1), (1, 9, 0), (1, -1, 1), (0, 9, 1), (1, HUGE, 4), (1, 2**32, 2**15), (1, 4, 2**40)],
 )
-def test_a_memory_estimate_never_wraps_around(lanes: int, capacity: int, side: int) -> None:
-    with pytest.raises(ValueError, match=r"lanes|capacity|frame_shape|frame_bytes"):
-        _core.transition_replay_bytes(lanes, capacity, (side, side), 0)
+def test_a_memory_estimate_never_wraps_around(num_envs: int, capacity: int, side: int) -> None:
+    with pytest.raises(ValueError, match=r"num_envs|capacity|frame_shape|frame_bytes"):
+        _core.transition_replay_bytes(num_envs, capacity, (side, side), 0)
 
 
 def test_lifetimes_and_threads() -> None:

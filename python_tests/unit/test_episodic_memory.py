@@ -1,4 +1,4 @@
-"""The episodic memory beside a numpy twin in float64, and what the binding and wrapper promise."""
+"""The episodic memory beside a numpy reference in float64, and what binding and wrapper promise."""
 
 from __future__ import annotations
 
@@ -31,38 +31,38 @@ def sum_in_order(values: list[float]) -> float:
     return total
 
 
-class Twin:
+class Reference:
     """Section 4 of the paper by brute force over all rows ever given."""
 
     def __init__(self, options: EpisodicOptions) -> None:
         self.o = options
-        self.rows: list[list[Floats]] = [[] for _ in range(options.lanes)]
-        self.means = np.zeros(options.lanes)
-        self.updates = np.zeros(options.lanes, np.int64)
+        self.rows: list[list[Floats]] = [[] for _ in range(options.num_envs)]
+        self.means = np.zeros(options.num_envs)
+        self.updates = np.zeros(options.num_envs, np.int64)
 
     def stored(self, row: Floats) -> Floats:
         return row.astype(np.float16).astype(np.float32) if self.o.float16 else row
 
-    def distances(self, lane: int, query: Floats) -> NDArray[np.float64]:
+    def distances(self, env: int, query: Floats) -> NDArray[np.float64]:
         """The k smallest squared distances, from the smallest."""
-        kept = np.array(self.rows[lane][-self.o.capacity :], np.float64)
+        kept = np.array(self.rows[env][-self.o.capacity :], np.float64)
         squares = np.square(kept - query.astype(np.float64)).sum(1)
         return np.sort(squares)[: self.o.neighbours]
 
-    def novelty(self, lane: int, embedding: Floats) -> float:
+    def novelty(self, env: int, embedding: Floats) -> float:
         query = self.stored(embedding)
-        reward = self.reward(lane, query) if self.rows[lane] else 0.0
-        self.rows[lane].append(query)
+        reward = self.reward(env, query) if self.rows[env] else 0.0
+        self.rows[env].append(query)
         return reward
 
-    def reward(self, lane: int, query: Floats) -> float:
+    def reward(self, env: int, query: Floats) -> float:
         o = self.o
-        found = self.distances(lane, query).tolist()
-        self.updates[lane] += 1
-        count = int(self.updates[lane])
+        found = self.distances(env, query).tolist()
+        self.updates[env] += 1
+        count = int(self.updates[env])
         rate = 1 / count if count == 1 or count <= o.mean_updates else o.mean_rate
-        self.means[lane] += rate * (sum_in_order(found) / len(found) - self.means[lane])
-        mean = float(self.means[lane])
+        self.means[env] += rate * (sum_in_order(found) / len(found) - self.means[env])
+        mean = float(self.means[env])
         ratios = [distance / mean if mean > 0 else 0.0 for distance in found]
         spreads = [max(ratio - o.cluster_distance, 0.0) for ratio in ratios]
         total = sum_in_order([o.kernel_epsilon / (x + o.kernel_epsilon) for x in spreads])
@@ -75,11 +75,11 @@ class Twin:
         return 0.0 if similarity > o.max_similarity else 1 / similarity
 
 
-class ExactTwin(Twin):
+class ExactReference(Reference):
     """Adds in float32 and in the order of the kernel: everything is equal bit for bit."""
 
-    def distances(self, lane: int, query: Floats) -> NDArray[np.float64]:
-        kept = np.array(self.rows[lane][-self.o.capacity :], np.float32)
+    def distances(self, env: int, query: Floats) -> NDArray[np.float64]:
+        kept = np.array(self.rows[env][-self.o.capacity :], np.float32)
         squares = np.zeros(len(kept), np.float32)
         for d in range(self.o.dim):
             difference = query[d] - kept[:, d]
@@ -90,7 +90,7 @@ class ExactTwin(Twin):
 
 OPTIONS = st.builds(
     EpisodicOptions,
-    lanes=st.integers(1, 3),
+    num_envs=st.integers(1, 3),
     dim=st.sampled_from([1, 3, 8, 17]),
     capacity=st.sampled_from([1, 5, 33, 64, 130]),
     neighbours=st.sampled_from([1, 2, 10, 70]),
@@ -107,18 +107,18 @@ OPTIONS = st.builds(
 
 
 class EpisodicMachine(RuleBasedStateMachine):
-    """Drives the memory and both twins with the same calls."""
+    """Drives the memory and both references with the same calls."""
 
     @initialize(options=OPTIONS, seed=st.integers(0, 2**31))
     def build(self, options: EpisodicOptions, seed: int) -> None:
         self.options = options
         self.memory = EpisodicMemory(options)
-        self.twin = Twin(options)
-        self.exact = ExactTwin(options)
+        self.reference = Reference(options)
+        self.exact = ExactReference(options)
         self.rng = np.random.default_rng(seed)
 
     def embeddings(self, whole: bool) -> Floats:
-        shape = (self.options.lanes, self.options.dim)
+        shape = (self.options.num_envs, self.options.dim)
         if whole:  # rows come again, so that duplicates and ties occur
             return self.rng.integers(-1, 2, shape).astype(np.float32)
         return self.rng.standard_normal(shape, dtype=np.float32)
@@ -126,12 +126,12 @@ class EpisodicMachine(RuleBasedStateMachine):
     @rule(steps=st.integers(1, 60), whole=st.booleans(), share=st.sampled_from([0.5, 1.0]))
     def arrive(self, steps: int, whole: bool, share: float) -> None:
         for _ in range(steps):
-            lanes = self.rng.permutation(self.options.lanes)
-            lanes = lanes[self.rng.random(len(lanes)) < share]
+            envs = self.rng.permutation(self.options.num_envs)
+            envs = envs[self.rng.random(len(envs)) < share]
             rows = self.embeddings(whole)
-            rewards = self.memory.novelty(torch.from_numpy(rows), lanes)
-            expected = [self.twin.novelty(lane, rows[lane]) for lane in lanes]
-            exact = [self.exact.novelty(lane, rows[lane]) for lane in lanes]
+            rewards = self.memory.novelty(torch.from_numpy(rows), envs)
+            expected = [self.reference.novelty(env, rows[env]) for env in envs]
+            exact = [self.exact.novelty(env, rows[env]) for env in envs]
             np.testing.assert_allclose(rewards, expected, rtol=1e-5)
             np.testing.assert_array_equal(rewards, np.array(exact, np.float32))
 
@@ -140,35 +140,35 @@ class EpisodicMachine(RuleBasedStateMachine):
         for _ in range(steps):
             rows = self.embeddings(False)
             self.memory.append(torch.from_numpy(rows))
-            for lane in range(self.options.lanes):
-                self.twin.rows[lane].append(self.twin.stored(rows[lane]))
-                self.exact.rows[lane].append(self.exact.stored(rows[lane]))
+            for env in range(self.options.num_envs):
+                self.reference.rows[env].append(self.reference.stored(rows[env]))
+                self.exact.rows[env].append(self.exact.stored(rows[env]))
 
-    @rule(lane=st.integers(0, 2))
-    def reset(self, lane: int) -> None:
-        lanes = np.array([lane] if lane < self.options.lanes else [], np.int64)
-        self.memory.reset(lanes)
-        for chosen in lanes:
-            self.twin.rows[chosen].clear()
+    @rule(env=st.integers(0, 2))
+    def reset(self, env: int) -> None:
+        envs = np.array([env] if env < self.options.num_envs else [], np.int64)
+        self.memory.reset(envs)
+        for chosen in envs:
+            self.reference.rows[chosen].clear()
             self.exact.rows[chosen].clear()
 
     @rule()
     def means(self) -> None:
         means, updates = self.memory.running_means()
-        np.testing.assert_allclose(means, self.twin.means, rtol=1e-5)
+        np.testing.assert_allclose(means, self.reference.means, rtol=1e-5)
         np.testing.assert_array_equal(means, self.exact.means)
-        np.testing.assert_array_equal(updates, self.twin.updates)
-        sizes = [min(len(rows), self.options.capacity) for rows in self.twin.rows]
+        np.testing.assert_array_equal(updates, self.reference.updates)
+        sizes = [min(len(rows), self.options.capacity) for rows in self.reference.rows]
         np.testing.assert_array_equal(self.memory.sizes, sizes)
 
     @rule(value=st.sampled_from([0.0, 0.5, 7.0]), updates=st.sampled_from([1, 3, 2000]))
     def set_means(self, value: float, updates: int) -> None:
         self.memory.set_running_means(
-            np.full(self.options.lanes, value), np.full(self.options.lanes, updates)
+            np.full(self.options.num_envs, value), np.full(self.options.num_envs, updates)
         )
-        for twin in (self.twin, self.exact):
-            twin.means[:] = value
-            twin.updates[:] = updates
+        for reference in (self.reference, self.exact):
+            reference.means[:] = value
+            reference.updates[:] = updates
 
     @rule()
     def move_to_another_object(self) -> None:
@@ -182,29 +182,29 @@ def filled(options: EpisodicOptions, steps: int, seed: int = 0) -> EpisodicMemor
     memory = EpisodicMemory(options)
     rng = np.random.default_rng(seed)
     for _ in range(steps):
-        shape = (options.lanes, options.dim)
+        shape = (options.num_envs, options.dim)
         memory.novelty(torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)))
     return memory
 
 
 @pytest.mark.parametrize("rows", [500, 30_000])
 def test_reward_is_that_of_float64_at_full_size(rows: int) -> None:
-    options = EpisodicOptions(lanes=1, capacity=rows)
-    memory, twin = EpisodicMemory(options), Twin(options)
+    options = EpisodicOptions(num_envs=1, capacity=rows)
+    memory, reference = EpisodicMemory(options), Reference(options)
     rng = np.random.default_rng(1)
     data = rng.standard_normal((rows + 20, 1, 32), dtype=np.float32)
     for row in data[:-40]:
         memory.append(torch.from_numpy(row))
-        twin.rows[0].append(row[0])
+        reference.rows[0].append(row[0])
     for row in data[-40:]:
-        expected = twin.novelty(0, row[0])
+        expected = reference.novelty(0, row[0])
         np.testing.assert_allclose(memory.novelty(torch.from_numpy(row)), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("neighbours", [1, 10])  # with and without codes
 @pytest.mark.parametrize("float16", [False, True])
 def test_results_do_not_depend_on_the_instruction_set(float16: bool, neighbours: int) -> None:
-    options = EpisodicOptions(lanes=2, capacity=300, float16=float16, neighbours=neighbours)
+    options = EpisodicOptions(num_envs=2, capacity=300, float16=float16, neighbours=neighbours)
     best = _core.instruction_set()
     results = []
     try:
@@ -218,7 +218,7 @@ def test_results_do_not_depend_on_the_instruction_set(float16: bool, neighbours:
 
 
 def test_memory_grows_up_to_what_was_said() -> None:
-    options = EpisodicOptions(lanes=2, capacity=1000, dim=8)
+    options = EpisodicOptions(num_envs=2, capacity=1000, dim=8)
     memory = EpisodicMemory(options)
     assert memory.bytes_used == 0
     assert episodic_bytes(options) == 2 * 1024 * 8 * (4 + 1)  # a number and its code
@@ -228,11 +228,11 @@ def test_memory_grows_up_to_what_was_said() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e16])
-def test_a_number_that_is_not_finite_is_refused_with_its_lane(value: float) -> None:
-    memory = filled(EpisodicOptions(lanes=3, dim=4), 5)
+def test_a_number_that_is_not_finite_is_refused_with_its_env(value: float) -> None:
+    memory = filled(EpisodicOptions(num_envs=3, dim=4), 5)
     rows = torch.zeros(3, 4)
     rows[1, 2] = value
-    with pytest.raises(ValueError, match=r"^embeddings: .* in lane 1, dimension 2"):
+    with pytest.raises(ValueError, match=r"^embeddings: .* in environment 1, dimension 2"):
         memory.novelty(rows)
     assert memory.sizes.tolist() == [5, 5, 5]
     memory.novelty(rows, np.array([0, 2]))
@@ -240,29 +240,29 @@ def test_a_number_that_is_not_finite_is_refused_with_its_lane(value: float) -> N
 
 
 @pytest.mark.parametrize(
-    ("lanes", "message"), [([3], r"lanes\[0\]"), ([0, -1], r"lanes\[1\]"), ([1, 1], r"lanes\[1\]")]
+    ("envs", "message"), [([3], r"envs\[0\]"), ([0, -1], r"envs\[1\]"), ([1, 1], r"envs\[1\]")]
 )
-def test_wrong_lanes_are_refused(lanes: list[int], message: str) -> None:
-    memory = filled(EpisodicOptions(lanes=3, dim=4), 5)
+def test_wrong_envs_are_refused(envs: list[int], message: str) -> None:
+    memory = filled(EpisodicOptions(num_envs=3, dim=4), 5)
     with pytest.raises(ValueError, match=f"^{message}"):
-        memory.novelty(torch.zeros(3, 4), np.array(lanes))
+        memory.novelty(torch.zeros(3, 4), np.array(envs))
     assert memory.sizes.tolist() == [5, 5, 5]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int32])
 def test_embeddings_of_another_type_are_refused(dtype: torch.dtype) -> None:
-    memory = EpisodicMemory(EpisodicOptions(lanes=2, dim=4))
+    memory = EpisodicMemory(EpisodicOptions(num_envs=2, dim=4))
     with pytest.raises(TypeError, match=r"^embeddings: expected float32\[2, 4\]"):
         memory.novelty(torch.zeros(2, 4, dtype=dtype))
 
 
 def test_embeddings_may_need_gradients() -> None:
-    memory = EpisodicMemory(EpisodicOptions(lanes=2, dim=4))
+    memory = EpisodicMemory(EpisodicOptions(num_envs=2, dim=4))
     assert memory.novelty(torch.zeros(2, 4, requires_grad=True)).tolist() == [0, 0]
 
 
 BAD_OPTIONS: list[tuple[str, list[object]]] = [
-    ("lanes", [0, -1, 2**62]),
+    ("num_envs", [0, -1, 2**62]),
     ("capacity", [0, -1, 2**62]),
     ("dim", [0, -1, 2**62]),
     ("neighbours", [0, -1, 4097]),
@@ -282,18 +282,18 @@ BAD_OPTIONS: list[tuple[str, list[object]]] = [
 )
 def test_bad_options_are_refused(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"^{option}: "):
-        EpisodicMemory(EpisodicOptions(lanes=2)._replace(**{option: value}))
+        EpisodicMemory(EpisodicOptions(num_envs=2)._replace(**{option: value}))
 
 
-@pytest.mark.parametrize("option", ["lanes", "capacity", "dim"])
+@pytest.mark.parametrize("option", ["num_envs", "capacity", "dim"])
 @pytest.mark.parametrize("value", [0, -1, 2**62])
 def test_a_memory_estimate_never_wraps_around(option: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"^{option}: "):
-        episodic_bytes(EpisodicOptions(lanes=2)._replace(**{option: value}))
+        episodic_bytes(EpisodicOptions(num_envs=2)._replace(**{option: value}))
 
 
 def test_running_means_that_cannot_be_are_refused() -> None:
-    memory = filled(EpisodicOptions(lanes=2, dim=4), 5)
+    memory = filled(EpisodicOptions(num_envs=2, dim=4), 5)
     before = memory.running_means()
     for mean, updates in ((np.nan, 1), (-1.0, 1), (1.0, 0), (1.0, -1), (np.inf, 3)):
         with pytest.raises(ValueError, match=r"^means\[1\]"):
@@ -302,7 +302,7 @@ def test_running_means_that_cannot_be_are_refused() -> None:
 
 
 def test_snapshots_are_refused_by_name(tmp_path: Path) -> None:
-    options = EpisodicOptions(lanes=2, dim=4)
+    options = EpisodicOptions(num_envs=2, dim=4)
     memory = filled(options, 5)
     path = tmp_path / "memory"
     memory.save(path)
@@ -324,7 +324,7 @@ def test_snapshots_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_other_threads_run_while_a_memory_is_searched() -> None:
-    memory = filled(EpisodicOptions(lanes=2, dim=4, threads=2), 50)
+    memory = filled(EpisodicOptions(num_envs=2, dim=4, threads=2), 50)
     rows = torch.ones(2, 4)
     threads = [
         threading.Thread(target=lambda: [memory.novelty(rows) for _ in range(200)])

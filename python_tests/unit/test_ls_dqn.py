@@ -90,7 +90,7 @@ def setting(config: Config, **services: object) -> tuple[AgentParts, Recorder]:
 
 
 def all_of(replay: TransitionReplay) -> TransitionBatch:
-    ids = replay.starts()
+    ids = replay.valid_ids()
     batch = replay.new_batch(len(ids), pinned=False)
     replay.read_into(batch, ids)
     return batch

@@ -14,7 +14,7 @@ from atari_fast import _core
 from atari_fast.ops.stacks import cut_sequence_stacks
 from overlap import check_overlap, pairs
 from sequence_arrays import (
-    LANES,
+    NUM_ENVS,
     filled_sequence_replay,
     listed,
     sequence_batch_arrays,
@@ -40,11 +40,11 @@ def test_overlapping_sequence_arrays_are_refused(later: str, earlier: str) -> No
     ("name", "value", "error"),
     [
         ("columns", None, TypeError),
-        ("columns", np.zeros((2, LANES, 1), np.float32), TypeError),
+        ("columns", np.zeros((2, NUM_ENVS, 1), np.float32), TypeError),
         ("columns", {}, TypeError),
         ("columns", [], ValueError),
-        ("columns", [np.zeros((LANES, 1), np.float32)], ValueError),
-        ("columns", [np.zeros((LANES, 1), np.float32)] * 3, ValueError),
+        ("columns", [np.zeros((NUM_ENVS, 1), np.float32)], ValueError),
+        ("columns", [np.zeros((NUM_ENVS, 1), np.float32)] * 3, ValueError),
         ("states", 3, TypeError),
         ("states", (), ValueError),
     ],
@@ -61,14 +61,14 @@ def test_lists_of_another_length_or_type_are_refused(
 
 
 BAD_OPTIONS: list[tuple[str, list[object]]] = [
-    ("lanes", [0, -1, HUGE]),
+    ("num_envs", [0, -1, HUGE]),
     ("capacity", [0, -1, 2, HUGE, 2**63 - 1]),
     ("frame_shape", [(0, 5), (5, -1), (HUGE, 4), (2**32, 2**32), (2**31, 2**31)]),
     ("stack", [0, -1, 40, HUGE]),
     ("burn_in", [-1, 40, HUGE]),
     ("unroll", [0, -1, 40, HUGE]),
     ("period", [0, -1, 5, HUGE]),
-    ("extra", [0, -1, 40, HUGE]),
+    ("bootstrap_steps", [0, -1, 40, HUGE]),
     ("tail", ["", "drop"]),
     ("columns", [[("a", "float64", 1)], [("a", "uint8", 0)], [("a", "uint8", -1)]]),
     ("columns", [[("a", "uint8", HUGE)], [("", "uint8", 1)], [("a", "uint8", 1)] * 2]),
@@ -87,7 +87,7 @@ BAD_OPTIONS: list[tuple[str, list[object]]] = [
     [(name, value) for name, values in BAD_OPTIONS for value in values],
 )
 def test_bad_sequence_options_are_refused(option: str, value: object) -> None:
-    sizes = ("lanes", "stack", "burn_in", "unroll", "extra")
+    sizes = ("num_envs", "stack", "burn_in", "unroll", "bootstrap_steps")
     named = f"{option}|capacity" if option in sizes else option
     with pytest.raises(ValueError, match=f"^({named}|frame_bytes)"):
         _core.SequenceReplayOptions(**sequence_options(**{option: value}))  # type: ignore[arg-type]
@@ -108,7 +108,7 @@ def test_batches_outlive_their_replay_and_threads_share_it() -> None:
         del replay
         for thread in threads:
             thread.join()
-        assert all((batch["learn"] == 4).all() for batch in batches)
+        assert all((batch["valid_length"] == 4).all() for batch in batches)
 
 
 RESIDENT = """

@@ -1,4 +1,4 @@
-"""The sequence replay beside a numpy twin that keeps all rows and predicts every draw exactly."""
+"""The sequence replay beside a numpy reference that keeps all rows and predicts all draws."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from hypothesis.stateful import initialize, precondition, rule
 from numpy.typing import NDArray
 
 from machines import BAD, ODD, Pair, PairMachine, arrived, machine_tests
-from sequence_twin import COLUMNS, STATES, Settings, Streams, Twin
+from sequence_reference import COLUMNS, STATES, Reference, Settings, Streams
 
 
 class SequencePair(Pair):
     def __init__(self, settings: Settings, stream_seed: int) -> None:
-        super().__init__(settings, Twin(settings))
-        self.streams = Streams(settings.lanes, stream_seed)
+        super().__init__(settings, Reference(settings))
+        self.streams = Streams(settings.num_envs, stream_seed)
 
     def append(self) -> None:
         rows = self.streams.step()
@@ -24,10 +24,10 @@ class SequencePair(Pair):
             [np.stack([row.columns[i] for row in rows]) for i in range(len(COLUMNS))],
             [np.stack([row.states[i] for row in rows]) for i in range(len(STATES))],
         )
-        expected = self.twin.append(rows)
+        expected = self.reference.append(rows)
         assert list(zip(*(field.tolist() for field in made), strict=True)) == expected
-        assert len(self.replay) == self.twin.size
-        assert self.replay.num_dropped == sum(lane.dropped for lane in self.twin.lanes)
+        assert len(self.replay) == self.reference.size
+        assert self.replay.num_dropped == sum(env.dropped for env in self.reference.envs)
 
     def replay_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
         dropped: int = self.replay.set_priorities(ids, priorities)
@@ -37,26 +37,28 @@ class SequencePair(Pair):
         ids = rng.choice(self.ids, count)
         shape = (self.settings.unroll, count)
         td = rng.choice(ODD, shape) if odd else rng.exponential(1.0, shape).astype(np.float32)
-        learn = rng.integers(1, self.settings.unroll + 1, count)
+        valid_length = rng.integers(1, self.settings.unroll + 1, count)
         masked = td.copy()
-        for b, rows in enumerate(learn):
+        for b, rows in enumerate(valid_length):
             masked[rows:, b] = rng.choice(BAD)  # must not be looked at
-        tensors = (torch.from_numpy(array) for array in (ids, masked, learn))
-        assert self.replay.update_priorities(*tensors) == self.twin.update(ids, td, learn)
+        tensors = (torch.from_numpy(array) for array in (ids, masked, valid_length))
+        assert self.replay.update_priorities(*tensors) == self.reference.update(
+            ids, td, valid_length
+        )
 
 
 @st.composite
 def all_settings(draw: st.DrawFn) -> Settings:
     unroll = draw(st.integers(1, 7))
     return Settings(
-        lanes=draw(st.integers(1, 3)),
+        num_envs=draw(st.integers(1, 3)),
         spare_rows=draw(st.integers(1, 20)),
         odd_capacity=draw(st.integers(0, 2)),
         stack=draw(st.integers(1, 4)),
         burn_in=draw(st.integers(0, 6)),
         unroll=unroll,
         period=draw(st.integers(1, unroll)),
-        extra=draw(st.integers(1, 4)),
+        bootstrap_steps=draw(st.integers(1, 4)),
         tail=draw(st.sampled_from(["shift", "mask"])),
         places=draw(st.sampled_from([0, 0, 1, 3])),
         prioritized=draw(st.booleans()),

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from numpy.typing import NDArray
 
 from atari_fast._core import SumTree
-from draws_twin import find_leaf, tree_levels
+from draws_reference import find_leaf, tree_levels
 from machines import machine_tests
 
 SIZES = (1, 2, 3, 5, 7, 1000, 1023, 1024, 1_000_000)

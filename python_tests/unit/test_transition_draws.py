@@ -22,14 +22,14 @@ from atari_fast.replay.transition import (
 )
 from atari_fast.types import Flag, StepBatch
 
-STACK, N_STEP, LANES, ROWS = 4, 3, 2, 64
+STACK, N_STEP, NUM_ENVS, ROWS = 4, 3, 2, 64
 WORDS = 12
-"""A frame of the concurrency test is WORDS times the same (row, lane, episode, step) as int32."""
+"""A frame of the concurrency test is WORDS times (row, environment, episode, step) as int32."""
 
 
 def build(
     *,
-    lanes: int = 1,
+    num_envs: int = 1,
     rows: int = 64,
     stack: int = 1,
     n_step: int = 1,
@@ -41,11 +41,11 @@ def build(
     seed: int = 5,
 ) -> TransitionReplay:
     return TransitionReplay(
-        EnvConfig(lanes=lanes),
+        EnvConfig(lanes=num_envs),
         NetConfig(stack=stack),
         AgentConfig(n_step=n_step, reward_clip=0.0),
         ReplayConfig(
-            capacity=lanes * rows,
+            capacity=num_envs * rows,
             prioritized=prioritized,
             alpha=0.6,
             priority_epsilon=epsilon,
@@ -62,7 +62,7 @@ def numbers(batch: TransitionBatch) -> dict[str, NDArray[Any]]:
 
 
 def with_starts(replay: TransitionReplay, starts: int) -> TransitionReplay:
-    """Appends one episode to the one lane until rows 0 to starts - 1 are starts (n = 1)."""
+    """Appends one episode to the one environment until rows 0 to starts - 1 are starts (n = 1)."""
     for row in range(starts + 1):
         step = StepBatch(
             np.full((1, 1, 1), row % 256, np.uint8),
@@ -79,52 +79,52 @@ def set_priorities(replay: TransitionReplay, ids: list[int], priorities: list[fl
 
 
 class Tagged:
-    """Lanes whose frames say where they come from."""
+    """Environments whose frames say where they come from."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.row = 0
-        self.episode = [0] * LANES
-        self.step = [-1] * LANES
-        self.ended = [True] * LANES
+        self.episode = [0] * NUM_ENVS
+        self.step = [-1] * NUM_ENVS
+        self.ended = [True] * NUM_ENVS
 
     def next(self) -> StepBatch:
-        frames = np.empty((LANES, WORDS, 4), np.int32)
-        flags = np.zeros(LANES, np.uint8)
-        for lane in range(LANES):
+        frames = np.empty((NUM_ENVS, WORDS, 4), np.int32)
+        flags = np.zeros(NUM_ENVS, np.uint8)
+        for env in range(NUM_ENVS):
             event = self.rng.random()
-            if self.ended[lane] or event < 0.01:
-                self.episode[lane] += 1
-                self.step[lane] = 0
-                flags[lane] = Flag.FIRST
-                self.ended[lane] = False
+            if self.ended[env] or event < 0.01:
+                self.episode[env] += 1
+                self.step[env] = 0
+                flags[env] = Flag.FIRST
+                self.ended[env] = False
             else:
-                self.step[lane] += 1
-                flags[lane] = (
+                self.step[env] += 1
+                flags[env] = (
                     Flag.TERMINATED if event < 0.05 else Flag.TRUNCATED if event < 0.09 else 0
                 )
-                self.ended[lane] = bool(flags[lane])
-            frames[lane] = (self.row, lane, self.episode[lane], self.step[lane] + 1)
+                self.ended[env] = bool(flags[env])
+            frames[env] = (self.row, env, self.episode[env], self.step[env] + 1)
         self.row += 1
         rewards = frames[:, 0, 2].astype(np.float32)  # the episode's number
-        return StepBatch(frames.view(np.uint8).reshape(LANES, WORDS, 16), rewards, flags)
+        return StepBatch(frames.view(np.uint8).reshape(NUM_ENVS, WORDS, 16), rewards, flags)
 
 
 def check_tags(batch: TransitionBatch, before: int, after: int) -> None:
-    """No episode is mixed, no frame torn, nothing from beyond the write head (rows a lane)."""
+    """No episode is mixed, no frame torn, nothing from beyond the write head (in rows)."""
     got = numbers(batch)
     size, window = got["frames"].shape[:2]
     words = got["frames"].view(np.int32).reshape(size, window, WORDS, 4)
     assert (words == words[:, :, :1]).all(), "a torn frame"
-    row, lane, episode, step = np.moveaxis(words[:, :, 0], -1, 0)
+    row, env, episode, step = np.moveaxis(words[:, :, 0], -1, 0)
     start, m = STACK - 1, got["steps"][:, None]
     offset = np.arange(window) - start
     expected_step = step[:, start, None] + offset
     present = (expected_step >= 1) & (offset <= m)
-    assert (row[:, start] == got["ids"] // LANES).all()
+    assert (row[:, start] == got["ids"] // NUM_ENVS).all()
     for values, expected in (
         (row, row[:, start, None] + offset),
-        (lane, (got["ids"] % LANES)[:, None]),
+        (env, (got["ids"] % NUM_ENVS)[:, None]),
         (episode, episode[:, start, None]),
         (step, expected_step),
     ):
@@ -138,9 +138,11 @@ def check_tags(batch: TransitionBatch, before: int, after: int) -> None:
 
 
 def draw_beside_a_writer(draws: int) -> None:
-    replay = build(lanes=LANES, rows=ROWS, stack=STACK, n_step=N_STEP, shape=(WORDS, 16), mix=1e-3)
+    replay = build(
+        num_envs=NUM_ENVS, rows=ROWS, stack=STACK, n_step=N_STEP, shape=(WORDS, 16), mix=1e-3
+    )
     tagged = Tagged(0)
-    actions = np.zeros(LANES, np.int64)
+    actions = np.zeros(NUM_ENVS, np.int64)
     stop = threading.Event()
     for _ in range(ROWS):
         replay.append(tagged.next(), actions)
@@ -155,10 +157,10 @@ def draw_beside_a_writer(draws: int) -> None:
         batch = replay.new_batch(256, pinned=False)
         rng = np.random.default_rng(1)
         for _ in range(-(-draws // 256)):
-            before = replay._core.num_rows // LANES
+            before = replay._core.num_rows // NUM_ENVS
             replay.sample_into(batch, 0.5)
-            check_tags(batch, before, replay._core.num_rows // LANES)
-            stale = batch.ids.numpy() - rng.integers(0, 2 * LANES * ROWS, 256)
+            check_tags(batch, before, replay._core.num_rows // NUM_ENVS)
+            stale = batch.ids.numpy() - rng.integers(0, 2 * NUM_ENVS * ROWS, 256)
             set_priorities(replay, np.maximum(stale, 0).tolist(), rng.random(256).tolist())
     finally:
         stop.set()
@@ -327,14 +329,14 @@ row = [np.ones(1, np.int64), np.ones(1, np.float32), np.zeros(1, np.uint8)]
 noise = np.random.default_rng(0).integers(0, 256, (64, 1, side, side), dtype=np.uint8)
 before = resident()
 replay = _core.TransitionReplay(
-    lanes=1, capacity=capacity, frame_shape=(side, side), stack=4, n_step=3, gamma=0.99,
+    num_envs=1, capacity=capacity, frame_shape=(side, side), stack=4, n_step=3, gamma=0.99,
     reward_clip=1.0, zero_discount_on_life_loss=False, prioritized=True, alpha=0.6,
     priority_epsilon=1e-6, uniform_mix=0.0, stratified=True, buffer_max_weights=False,
     frame_memory=frame_memory, threads=1, seed=0,
 )
 for i in range(3 * capacity // 2):
     replay.append(noise[i % 64], *row)
-print(resident() - before, replay.bytes_used, replay.num_starts)
+print(resident() - before, replay.bytes_used, replay.num_valid)
 """
 
 

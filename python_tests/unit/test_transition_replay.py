@@ -1,4 +1,4 @@
-"""The replay beside a numpy twin that keeps full copies and predicts every draw bit for bit."""
+"""The replay beside a numpy reference that keeps full copies and predicts all draws exactly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.types import Flag
-from draws_twin import SplitMix, find_leaf, tree_levels
+from draws_reference import SplitMix, find_leaf, tree_levels
 from machines import (
     END,
     FRAME,
@@ -36,11 +36,11 @@ EVENTS = (Flag.TERMINATED, Flag.TRUNCATED, Flag.LIFE_LOST, Flag.TERMINATED | Fla
 class Settings:
     """One configuration of the replay."""
 
-    lanes: int = 2
+    num_envs: int = 2
     spare_rows: int = 9
-    """Rows of a lane beyond the stack + n_step that are the least."""
+    """Rows of an environment beyond the stack + n_step that are the least."""
     odd_capacity: int = 0
-    """Capacity that divides into no row of all lanes."""
+    """Capacity that divides into no row of all environments."""
     stack: int = 3
     n_step: int = 3
     gamma: float = 0.9
@@ -60,12 +60,12 @@ class Settings:
     def build(self) -> TransitionReplay:
         return TransitionReplay(
             EnvConfig(
-                lanes=self.lanes, life_loss="zero_discount" if self.zero_discount else "none"
+                lanes=self.num_envs, life_loss="zero_discount" if self.zero_discount else "none"
             ),
             NetConfig(stack=self.stack),
             AgentConfig(n_step=self.n_step, discount=self.gamma, reward_clip=self.clip),
             ReplayConfig(
-                capacity=self.lanes * self.rows + min(self.odd_capacity, self.lanes - 1),
+                capacity=self.num_envs * self.rows + min(self.odd_capacity, self.num_envs - 1),
                 prioritized=self.prioritized,
                 alpha=self.alpha,
                 priority_epsilon=self.epsilon,
@@ -87,40 +87,40 @@ class Row(NamedTuple):
 
 
 class Streams:
-    """Lanes that play random episodes: FIRST after an end, and now and then without one."""
+    """Environments that play random episodes: FIRST after an end, and now and then without one."""
 
-    def __init__(self, lanes: int, seed: int) -> None:
+    def __init__(self, num_envs: int, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.first = [True] * lanes
-        self.frames = [np.ones(FRAME, np.uint8)] * lanes
+        self.first = [True] * num_envs
+        self.frames = [np.ones(FRAME, np.uint8)] * num_envs
 
-    def row(self, lane: int) -> Row:
+    def row(self, env: int) -> Row:
         rng = self.rng
         flags = 0
-        if self.first[lane] or rng.random() < 0.03:
+        if self.first[env] or rng.random() < 0.03:
             flags = int(Flag.FIRST)
         elif rng.random() < 0.3:
             flags = int(rng.choice(EVENTS))
-        self.first[lane] = bool(flags & END)
-        self.frames[lane] = next_frame(rng, self.frames[lane])
+        self.first[env] = bool(flags & END)
+        self.frames[env] = next_frame(rng, self.frames[env])
         return Row(
-            self.frames[lane],
+            self.frames[env],
             int(rng.integers(256)),
             random_reward(rng),
             flags,
         )
 
     def step(self) -> list[Row]:
-        return [self.row(lane) for lane in range(len(self.first))]
+        return [self.row(env) for env in range(len(self.first))]
 
 
-class Twin:
+class Reference:
     """What csrc/replay/transition_replay.h promises, by brute force over all rows ever stored."""
 
     def __init__(self, settings: Settings) -> None:
         self.s = settings
-        self.streams: list[list[Row]] = [[] for _ in range(settings.lanes)]
-        self.weights: dict[tuple[int, int], float] = {}  # of the valid starts, by (lane, row)
+        self.streams: list[list[Row]] = [[] for _ in range(settings.num_envs)]
+        self.weights: dict[tuple[int, int], float] = {}  # of the valid starts, by (env, row)
         self.max_weight = self.weight_of(1.0)
         self.rng = SplitMix(settings.seed)
 
@@ -130,7 +130,7 @@ class Twin:
 
     @property
     def next_id(self) -> int:
-        return self.head * self.s.lanes
+        return self.head * self.s.num_envs
 
     @property
     def head(self) -> int:
@@ -144,9 +144,9 @@ class Twin:
         lost = self.s.zero_discount and row.flags & Flag.LIFE_LOST
         return bool(row.flags & Flag.TERMINATED or lost)
 
-    def window(self, lane: int, start: int) -> int:
+    def window(self, env: int, start: int) -> int:
         """Steps m of the window of `start`, or 0 where it is no complete one."""
-        stream = self.streams[lane]
+        stream = self.streams[env]
         if stream[start].flags & END:
             return 0
         for m in range(1, self.s.n_step + 1):
@@ -163,20 +163,20 @@ class Twin:
         fresh = self.max_weight if self.s.prioritized else 1.0
         oldest = self.head - self.s.rows  # of the rows that the ring still holds
         self.weights = {
-            (lane, start): self.weights.get((lane, start), fresh)
-            for lane in range(self.s.lanes)
+            (env, start): self.weights.get((env, start), fresh)
+            for env in range(self.s.num_envs)
             for start in range(oldest + self.s.stack - 1 if oldest > 0 else 0, self.head)
-            if self.window(lane, start)
+            if self.window(env, start)
         }
 
     def levels(self) -> list[NDArray[np.float64]]:
-        weights = np.zeros(self.s.lanes * self.s.rows)
-        for (lane, row), weight in self.weights.items():
-            weights[lane * self.s.rows + row % self.s.rows] = weight
+        weights = np.zeros(self.s.num_envs * self.s.rows)
+        for (env, row), weight in self.weights.items():
+            weights[env * self.s.rows + row % self.s.rows] = weight
         return tree_levels(weights)
 
     def draw(self, levels: list[NDArray[np.float64]], lower: float, upper: float) -> int:
-        size = self.s.lanes * self.s.rows
+        size = self.s.num_envs * self.s.rows
         if self.s.prioritized and self.s.mix > 0 and self.rng.uniform() < self.s.mix:
             for _ in range(64):
                 slot = int(self.rng.uniform() * size)
@@ -186,9 +186,9 @@ class Twin:
         u = (lower + self.rng.uniform() * (upper - lower)) * float(levels[-1][0])
         return find_leaf(levels, u)
 
-    def item(self, lane: int, start: int) -> tuple[NDArray[np.uint8], int, float, float, int]:
-        stream = self.streams[lane]
-        m = self.window(lane, start)
+    def item(self, env: int, start: int) -> tuple[NDArray[np.uint8], int, float, float, int]:
+        stream = self.streams[env]
+        m = self.window(env, start)
         frames = np.zeros((self.s.stack + self.s.n_step, *FRAME), np.uint8)
         row = start
         while row > start - self.s.stack + 1 and row > 0 and not stream[row].flags & Flag.FIRST:
@@ -207,7 +207,7 @@ class Twin:
         return frames, stream[start].action, total, discount, m
 
     def sample(self, size: int, beta: float) -> dict[str, NDArray[np.generic]]:
-        starts = {lane * self.s.rows + row % self.s.rows: (lane, row) for lane, row in self.weights}
+        starts = {env * self.s.rows + row % self.s.rows: (env, row) for env, row in self.weights}
         assert len(starts) == len(self.weights)
         levels = self.levels()
         mix = self.s.mix if self.s.prioritized else 0.0
@@ -216,19 +216,19 @@ class Twin:
         for i in range(size):
             stratified = self.s.prioritized and self.s.stratified
             segment = (i / size, (i + 1) / size) if stratified else (0.0, 1.0)
-            lane, row = starts[self.draw(levels, *segment)]
-            keys.append((lane, row))
-            densities.append((1.0 - mix) * self.weights[lane, row] + uniform)
+            env, row = starts[self.draw(levels, *segment)]
+            keys.append((env, row))
+            densities.append((1.0 - mix) * self.weights[env, row] + uniform)
         rarest = min(densities)
         return self.batch(keys, [math.pow(rarest / d, beta) for d in densities])
 
-    def starts(self) -> list[int]:
-        return sorted(row * self.s.lanes + lane for lane, row in self.weights)
+    def valid_ids(self) -> list[int]:
+        return sorted(row * self.s.num_envs + env for env, row in self.weights)
 
     def batch(
         self, keys: list[tuple[int, int]], weights: list[float]
     ) -> dict[str, NDArray[np.generic]]:
-        items = [self.item(lane, row) for lane, row in keys]
+        items = [self.item(env, row) for env, row in keys]
         frames, actions, rewards, discounts, steps = zip(*items, strict=True)
         return {
             "frames": np.stack(frames),
@@ -237,13 +237,13 @@ class Twin:
             "discounts": np.array(discounts, np.float32),
             "steps": np.array(steps, np.int64),
             "weights": np.array(weights, np.float32),
-            "ids": np.array([row * self.s.lanes + lane for lane, row in keys], np.int64),
+            "ids": np.array([row * self.s.num_envs + env for env, row in keys], np.int64),
         }
 
     def set(self, ids: NDArray[np.int64], priorities: list[float]) -> int:
         dropped = 0
         for row_id, priority in zip(ids.tolist(), priorities, strict=True):
-            key = (row_id % self.s.lanes, row_id // self.s.lanes)
+            key = (row_id % self.s.num_envs, row_id // self.s.num_envs)
             if key in self.weights:
                 self.weights[key] = self.weight_of(priority)
                 self.max_weight = max(self.max_weight, self.weights[key])
@@ -254,27 +254,29 @@ class Twin:
 
 class TransitionPair(Pair):
     def __init__(self, settings: Settings, stream_seed: int) -> None:
-        super().__init__(settings, Twin(settings))
-        self.streams = Streams(settings.lanes, stream_seed)
+        super().__init__(settings, Reference(settings))
+        self.streams = Streams(settings.num_envs, stream_seed)
 
     def append(self) -> None:
         rows = self.streams.step()
         self.replay.append(*arrived(rows))
-        self.twin.append(rows)
-        assert len(self.replay) == self.twin.size
+        self.reference.append(rows)
+        assert len(self.replay) == self.reference.size
 
     def read(self, seed: int, size: int) -> None:
         """Reads some starts in any order; that it changed nothing shows in all later draws."""
-        starts = self.replay.starts()
-        assert starts.tolist() == self.twin.starts()
+        starts = self.replay.valid_ids()
+        assert starts.tolist() == self.reference.valid_ids()
         if not len(starts):
             return
         ids = torch.from_numpy(np.random.default_rng(seed).choice(starts.numpy(), size))
         larger = self.replay.new_batch(size + 1, pinned=False)
         batch = TransitionBatch(*(field[:size] for field in larger))
         self.replay.read_into(batch, ids)
-        lanes = self.settings.lanes
-        expected = self.twin.batch([(i % lanes, i // lanes) for i in ids.tolist()], [1.0] * size)
+        num_envs = self.settings.num_envs
+        expected = self.reference.batch(
+            [(i % num_envs, i // num_envs) for i in ids.tolist()], [1.0] * size
+        )
         for name, values in expected.items():
             actual = getattr(batch, name).numpy()
             np.testing.assert_array_equal(actual, values, err_msg=name, strict=True)
@@ -284,7 +286,7 @@ class TransitionPair(Pair):
         ]
         for field, whole in zip(zip(*parts, strict=True), batch, strict=True):
             assert torch.equal(torch.cat(field), whole)
-        ids[-1] = self.twin.next_id - 1  # the newest row's window is open
+        ids[-1] = self.reference.next_id - 1  # the newest row's window is open
         with pytest.raises(ValueError, match=rf"^ids\[{size - 1}\]"):
             self.replay.read_into(batch, ids)
 
@@ -297,7 +299,7 @@ class TransitionPair(Pair):
 
 SETTINGS = st.builds(
     Settings,
-    lanes=st.integers(1, 3),
+    num_envs=st.integers(1, 3),
     spare_rows=st.integers(1, 12),
     odd_capacity=st.integers(0, 2),
     stack=st.integers(1, 4),
@@ -329,9 +331,9 @@ TestReplayMachine, TestManyReplaysMachine = machine_tests(ReplayMachine, example
 
 LONG_RUNS = (
     Settings(mix=0.2, zero_discount=True, clip=1.0),
-    Settings(lanes=1, stack=4, n_step=5, spare_rows=40, stratified=False, gamma=0.997),
-    Settings(lanes=3, stack=4, n_step=1, spare_rows=1, odd_capacity=2, alpha=0.9, mix=1e-3),
-    Settings(lanes=2, stack=1, n_step=2, spare_rows=3, prioritized=False, zero_discount=True),
+    Settings(num_envs=1, stack=4, n_step=5, spare_rows=40, stratified=False, gamma=0.997),
+    Settings(num_envs=3, stack=4, n_step=1, spare_rows=1, odd_capacity=2, alpha=0.9, mix=1e-3),
+    Settings(num_envs=2, stack=1, n_step=2, spare_rows=3, prioritized=False, zero_discount=True),
 )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from atari_fast.replay.sequence import RowSpec, SequenceConfig, SequenceReplay, StateSpec
 from atari_fast.types import Flag
-from draws_twin import SplitMix, find_leaf, tree_levels
+from draws_reference import SplitMix, find_leaf, tree_levels
 from machines import END, FRAME, next_frame, random_reward
 
 EVENTS = (Flag.TERMINATED, Flag.TRUNCATED, Flag.TERMINATED | Flag.LIFE_LOST)
@@ -24,19 +24,19 @@ STATES = (StateSpec("h", "float32", 3), StateSpec("c", "float16", 1))
 class Settings:
     """One configuration of the replay."""
 
-    lanes: int = 2
+    num_envs: int = 2
     spare_rows: int = 9
-    """Rows of a lane beyond the frames of a sequence, which are the most that is too few."""
+    """Rows of an environment beyond the frames of a sequence, the most that is too few."""
     odd_capacity: int = 0
-    """Capacity that divides into no row of all lanes."""
+    """Capacity that divides into no row of all environments."""
     stack: int = 2
     burn_in: int = 3
     unroll: int = 5
     period: int = 2
-    extra: int = 2
+    bootstrap_steps: int = 2
     tail: Literal["shift", "mask"] = "shift"
     places: int = 0
-    """Sequences of a lane, or 0 for the default."""
+    """Sequences of an environment, or 0 for the default."""
     prioritized: bool = True
     alpha: float = 0.9
     eta: float = 0.9
@@ -48,22 +48,22 @@ class Settings:
 
     @property
     def rows(self) -> int:
-        return self.stack - 1 + self.burn_in + self.unroll + self.extra + self.spare_rows
+        return self.stack - 1 + self.burn_in + self.unroll + self.bootstrap_steps + self.spare_rows
 
     @property
-    def lane_sequences(self) -> int:
+    def sequences_per_env(self) -> int:
         return self.places or self.rows // self.period + self.rows // (4 * self.period) + 2
 
     def build(self) -> SequenceReplay:
         config = SequenceConfig(
-            capacity=self.lanes * self.rows + min(self.odd_capacity, self.lanes - 1),
+            capacity=self.num_envs * self.rows + min(self.odd_capacity, self.num_envs - 1),
             stack=self.stack,
             burn_in=self.burn_in,
             unroll=self.unroll,
             period=self.period,
-            extra=self.extra,
+            bootstrap_steps=self.bootstrap_steps,
             tail=self.tail,
-            max_sequences=self.lanes * self.places,
+            max_sequences=self.num_envs * self.places,
             prioritized=self.prioritized,
             alpha=self.alpha,
             eta=self.eta,
@@ -72,7 +72,7 @@ class Settings:
             stratified=self.stratified,
             threads=self.threads,
         )
-        return SequenceReplay(config, self.lanes, FRAME, COLUMNS, STATES, self.seed)
+        return SequenceReplay(config, self.num_envs, FRAME, COLUMNS, STATES, self.seed)
 
 
 class Row(NamedTuple):
@@ -91,27 +91,27 @@ def values(rng: np.random.Generator, spec: RowSpec | StateSpec) -> NDArray[np.ge
 
 
 class Streams:
-    """Lanes that play episodes of all lengths; a few are cut off, and a few begin unflagged."""
+    """Environments that play episodes of all lengths; some are cut off, some begin unflagged."""
 
-    def __init__(self, lanes: int, seed: int) -> None:
+    def __init__(self, num_envs: int, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.end_rate = float(self.rng.choice([0.02, 0.1, 0.3]))
-        self.first = [True] * lanes
-        self.frames = [np.ones(FRAME, np.uint8)] * lanes
+        self.first = [True] * num_envs
+        self.frames = [np.ones(FRAME, np.uint8)] * num_envs
 
-    def row(self, lane: int) -> Row:
+    def row(self, env: int) -> Row:
         rng = self.rng
         flags = 0
-        if rng.random() < (0.97 if self.first[lane] else 0.01):
+        if rng.random() < (0.97 if self.first[env] else 0.01):
             flags = int(Flag.FIRST)
         if rng.random() < (self.end_rate if not flags else 0.02):
             flags |= int(rng.choice(EVENTS))
         elif rng.random() < 0.1:
             flags |= int(Flag.LIFE_LOST)
-        self.first[lane] = bool(flags & END)
-        self.frames[lane] = next_frame(rng, self.frames[lane])
+        self.first[env] = bool(flags & END)
+        self.frames[env] = next_frame(rng, self.frames[env])
         return Row(
-            self.frames[lane],
+            self.frames[env],
             int(rng.integers(256)),
             random_reward(rng),
             flags,
@@ -120,20 +120,20 @@ class Streams:
         )
 
     def step(self) -> list[Row]:
-        return [self.row(lane) for lane in range(len(self.first))]
+        return [self.row(env) for env in range(len(self.first))]
 
 
 class Span(NamedTuple):
-    """A sequence: the episode's first row, the first learn row, learn rows, rows after them."""
+    """A sequence: the episode's first row, the first unroll row, valid unroll rows, rows after."""
 
     begin: int
     start: int
-    learn: int
-    after: int
+    valid_length: int
+    bootstrap_length: int
 
 
-class Lane:
-    """All rows of one lane, and all sequences there have ever been in it."""
+class EnvReference:
+    """All rows of one environment, and all sequences there have ever been in it."""
 
     def __init__(self, settings: Settings) -> None:
         self.s = settings
@@ -153,15 +153,18 @@ class Lane:
         steps = rows - 1
         found = []
         for start in range(0, steps, s.period):
-            complete = start + s.unroll + s.extra <= rows
+            complete = start + s.unroll + s.bootstrap_steps <= rows
             if complete or (over and start + s.unroll <= steps):
-                found.append((start, s.unroll, min(s.extra, rows - start - s.unroll)))
+                found.append((start, s.unroll, min(s.bootstrap_steps, rows - start - s.unroll)))
             elif over and s.tail == "mask":
                 found.append((start, steps - start, 1))
         last = max(0, steps - s.unroll)
         if over and s.tail == "shift" and steps > 0 and last not in [f[0] for f in found]:
             found.append((last, min(s.unroll, steps), 1))
-        return [Span(self.begin, self.begin + a, learn, after) for a, learn, after in found]
+        return [
+            Span(self.begin, self.begin + a, valid_length, bootstrap_length)
+            for a, valid_length, bootstrap_length in found
+        ]
 
     def append(self, row: Row, weight: float) -> list[int]:
         """Returns the numbers of the sequences that this makes."""
@@ -181,7 +184,7 @@ class Lane:
                 del self.weights[number]
         made = list(range(before, len(self.spans)))
         self.weights.update(dict.fromkeys(made, weight))
-        for number in sorted(self.weights)[: -s.lane_sequences]:
+        for number in sorted(self.weights)[: -s.sequences_per_env]:
             del self.weights[number]
             self.dropped += 1
         return [number for number in made if number in self.weights]
@@ -191,12 +194,12 @@ class Lane:
         return max(span.begin, span.start - self.s.burn_in - self.s.stack + 1)
 
 
-class Twin:
+class Reference:
     """What csrc/replay/sequence_replay.h promises, by brute force over all rows ever stored."""
 
     def __init__(self, settings: Settings) -> None:
         self.s = settings
-        self.lanes = [Lane(settings) for _ in range(settings.lanes)]
+        self.envs = [EnvReference(settings) for _ in range(settings.num_envs)]
         self.max_weight = self.weight_of(1.0)
         self.rng = SplitMix(settings.seed)
 
@@ -205,54 +208,54 @@ class Twin:
 
     @property
     def size(self) -> int:
-        return sum(len(lane.weights) for lane in self.lanes)
+        return sum(len(env.weights) for env in self.envs)
 
     @property
     def next_id(self) -> int:
-        return len(self.lanes[0].spans) * self.s.lanes
+        return len(self.envs[0].spans) * self.s.num_envs
 
     def append(self, rows: list[Row]) -> list[tuple[int, int, int, int]]:
         weight = self.max_weight if self.s.prioritized else 1.0
         made = []
-        for lane, row in enumerate(rows):
-            for number in self.lanes[lane].append(row, weight):
-                span = self.lanes[lane].spans[number]
-                made.append((number * self.s.lanes + lane, lane, span.start, span.learn))
+        for env, row in enumerate(rows):
+            for number in self.envs[env].append(row, weight):
+                span = self.envs[env].spans[number]
+                made.append((number * self.s.num_envs + env, env, span.start, span.valid_length))
         return made
 
     def levels(self) -> list[NDArray[np.float64]]:
-        places = self.s.lane_sequences
-        weights = np.zeros(self.s.lanes * places)
-        for lane, state in enumerate(self.lanes):
+        places = self.s.sequences_per_env
+        weights = np.zeros(self.s.num_envs * places)
+        for env, state in enumerate(self.envs):
             for number, weight in state.weights.items():
-                weights[lane * places + number % places] = weight
+                weights[env * places + number % places] = weight
         return tree_levels(weights)
 
     def draw(self, levels: list[NDArray[np.float64]], lower: float, upper: float) -> int:
-        alive = [(lane, n) for lane, state in enumerate(self.lanes) for n in sorted(state.weights)]
+        alive = [(env, n) for env, state in enumerate(self.envs) for n in sorted(state.weights)]
         if self.s.mix > 0 and self.rng.uniform() < self.s.mix:
-            lane, number = alive[int(self.rng.uniform() * len(alive))]
-            return number * self.s.lanes + lane
+            env, number = alive[int(self.rng.uniform() * len(alive))]
+            return number * self.s.num_envs + env
         u = (lower + self.rng.uniform() * (upper - lower)) * float(levels[-1][0])
         node = find_leaf(levels, u)
-        places = self.s.lane_sequences
-        [(lane, number)] = [(e, n) for e, n in alive if e * places + n % places == node]
-        return number * self.s.lanes + lane
+        places = self.s.sequences_per_env
+        [(env, number)] = [(e, n) for e, n in alive if e * places + n % places == node]
+        return number * self.s.num_envs + env
 
     def item(self, row_id: int) -> dict[str, object]:
         """One sequence, without the axis of the batch."""
-        s, lane = self.s, self.lanes[row_id % self.s.lanes]
-        span = lane.spans[row_id // s.lanes]
-        end = span.start + span.learn + span.after
+        s, env = self.s, self.envs[row_id % self.s.num_envs]
+        span = env.spans[row_id // s.num_envs]
+        end = span.start + span.valid_length + span.bootstrap_length
         first = max(span.begin, span.start - s.burn_in)
-        t_rows = range(span.start - s.burn_in, span.start + s.unroll + s.extra)
-        rows = [lane.rows[r] if first <= r < end else None for r in t_rows]
+        t_rows = range(span.start - s.burn_in, span.start + s.unroll + s.bootstrap_steps)
+        rows = [env.rows[r] if first <= r < end else None for r in t_rows]
         frames = [
-            lane.rows[r].frame if span.begin <= r < end else np.zeros(FRAME, np.uint8)
+            env.rows[r].frame if span.begin <= r < end else np.zeros(FRAME, np.uint8)
             for r in range(t_rows.start - s.stack + 1, t_rows.stop)
         ]
         previous = [
-            lane.rows[r - 1].action if row and r > span.begin else -1
+            env.rows[r - 1].action if row and r > span.begin else -1
             for r, row in zip(t_rows, rows, strict=True)
         ]
         return {
@@ -267,11 +270,11 @@ class Twin:
             ],
             "states": [
                 state if first > span.begin else np.zeros_like(state)
-                for state in lane.rows[first].states
+                for state in env.rows[first].states
             ],
             "burn_in": np.int64(span.start - first),
-            "learn": np.int64(span.learn),
-            "after": np.int64(span.after),
+            "valid_length": np.int64(span.valid_length),
+            "bootstrap_length": np.int64(span.bootstrap_length),
             "ids": np.int64(row_id),
         }
 
@@ -282,8 +285,8 @@ class Twin:
         if not (self.s.prioritized and self.s.stratified):
             segments = [(0.0, 1.0)] * size
         ids = [self.draw(levels, *segment) for segment in segments]
-        all_weights = [w for lane in self.lanes for w in lane.weights.values()]
-        drawn = [self.lanes[i % self.s.lanes].weights[i // self.s.lanes] for i in ids]
+        all_weights = [w for env in self.envs for w in env.weights.values()]
+        drawn = [self.envs[i % self.s.num_envs].weights[i // self.s.num_envs] for i in ids]
         densities = [(1.0 - self.s.mix) * weight + uniform for weight in drawn]
         rarest = min(densities)
         if self.s.buffer_max_weights:
@@ -305,8 +308,8 @@ class Twin:
     def set(self, ids: NDArray[np.int64], priorities: list[float]) -> int:
         dropped = 0
         for row_id, priority in zip(ids.tolist(), priorities, strict=True):
-            weights = self.lanes[row_id % self.s.lanes].weights
-            number = row_id // self.s.lanes
+            weights = self.envs[row_id % self.s.num_envs].weights
+            number = row_id // self.s.num_envs
             if number in weights:
                 weights[number] = self.weight_of(priority)
                 self.max_weight = max(self.max_weight, weights[number])
@@ -315,10 +318,10 @@ class Twin:
         return dropped
 
     def update(
-        self, ids: NDArray[np.int64], td: NDArray[np.float32], learn: NDArray[np.int64]
+        self, ids: NDArray[np.int64], td: NDArray[np.float32], valid_length: NDArray[np.int64]
     ) -> int:
         priorities = []
-        for b, rows in enumerate(learn.tolist()):
+        for b, rows in enumerate(valid_length.tolist()):
             total = 0.0
             for value in td[:rows, b].tolist():
                 total += value
