@@ -31,16 +31,16 @@ class EnvConfig:
     end of a pseudo-episode."""
     max_episode_frames: int = 108_000
     """Cap of an episode in frames (30 minutes of play); reaching it is truncation."""
-    lanes: int = 8
-    """Number of emulators, E; each delivers one row of data an agent step."""
-    workers: int = -1
-    """Number of worker processes that step the lanes; 0 steps them in this process. With -1 the
-    train command chooses a number from the available cores, and Python programs use 0. Results do
-    not depend on it."""
+    num_envs: int = 8
+    """Number of environments, E; each delivers one row of data per agent step."""
+    num_workers: int = -1
+    """Number of worker processes that step the environments; 0 steps them in this process. With -1
+    the train command chooses a number from the available cores, and Python programs use 0. Results
+    do not depend on it."""
     worker_timeout: float = 60.0
     """Seconds without an answer after which a worker process is considered hung. Time during which
     this process was itself stopped or suspended is not counted. A worker may take this long to
-    start, or 60 seconds plus one second per lane if that is longer."""
+    start, or 60 seconds plus one second per environment if that is longer."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class ReplayConfig:
     """The replay memory."""
 
     capacity: int = 1_000_000
-    """Frames that are kept (one agent step of one lane stores one)."""
+    """Frames that are kept (one agent step of one environment stores one)."""
     min_frames: int = 200_000
     """Emulator frames of play before learning begins."""
     prioritized: bool = False
@@ -222,8 +222,8 @@ class OptimConfig:
     """adam, or the centred RMSProp of Mnih 2015."""
     lr: float = 6.25e-5
     """Learning rate when learning begins."""
-    lr_end_share: float = 1.0
-    """Learning rate at the end of the run as a share of `lr`; a straight line leads there."""
+    lr_final_fraction: float = 1.0
+    """Learning rate at the end of the run as a fraction of `lr`; it changes linearly."""
     eps: float = 1.5e-4
     """Term added to the denominator of the update."""
     decay: float = 0.95
@@ -236,7 +236,7 @@ class OptimConfig:
     """The frames of each transition in an update are moved by up to this many pixels, by chance, so
     that fewer games teach more (DrQ, Kostrikov 2021, with 4); 0: not at all."""
     update_period: int = 16
-    """Frames of play, over all lanes, for each update (16 frames = 4 agent steps)."""
+    """Frames of play, over all environments, for each update (16 frames = 4 agent steps)."""
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ class Config:
     seed: int = 1
     """Root of all random numbers of the run."""
     total_frames: int = 200_000_000
-    """Emulator frames of the run, over all lanes."""
+    """Emulator frames of the run, over all environments."""
     device: str = "auto"
     """Torch device of the networks; auto: CUDA where it is there, else the CPU."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
 from atari_fast.config import FRAMES_PER_STEP, Config, NetConfig
+from atari_fast.config_schema import SCHEMA_VERSION, upgrade
 from atari_fast.errors import ConfigError
 
-SCHEMA_VERSION = 1
 _MAX_INT = 2**63 - 1
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,4})?")
 _IMPALA_OPTIONS = ("width", "layer_norm", "spectral_norm", "pool")
@@ -60,8 +60,8 @@ RANGES: Mapping[str, Range] = {
     "env.mode": Range(-1, 255),
     "env.difficulty": Range(-1, 255),
     "env.max_episode_frames": Range(FRAMES_PER_STEP, 2**31 - 1),
-    "env.lanes": Range(1, 65_536),
-    "env.workers": Range(-1, 65_536),
+    "env.num_envs": Range(1, 65_536),
+    "env.num_workers": Range(-1, 65_536),
     "env.worker_timeout": _REAL_POSITIVE,
     "net.channels": Range(1, 65_536),
     "net.width": Range(1, 256),
@@ -104,7 +104,7 @@ RANGES: Mapping[str, Range] = {
     "replay.frame_gb": Range(0, 1e6),
     "replay.threads": Range(1, 256),
     "optim.lr": _REAL_POSITIVE,
-    "optim.lr_end_share": _SHARE,
+    "optim.lr_final_fraction": _SHARE,
     "optim.eps": _REAL_POSITIVE,
     "optim.random_shift": Range(0, 84),
     "optim.decay": Range(0, 1 - 1e-9),
@@ -161,6 +161,8 @@ def to_record(config: Config) -> dict[str, Any]:
 def from_record(record: Any, source: str = "config") -> Config:
     """The settings that `to_record` made plain; a field that is missing has its default.
 
+    Settings that an earlier version stored are read under their present names.
+
     Args:
         record: what JSON gave.
         source: where it comes from, for messages.
@@ -170,13 +172,14 @@ def from_record(record: Any, source: str = "config") -> Config:
     """
     if not isinstance(record, dict) or "schema" not in record:
         raise ConfigError(f"{source}: expected an object with `schema` and `config`")
-    if record["schema"] != SCHEMA_VERSION:
+    schema = record["schema"]
+    if type(schema) is not int or not 1 <= schema <= SCHEMA_VERSION:
         raise ConfigError(
-            f"{source}: has schema {record['schema']!r}, this version reads schema "
+            f"{source}: has schema {schema!r}, this version reads schemas 1 to "
             f"{SCHEMA_VERSION}; use the version of atari_fast that wrote it"
         )
     problems: list[str] = []
-    config = _build(Config, record.get("config"), "", problems)
+    config = _build(Config, upgrade(record.get("config"), schema), "", problems)
     if problems:
         raise ConfigError(f"{source}: {'; '.join(problems)}")
     return config
@@ -273,15 +276,15 @@ def _joint_problems(config: Config) -> Iterator[str]:
     """What two or more fields say against each other."""
     env, agent, replay, optim = config.env, config.agent, config.replay, config.optim
     yield from _net_problems(config.net)
-    if env.workers > env.lanes:
+    if env.num_workers > env.num_envs:
         yield (
-            f"env.workers: expected at most one for each of env.lanes = {env.lanes}, "
-            f"got {env.workers}"
+            f"env.num_workers: expected at most one for each of env.num_envs = {env.num_envs}, "
+            f"got {env.num_workers}"
         )
-    rows = env.lanes * (agent.n_step + config.net.stack + 1)
+    rows = env.num_envs * (agent.n_step + config.net.stack + 1)
     if replay.capacity < rows:
         yield (
-            "replay.capacity: expected at least env.lanes * (agent.n_step + net.stack + 1) = "
+            "replay.capacity: expected at least env.num_envs * (agent.n_step + net.stack + 1) = "
             f"{rows}, got {replay.capacity}"
         )
     if optim.batch_size > replay.capacity:
@@ -289,12 +292,13 @@ def _joint_problems(config: Config) -> Iterator[str]:
             f"optim.batch_size: expected at most replay.capacity = {replay.capacity}, "
             f"got {optim.batch_size}"
         )
-    least = FRAMES_PER_STEP * env.lanes * (agent.n_step + 1)
+    least = FRAMES_PER_STEP * env.num_envs * (agent.n_step + 1)
     most = FRAMES_PER_STEP * replay.capacity
     if not least <= replay.min_frames <= most:
         yield (
-            f"replay.min_frames: expected {least} (a transition in each of env.lanes = {env.lanes})"
-            f" to {most} (replay.capacity = {replay.capacity}), got {replay.min_frames}"
+            f"replay.min_frames: expected {least} (a transition in each of env.num_envs = "
+            f"{env.num_envs}) to {most} (replay.capacity = {replay.capacity}), "
+            f"got {replay.min_frames}"
         )
     if config.total_frames <= replay.min_frames:
         yield (
@@ -345,16 +349,16 @@ def _algorithm_problems(config: Config) -> Iterator[str]:
     if ls.method == "none" and (ls.conditional or ls.clip > 0):
         name = "ls.conditional" if ls.conditional else "ls.clip"
         yield f"{name}: nothing is solved for while ls.method is none; set --ls.method fqi"
-    last = config.total_frames - config.replay.min_frames - FRAMES_PER_STEP * config.env.lanes
+    last = config.total_frames - config.replay.min_frames - FRAMES_PER_STEP * config.env.num_envs
     if ls.method != "none" and last < 1:
         yield (
-            "total_frames: expected more than replay.min_frames + 4 * env.lanes = "
+            "total_frames: expected more than replay.min_frames + 4 * env.num_envs = "
             f"{config.total_frames - last}, after which the last layer is solved for, "
             f"got {config.total_frames}"
         )
     elif ls.method != "none" and ls.period > last:
         yield (
-            "ls.period: expected at most total_frames - replay.min_frames - 4 * env.lanes = "
+            "ls.period: expected at most total_frames - replay.min_frames - 4 * env.num_envs = "
             f"{last}, after which no step follows, got {ls.period}"
         )
     if ls.method != "none" and agent.algorithm != "dqn":

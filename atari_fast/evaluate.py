@@ -32,10 +32,10 @@ class Options:
     """Probability of a random action; None: that of the run's own evaluations, run.eval_epsilon."""
     seed: int = 1001
     """Root of the random numbers of these games."""
-    lanes: int = 16
+    num_envs: int = 16
     """Games that run at a time."""
-    workers: int = 0
-    """Worker processes that share the lanes; 0: none."""
+    num_workers: int = 0
+    """Worker processes that share the environments; 0: none."""
     device: str = "auto"
     """Torch device; auto: CUDA where it is there."""
     threads: int = 1
@@ -55,8 +55,8 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError("path: expected a run directory, a checkpoint or a zoo file, got nothing")
     ranges = {
         "episodes": Range(1),
-        "lanes": RANGES["env.lanes"],
-        "workers": Range(0, options.lanes),
+        "num_envs": RANGES["env.num_envs"],
+        "num_workers": Range(0, options.num_envs),
         "epsilon": Range(0, 1),
         "seed": Range(0),
     }
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
         require_writable(out)
     if options.export:
         require_writable(Path(options.export), makes_folders=True)
-    env = dataclasses.replace(agent.config.env, workers=options.workers)
+    env = dataclasses.replace(agent.config.env, num_workers=options.num_workers)
     autocast = Autocast(device, agent.config.precision)
     result = evaluate(
         agent.parts.q_values,
@@ -92,13 +92,13 @@ def main(argv: Sequence[str]) -> int:
         episodes=options.episodes,
         epsilon=agent.config.run.eval_epsilon if options.epsilon is None else options.epsilon,
         seed=options.seed,
-        lanes=options.lanes,
+        num_envs=options.num_envs,
     )
     summary = {
         "source": str(agent.source),
         "trained_frames": agent.frames,
         **result.summary(),
-        "lanes": min(options.lanes, options.episodes),
+        "num_envs": min(options.num_envs, options.episodes),
         "precision": "bf16" if autocast.enabled else "fp32",
         "device": device.type,
         "threads": torch.get_num_threads(),

@@ -95,7 +95,7 @@ SCORE_WRAPS: dict[str, int] = {
     "tutankham": 10_000,
     "wizard_of_wor": 200_000,
 }
-"""By how much the reward is wrong when a game's counter passes its end; a lane puts it right.
+"""By how much the reward is wrong when a game's counter passes its end; `AtariEnv` corrects it.
 
 The emulator reports the difference of two readings of the counter: -999,900 where the last 100
 points turn 999,900 into 0. In hero and kung_fu_master the counter then shows signs that read as

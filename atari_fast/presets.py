@@ -21,14 +21,14 @@ _SAVES = RunConfig(eval_period=4_000_000, checkpoint_period=4_000_000, replay_pe
 
 
 def dqn_nature() -> Config:
-    """DQN as published (Mnih et al. 2015, extended data table 1), one lane as in the paper.
+    """DQN as published (Mnih et al. 2015, extended data table 1), one environment as in the paper.
 
     The paper sums the gradient over the batch and we average it, so the epsilon of RMSProp is
     0.01 / 32^2 (as in google-deepmind/dqn_zoo, where the effective step is the same).
     """
     return Config(
         preset="dqn-nature",
-        env=EnvConfig(lanes=1, life_loss="zero_discount"),
+        env=EnvConfig(num_envs=1, life_loss="zero_discount"),
         optim=OptimConfig(name="rmsprop", lr=2.5e-4, eps=0.01 / 32**2, decay=0.95),
         run=replace(_SAVES, eval_epsilon=0.05),
     )
@@ -41,7 +41,7 @@ def dqn_adam() -> Config:
     """
     return Config(
         preset="dqn-adam",
-        env=EnvConfig(protocol="machado", lanes=1),
+        env=EnvConfig(protocol="machado", num_envs=1),
         net=NetConfig(padding="same", init="xavier"),
         agent=AgentConfig(
             loss="squared", target_period=32_000, epsilon_end=0.01, epsilon_frames=1_000_000
@@ -140,7 +140,7 @@ def m_iqn() -> Config:
 
 
 def rainbow() -> Config:
-    """Rainbow (Hessel et al. 2018, table 1): C51 with all extensions, in one lane.
+    """Rainbow (Hessel et al. 2018, table 1): C51 with all extensions, in one environment.
 
     Learning begins after 80,000 frames, targets are copied every 32,000, priorities have exponent
     0.5; no epsilon but noise that begins with sigma 0.5. Until then actions are random (Mnih 2015,
@@ -149,7 +149,7 @@ def rainbow() -> Config:
     """
     return Config(
         preset="rainbow",
-        env=EnvConfig(lanes=1, life_loss="zero_discount"),
+        env=EnvConfig(num_envs=1, life_loss="zero_discount"),
         agent=AgentConfig(
             algorithm="c51",
             double=True,
@@ -245,11 +245,11 @@ def pong() -> Config:
         preset="pong",
         game="pong",
         total_frames=1_600_000,
-        env=EnvConfig(lanes=8),
+        env=EnvConfig(num_envs=8),
         net=NetConfig(pixels="standardize", channels=(16, 32, 32), hidden=256),
         agent=AgentConfig(n_step=5, target_period=4_000, epsilon_end=0.01, epsilon_frames=60_000),
         replay=ReplayConfig(capacity=100_000, min_frames=16_000),
-        optim=OptimConfig(lr=5e-4, lr_end_share=0.05, eps=1e-5),
+        optim=OptimConfig(lr=5e-4, lr_final_fraction=0.05, eps=1e-5),
         run=RunConfig(eval_period=160_000, checkpoint_period=160_000, replay_period=160_000),
     )
 
@@ -274,7 +274,7 @@ def ls_dqn_boxing() -> Config:
         preset="ls-dqn-boxing",
         game="boxing",
         total_frames=7_000_000,
-        env=EnvConfig(lanes=16, workers=1),
+        env=EnvConfig(num_envs=16, num_workers=1),
         agent=AgentConfig(
             munchausen=True,
             dueling=True,
@@ -289,7 +289,7 @@ def ls_dqn_boxing() -> Config:
         ),
         replay=ReplayConfig(capacity=500_000, min_frames=80_000),
         optim=replace(
-            config.optim, lr_end_share=0.1, batch_size=128, update_period=64, random_shift=4
+            config.optim, lr_final_fraction=0.1, batch_size=128, update_period=64, random_shift=4
         ),
         run=replace(
             _SAVES, eval_period=500_000, checkpoint_period=500_000, replay_period=1_000_000
@@ -308,7 +308,7 @@ def ls_dqn_breakout() -> Config:
     return Config(
         preset="ls-dqn-breakout",
         game="breakout",
-        env=EnvConfig(lanes=1, life_loss="episodic"),
+        env=EnvConfig(num_envs=1, life_loss="episodic"),
         agent=AgentConfig(loss="squared", target_period=4_000),
         ls=LeastSquaresConfig(method="fqi", period=2_000_000, moments="keep"),
         replay=ReplayConfig(capacity=300_000, min_frames=80_000),

@@ -16,7 +16,7 @@ def child(parent: np.random.SeedSequence, name: str | int) -> np.random.SeedSequ
 
     Args:
         parent: Stream to branch from.
-        name: Name, or the index of one of many equal parts (a lane, an actor).
+        name: Name, or the index of one of many equal parts (an environment, an actor).
     """
     digest = hashlib.sha256(f"{type(name).__name__}:{name}".encode()).digest()
     words = tuple(int(word) for word in np.frombuffer(digest, dtype="<u4")[:4])

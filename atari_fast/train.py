@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from atari_fast.config import Config
     from atari_fast.runtime.session import Session
 
-_FEW_LANES = 4
+_FEW_ENVS = 4
 _PROG = "python -m atari_fast.train"
 _CHANGEABLE = (
-    "total_frames", "device", "threads", "overlap", "env.workers", "env.worker_timeout",
+    "total_frames", "device", "threads", "overlap", "env.num_workers", "env.worker_timeout",
     "replay.threads", "run.log_period", "run.checkpoint_period", "run.replay_period",
     "run.eval_period", "run.eval_episodes", "run.eval_epsilon", "run.tensorboard", "run.finish",
 )  # fmt: skip
@@ -61,7 +61,7 @@ class _CallableModule(types.ModuleType):
 
         Args:
             config: the settings, such as `atari_fast.presets.PRESETS["pong"]()`. With
-                `env.workers` the program needs `if __name__ == "__main__":` around this call.
+                `env.num_workers` the program needs `if __name__ == "__main__":` around this call.
 
         Raises:
             AtariFastError: as a sentence of the command would say: bad settings (ConfigError), no
@@ -91,7 +91,7 @@ def _begin(argv: Sequence[str]) -> Session:
     except WorkerError as error:
         if chosen is config:
             raise
-        warn(f"{error}; the lanes run without worker processes")  # nobody asked for them
+        warn(f"{error}; the environments run without worker processes")  # nobody asked for them
         return _session(config)
 
 
@@ -110,15 +110,15 @@ def _finish(session: Session) -> None:
 def _with_workers(config: Config) -> Config:
     """The settings with a number of worker processes, where they leave it open.
 
-    One for each two cores, where there are enough lanes: a step of a few lanes, or of a toy, takes
-    less time than asking another process for it.
+    One for each two cores, where there are enough environments: a step of a few environments, or of
+    a toy, takes less time than asking another process for it.
     """
     env = config.env
-    if env.workers >= 0:
+    if env.num_workers >= 0:
         return config
-    workers = min(env.lanes // _FEW_LANES, available_cores() // 2)
+    workers = min(env.num_envs // _FEW_ENVS, available_cores() // 2)
     workers = 0 if canonical_name(config.game) in TOYS else workers
-    return dataclasses.replace(config, env=dataclasses.replace(env, workers=workers))
+    return dataclasses.replace(config, env=dataclasses.replace(env, num_workers=workers))
 
 
 def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 class Flag(enum.IntFlag):
     """What arrived with a frame, as a bit set in a uint8.
 
-    A lane's frames are one ordered stream. The frame that ends an episode is the true last one and
-    carries TERMINATED or TRUNCATED; the next step of that lane ignores its action and delivers the
-    first frame of the next episode, flagged FIRST.
+    An environment's frames are one ordered stream. The frame that ends an episode is the true last
+    one and carries TERMINATED or TRUNCATED; the next step of that environment ignores its action
+    and delivers the first frame of the next episode, flagged FIRST.
     """
 
     FIRST = 1
@@ -29,10 +29,10 @@ class Flag(enum.IntFlag):
 
 
 class StepBatch(NamedTuple):
-    """What E lanes delivered for one agent step (4 emulator frames)."""
+    """What E environments delivered for one agent step (4 emulator frames)."""
 
     frames: NDArray[np.uint8]
-    """uint8[E, H, W], one preprocessed frame a lane."""
+    """uint8[E, H, W], one preprocessed frame per environment."""
     rewards: NDArray[np.float32]
     """float32[E], raw game reward of the step, never clipped; put right where the game's counter
     passed its end."""
@@ -41,7 +41,7 @@ class StepBatch(NamedTuple):
 
 
 class EnvSpec(NamedTuple):
-    """What an agent must know of its lanes."""
+    """What an agent must know of its environments."""
 
     frame_shape: tuple[int, int]
     """(height, width) of a frame in pixels."""

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from atari_fast.agents.recipes import build
 from atari_fast.config import Config
-from atari_fast.envs.pool import LanePool
+from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.infra.cpu import available_cores
 from atari_fast.presets import PRESETS
 from atari_fast.replay.transition import TransitionReplay
@@ -45,25 +45,25 @@ def settings(name: str, precision: str) -> Config:
         config,
         game="pong",
         precision=precision,
-        env=dataclasses.replace(config.env, lanes=8),
+        env=dataclasses.replace(config.env, num_envs=8),
         replay=dataclasses.replace(config.replay, capacity=8_000),
         optim=PRESETS["dqn-adam"]().optim,
     )
 
 
 def make_learner(config: Config, device: torch.device, threads: int, steps: int = 400) -> Learner:
-    """A learner whose replay holds `steps` steps of random play in each of its lanes."""
+    """A learner whose replay holds `steps` steps of random play in each of its environments."""
     rng = np.random.default_rng(0)
-    with LanePool(config.game, config.env, stream(1, "lanes")) as pool:
+    with VectorEnv(config.game, config.env, stream(1, "lanes")) as envs:
         replay = TransitionReplay(
-            config.env, config.net, config.agent, config.replay, pool.spec.frame_shape, seed=1
+            config.env, config.net, config.agent, config.replay, envs.spec.frame_shape, seed=1
         )
-        step = pool.step(np.zeros(pool.num_lanes, np.int64))
+        step = envs.step(np.zeros(envs.num_envs, np.int64))
         for _ in range(steps):
-            actions = rng.integers(pool.spec.num_actions, size=pool.num_lanes)
+            actions = rng.integers(envs.spec.num_actions, size=envs.num_envs)
             replay.append(step, actions)
-            step = pool.step(actions)
-        parts = build(config, pool.spec, device)
+            step = envs.step(actions)
+        parts = build(config, envs.spec, device)
     autocast = Autocast(device, config.precision)
     return Learner(parts, replay, config.optim, device, autocast, threads=threads)
 

@@ -1,4 +1,4 @@
-"""Agent steps a second of the lanes, beside the bare emulator and ALE's own vector environment.
+"""Agent steps a second of environments, beside the bare emulator and ALE's own vector ones.
 
 Every contestant is made first and then measured in turn, round after round, so that a slow spell of
 the machine hits all of them. Figures are medians over the rounds, ratios are of one run.
@@ -31,8 +31,8 @@ from ale_py.vector_env import AtariVectorEnv
 
 from atari_fast import _core
 from atari_fast.config import EnvConfig
-from atari_fast.envs.lane import AtariLane
-from atari_fast.envs.pool import LanePool
+from atari_fast.envs.atari_env import AtariEnv
+from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.seeding import stream
 
 GAMES = ["pong", "breakout", "ms_pacman", "space_invaders", "montezuma_revenge"]
@@ -112,8 +112,8 @@ def random_actions(actions: int, count: int) -> Iterator[Any]:
     return itertools.cycle(np.random.default_rng(0).integers(actions, size=(4096, count)))
 
 
-def lane(game: str) -> Contest:
-    one = AtariLane(game, EnvConfig(), stream(1, "env"))
+def single_env(game: str) -> Contest:
+    one = AtariEnv(game, EnvConfig(), stream(1, "env"))
     out = np.zeros((84, 84), dtype=np.uint8)
     choices = np.random.default_rng(0).integers(one.spec.num_actions, size=100_000).tolist()
     actions = itertools.cycle(choices)
@@ -125,12 +125,12 @@ def lane(game: str) -> Contest:
     return lambda seconds: timed(play, 50, seconds)
 
 
-def pool(game: str, envs: int, workers: int, stack: ExitStack) -> Contest:
-    lanes = stack.enter_context(
-        LanePool(game, EnvConfig(lanes=envs, workers=workers), stream(1, "env"))
+def vector_env(game: str, envs: int, workers: int, stack: ExitStack) -> Contest:
+    vector = stack.enter_context(
+        VectorEnv(game, EnvConfig(num_envs=envs, num_workers=workers), stream(1, "env"))
     )
-    actions = random_actions(lanes.spec.num_actions, envs)
-    return lambda seconds: timed(lambda: lanes.step(next(actions)), envs, seconds)
+    actions = random_actions(vector.spec.num_actions, envs)
+    return lambda seconds: timed(lambda: vector.step(next(actions)), envs, seconds)
 
 
 def ale_vector(game: str, envs: int, batch: int, threads: int, stack: ExitStack) -> Contest:
@@ -163,10 +163,12 @@ def contestants(game: str, envs: list[int], stack: ExitStack) -> dict[str, Conte
     field = {
         ONE: bare(game, 1, stack),
         ALL: bare(game, CORES, stack),
-        "lane, 1 process": lane(game),
+        "environment, 1 process": single_env(game),
     }
     for count in envs:
-        field[f"pool, {count} lanes, {CORES} workers"] = pool(game, count, CORES, stack)
+        field[f"VectorEnv, {count} environments, {CORES} workers"] = vector_env(
+            game, count, CORES, stack
+        )
     for count in envs:
         half = count // 2
         field[f"ALE vector, {count} envs, {CORES} threads"] = ale_vector(
@@ -191,7 +193,7 @@ def measure(game: str, envs: list[int], rounds: int, seconds: float) -> dict[str
     medians = {name: statistics.median(values) for name, values in figures.items()}
     best = {
         kind: max((name for name in medians if name.startswith(kind)), key=medians.__getitem__)
-        for kind in ("pool", "ALE vector")
+        for kind in ("VectorEnv", "ALE vector")
     }
 
     def ratio(above: str, below: str) -> dict[str, float]:
@@ -207,9 +209,11 @@ def measure(game: str, envs: list[int], rounds: int, seconds: float) -> dict[str
         "game": game,
         "steps_per_second": figures,
         "ratios": {
-            f"lane / {ONE}": ratio("lane, 1 process", ONE),
-            f"{best['pool']} / {ALL}": ratio(best["pool"], ALL),
-            f"{best['pool']} / {best['ALE vector']}": ratio(best["pool"], best["ALE vector"]),
+            f"environment / {ONE}": ratio("environment, 1 process", ONE),
+            f"{best['VectorEnv']} / {ALL}": ratio(best["VectorEnv"], ALL),
+            f"{best['VectorEnv']} / {best['ALE vector']}": ratio(
+                best["VectorEnv"], best["ALE vector"]
+            ),
         },
     }
 
@@ -230,7 +234,9 @@ def show(result: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--games", nargs="+", default=GAMES)
-    parser.add_argument("--envs", nargs="+", type=int, default=[16, 64], help="numbers of lanes E")
+    parser.add_argument(
+        "--envs", nargs="+", type=int, default=[16, 64], help="numbers of environments E"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="of a measurement")
     parser.add_argument("--json", type=Path, help="file for the results")

@@ -1,10 +1,11 @@
 """Compressed replay of real frames beside cpprb's raw one: `python bench/bench_frames.py`.
 
-For each game, frames of real play fill a prioritized replay (stacks of 4, n = 1, 8 lanes): `real`
-rows a lane are played, random actions by default, and go round until the replay is full. Prints
-bytes a frame with everything counted (codes, indexes, unused room), microseconds to append a frame,
-and transitions/s of drawing on one thread; cpprb runs in the same turns, with next_of and
-stack_compress, its best setting, and as many frames. Medians of the repeats and their range.
+For each game, frames of real play fill a prioritized replay (stacks of 4, n = 1, 8 environments):
+`real` rows per environment are played, random actions by default, and go round until the replay is
+full. Prints bytes a frame with everything counted (codes, indexes, unused room), microseconds to
+append a frame, and transitions/s of drawing on one thread; cpprb runs in the same turns, with
+next_of and stack_compress, its best setting, and as many frames. Medians of the repeats and their
+range.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench_replay import LANES, SIDE, STACK, Cpprb, measure
+from bench_replay import NUM_ENVS, SIDE, STACK, Cpprb, measure
 from numpy.typing import NDArray
 
 from atari_fast import _core
 from atari_fast.agents.restore import load_agent
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
-from atari_fast.envs.pool import LanePool
+from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.device import Autocast
@@ -39,7 +40,7 @@ CPU = torch.device("cpu")
 
 @dataclasses.dataclass(frozen=True)
 class Play:
-    """Rows of real play of 8 lanes."""
+    """Rows of real play of 8 environments."""
 
     frames: NDArray[np.uint8]
     """uint8[rows, 8, 84, 84]"""
@@ -48,21 +49,21 @@ class Play:
 
 
 def play(game: str, rows: int, agent: Path | None) -> Play:
-    frames = np.zeros((rows, LANES, SIDE, SIDE), np.uint8)
-    flags = np.zeros((rows, LANES), np.uint8)
+    frames = np.zeros((rows, NUM_ENVS, SIDE, SIDE), np.uint8)
+    flags = np.zeros((rows, NUM_ENVS), np.uint8)
     rng = np.random.default_rng(0)
-    with LanePool(game, EnvConfig(lanes=LANES), stream(1, "env")) as pool:
+    with VectorEnv(game, EnvConfig(num_envs=NUM_ENVS), stream(1, "env")) as envs:
         actor = None
         if agent is not None:
             q_values = load_agent(agent, "best", CPU).parts.q_values
-            spec = pool.spec
-            actor = Actor(q_values, spec, LANES, STACK, CPU, Autocast(CPU, "fp32"), rng)
-        actions = np.zeros(LANES, np.int64)
+            spec = envs.spec
+            actor = Actor(q_values, spec, NUM_ENVS, STACK, CPU, Autocast(CPU, "fp32"), rng)
+        actions = np.zeros(NUM_ENVS, np.int64)
         for row in range(rows):
-            step = pool.step(actions)
+            step = envs.step(actions)
             frames[row], flags[row] = step.frames, step.flags
             if actor is None:
-                actions = rng.integers(pool.spec.num_actions, size=LANES)
+                actions = rng.integers(envs.spec.num_actions, size=NUM_ENVS)
             else:
                 actions = actor.act(step, 0.01)
     return Play(frames, flags)
@@ -70,7 +71,7 @@ def play(game: str, rows: int, agent: Path | None) -> Play:
 
 def new_replay(capacity: int) -> TransitionReplay:
     return TransitionReplay(
-        EnvConfig(lanes=LANES),
+        EnvConfig(num_envs=NUM_ENVS),
         NetConfig(stack=STACK),
         AgentConfig(n_step=1),
         ReplayConfig(capacity=capacity, prioritized=True),
@@ -80,19 +81,19 @@ def new_replay(capacity: int) -> TransitionReplay:
 
 
 def fill(replay: TransitionReplay, real: Play, rows: int) -> float:
-    """Appends `rows` rows to every lane and returns microseconds a frame."""
-    actions, rewards = np.ones(LANES, np.int64), np.ones(LANES, np.float32)
+    """Appends `rows` rows to every environment and returns microseconds a frame."""
+    actions, rewards = np.ones(NUM_ENVS, np.int64), np.ones(NUM_ENVS, np.float32)
     start = time.perf_counter()
     for row in range(rows):
         at = row % len(real.frames)
         replay.append(StepBatch(real.frames[at], rewards, real.flags[at]), actions)
-    return 1e6 * (time.perf_counter() - start) / (rows * LANES)
+    return 1e6 * (time.perf_counter() - start) / (rows * NUM_ENVS)
 
 
 def frame_bytes(replay: TransitionReplay, capacity: int) -> float:
     """Bytes that a frame takes: all that the replay does, less rewards, flags and so on (14 a row
     and the inner nodes of the tree)."""
-    rows = capacity // LANES * LANES
+    rows = capacity // NUM_ENVS * NUM_ENVS
     others = rows * (6 + 8 * 8 / 7)
     return (replay.bytes_used - others) / rows
 
@@ -101,7 +102,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--games", nargs="+", default=GAMES)
     parser.add_argument("--capacity", type=int, default=1_000_000)
-    parser.add_argument("--real", type=int, default=6_000, help="rows of real play of each lane")
+    parser.add_argument(
+        "--real", type=int, default=6_000, help="rows of real play of each environment"
+    )
     parser.add_argument("--agent", type=Path, help="trained agent that plays, instead of chance")
     parser.add_argument("--repeats", type=int, default=7, help="repeats a figure, at least 5")
     parser.add_argument("--seconds", type=float, default=0.3, help="length of a repeat")
@@ -120,7 +123,7 @@ def main() -> None:
     rows = []
     for game in args.games:
         replay = new_replay(args.capacity)
-        micros = fill(replay, play(game, args.real, args.agent), args.capacity // LANES)
+        micros = fill(replay, play(game, args.real, args.agent), args.capacity // NUM_ENVS)
         row = {
             "game": game,
             "instruction_set": _core.instruction_set(),

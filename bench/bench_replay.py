@@ -29,7 +29,7 @@ from atari_fast.types import Flag, StepBatch
 
 SIDE = 84
 STACK = 4
-LANES = 8
+NUM_ENVS = 8
 POOL = 2048
 EPISODE = 800
 CPPRB_STEPS = 508
@@ -64,7 +64,7 @@ class Ours:
 
     def __init__(self, capacity: int, frames: NDArray[np.uint8]) -> None:
         self.replay = TransitionReplay(
-            EnvConfig(lanes=LANES),
+            EnvConfig(num_envs=NUM_ENVS),
             NetConfig(stack=STACK),
             AgentConfig(n_step=1),
             ReplayConfig(capacity=capacity, prioritized=True),
@@ -73,17 +73,17 @@ class Ours:
         )
         self.frames = frames
         self.row = 0
-        self.actions = np.ones(LANES, np.int64)
-        self.rewards = np.ones(LANES, np.float32)
-        for _ in range(capacity // LANES):
+        self.actions = np.ones(NUM_ENVS, np.int64)
+        self.rewards = np.ones(NUM_ENVS, np.float32)
+        for _ in range(capacity // NUM_ENVS):
             self.append()
 
     def append(self) -> None:
         place = self.row % EPISODE
         flag = Flag.FIRST if place == 0 else Flag.TERMINATED if place == EPISODE - 1 else 0
-        start = self.row * LANES % (POOL - LANES)
+        start = self.row * NUM_ENVS % (POOL - NUM_ENVS)
         step = StepBatch(
-            self.frames[start : start + LANES], self.rewards, np.full(LANES, flag, np.uint8)
+            self.frames[start : start + NUM_ENVS], self.rewards, np.full(NUM_ENVS, flag, np.uint8)
         )
         self.replay.append(step, self.actions)
         self.row += 1
@@ -176,8 +176,8 @@ def cases(capacity: int, floor: bool) -> list[Case]:
         found.append(Case(f"sample, batch {size}", size, "transitions/s", sides))
     sides = {"atari_fast": ours.append}
     if peer:
-        sides["cpprb"] = lambda: peer.add(LANES)
-    found.append(Case(f"add, {LANES} a call", LANES, "transitions/s", sides))
+        sides["cpprb"] = lambda: peer.add(NUM_ENVS)
+    found.append(Case(f"add, {NUM_ENVS} a call", NUM_ENVS, "transitions/s", sides))
     for size in (32, 512):
         sides = {"atari_fast": ours.updater(size, rng)}
         if peer:

@@ -23,7 +23,7 @@ SETTINGS = {
     "default": [],
     **{
         f"{threads} threads, {workers} workers": [
-            *("--threads", str(threads), "--env.workers", str(workers))
+            *("--threads", str(threads), "--env.num-workers", str(workers))
         ]
         for threads in (1, 2)
         for workers in (0, 1)

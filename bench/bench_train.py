@@ -24,7 +24,7 @@ import torch
 
 from atari_fast.agents.recipes import build
 from atari_fast.config import FRAMES_PER_STEP, Config, NetConfig
-from atari_fast.envs.pool import LanePool
+from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.infra.cpu import available_cores
 from atari_fast.presets import PRESETS
 from atari_fast.replay.transition import TransitionReplay
@@ -39,7 +39,7 @@ WARM_STEPS = 1_200
 LEARNING_STARTS = 1_000
 
 
-def settings(precision: str, lanes: int, workers: int) -> Config:
+def settings(precision: str, num_envs: int, workers: int) -> Config:
     """Nature network, Adam 1e-4, batch 32 every 4 agent steps, target copied every 1,000."""
     config = PRESETS["dqn-adam"]()
     return dataclasses.replace(
@@ -47,7 +47,9 @@ def settings(precision: str, lanes: int, workers: int) -> Config:
         game="pong",
         precision=precision,
         total_frames=10**9,
-        env=dataclasses.replace(config.env, protocol="deepmind", lanes=lanes, workers=workers),
+        env=dataclasses.replace(
+            config.env, protocol="deepmind", num_envs=num_envs, num_workers=workers
+        ),
         net=NetConfig(),
         agent=dataclasses.replace(
             config.agent, loss="huber", target_period=4_000, epsilon_start=0.05, epsilon_end=0.05
@@ -63,21 +65,21 @@ def ours(config: Config) -> Callable[[int], int]:
     """A function that trains for about `steps` agent steps and returns how many it were."""
     device = torch.device("cpu")
     autocast = Autocast(device, config.precision)
-    pool = LanePool(config.game, config.env, stream(config.seed, "lanes"))
-    parts = build(config, pool.spec, device)
-    shape = pool.spec.frame_shape
+    envs = VectorEnv(config.game, config.env, stream(config.seed, "lanes"))
+    parts = build(config, envs.spec, device)
+    shape = envs.spec.frame_shape
     replay = TransitionReplay(config.env, config.net, config.agent, config.replay, shape, seed=1)
     threads = available_cores()
     learner = Learner(parts, replay, config.optim, device, autocast, threads=threads)
     rng = np.random.default_rng(0)
     actor = Actor(
-        parts.behaviour, pool.spec, pool.num_lanes, config.net.stack, device, autocast, rng
+        parts.behaviour, envs.spec, envs.num_envs, config.net.stack, device, autocast, rng
     )
     frames = 0
     services = RunServices(
         config,
         parts,
-        pool.spec,
+        envs.spec,
         device,
         autocast,
         replay,
@@ -87,7 +89,7 @@ def ours(config: Config) -> Callable[[int], int]:
         busy=print,
         log=print,
     )
-    loop = iter(Loop(config, parts, pool, replay, actor, learner, services))
+    loop = iter(Loop(config, parts, envs, replay, actor, learner, services))
 
     def train(steps: int) -> int:
         nonlocal frames
@@ -145,15 +147,17 @@ def main() -> None:
     )
     parser.add_argument("--windows", type=int, default=5)
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--lanes", type=int, default=8)
-    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--num-envs", type=int, default=8)
+    parser.add_argument("--num-workers", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     set_threads(1)  # as in a run: the learner's threads share batches, not operations
     keep_freed_memory()
     sides = {
-        "atari_fast fp32": ours(settings("fp32", options.lanes, options.workers)),
-        "atari_fast default precision": ours(settings("auto", options.lanes, options.workers)),
+        "atari_fast fp32": ours(settings("fp32", options.num_envs, options.num_workers)),
+        "atari_fast default precision": ours(
+            settings("auto", options.num_envs, options.num_workers)
+        ),
     }
     baseline = "stable-baselines3 fp32"
     try:

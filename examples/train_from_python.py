@@ -25,7 +25,7 @@ def main(directory: Path) -> float:
         precision="fp32",
         threads=1,
         total_frames=40_000,
-        env=EnvConfig(lanes=4),
+        env=EnvConfig(num_envs=4),
         net=NetConfig(torso="mlp", stack=1, hidden=64),
         agent=AgentConfig(double=True, n_step=3, target_period=800, epsilon_frames=8_000),
         replay=ReplayConfig(capacity=5_000, min_frames=800),
@@ -37,7 +37,7 @@ def main(directory: Path) -> float:
     result = evaluate(
         session.parts.q_values,
         config,
-        session.pool.spec,
+        session.envs.spec,
         session.device,
         session.autocast,
         episodes=50,

@@ -1,10 +1,10 @@
-"""Plays Breakout at random in eight lanes through the gymnasium interface, with its wrappers."""
+"""Plays Breakout at random in eight environments, with gymnasium's interface and wrappers."""
 
 from __future__ import annotations
 
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-from atari_fast.envs.vector import AtariFastVectorEnv
+from atari_fast.envs.gymnasium_env import AtariFastVectorEnv
 
 
 def main(steps: int = 200) -> float:

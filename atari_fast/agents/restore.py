@@ -11,7 +11,7 @@ from atari_fast.agents.parts import AgentParts
 from atari_fast.agents.recipes import build
 from atari_fast.config import Config
 from atari_fast.config_io import from_record
-from atari_fast.envs.lane import make_lane
+from atari_fast.envs.atari_env import make_env
 from atari_fast.errors import CheckpointError
 from atari_fast.infra.checkpoint import (
     BEST,
@@ -65,7 +65,7 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
         record, tensors = checkpoint.records.get("config"), checkpoint.tensors.get("online", {})
     with loading(source):
         config = from_record(record)
-    spec = make_lane(config.game, config.env, stream(0, "spec")).spec
+    spec = make_env(config.game, config.env, stream(0, "spec")).spec
     with loading(source):
         parts = build(config, spec, device)
         parts.trained.load_state_dict(tensors)

@@ -1,3 +1,3 @@
-"""Environments: lanes, pools of lanes, toy games and the gymnasium vector environment."""
+"""Environments: single ones, vector environments, toy games and the gymnasium interface."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Worker processes as the pool sees them: how they start, are waited for, fail and end."""
+"""Worker processes as `VectorEnv` sees them: how they start, are waited for, fail and end."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from atari_fast.envs.worker import NOT_FOR_WORKERS, Buffers, Task, serve
 from atari_fast.errors import ConfigError, EnvError, WorkerError
 
 _SLICE_SECONDS = 0.25
-"""Longest time that the pool waits before it looks how much of the timeout is left."""
+"""Longest time that `VectorEnv` waits before it looks how much of the timeout is left."""
 _STOP_SECONDS = 0.5
 """Seconds between asking a worker to end, telling it and killing it."""
 _Answer = TypeVar("_Answer")
 
 
 class Worker(NamedTuple):
-    """What the pool knows of a worker."""
+    """What `VectorEnv` knows of a worker."""
 
     process: Any
     pipe: Connection
     name: str
-    lanes: range
+    envs: range
 
 
 class Patience:
@@ -57,16 +57,16 @@ def check_program(workers: int) -> None:
     """Raises ConfigError where this program can have no workers, which import its main file."""
     if multiprocessing.current_process().daemon:
         raise ConfigError(
-            f"env.workers: got {workers} in a daemonic process, which may have no processes of its "
-            "own; set env.workers to 0, or start that process with daemon=False"
+            f"env.num_workers: got {workers} in a daemonic process, which may have no processes of "
+            "its own; set env.num_workers to 0, or start that process with daemon=False"
         )
     # Nothing in `python -c`, a notebook and interactive Python, which have no file to import.
     path = spawn.get_preparation_data("worker").get("init_main_from_path")
     if path is not None and not Path(path).is_file():
         raise ConfigError(
-            f"env.workers: got {workers} in the program {Path(path).name}, which is no file (it "
-            "came through standard input or a pipe), but each worker process imports the file of "
-            "its program; save the program in a file, or set env.workers to 0"
+            f"env.num_workers: got {workers} in the program {Path(path).name}, which is no file "
+            "(it came through standard input or a pipe), but each worker process imports the file "
+            "of its program; save the program in a file, or set env.num_workers to 0"
         )
 
 
@@ -76,7 +76,7 @@ def start_worker(context: Any, index: int, task: Task, buffers: Buffers) -> Work
     Raises:
         WorkerError: The system has no process or no open file left.
     """
-    name = f"worker {index} (lanes {task.lanes[0]} to {task.lanes[-1]} of {task.game})"
+    name = f"worker {index} (environments {task.envs[0]} to {task.envs[-1]} of {task.game})"
     try:
         pipe, far_end = context.Pipe()
         process = context.Process(
@@ -91,11 +91,11 @@ def start_worker(context: Any, index: int, task: Task, buffers: Buffers) -> Work
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     except OSError as error:
         raise WorkerError(
-            f"{name} cannot be started ({error}); set a smaller env.workers, or raise the limits "
-            "of open files and processes (ulimit -n, ulimit -u)"
+            f"{name} cannot be started ({error}); set a smaller env.num_workers, or raise the "
+            "limits of open files and processes (ulimit -n, ulimit -u)"
         ) from error
     far_end.close()  # the worker's copy is the last one now: its death closes the pipe
-    return Worker(process, pipe, name, task.lanes)
+    return Worker(process, pipe, name, task.envs)
 
 
 def stop(workers: list[Worker]) -> None:
@@ -138,8 +138,8 @@ def died(worker: Worker, starting: bool) -> str:
         text += " while it started; its output is above"
     if starting and worker.process.exitcode == 1:  # an exception where it imports the program
         text += (
-            '. A script that makes a pool with workers needs `if __name__ == "__main__":` around '
-            "what it runs, since each worker imports it"
+            '. A script that makes environments with workers needs `if __name__ == "__main__":` '
+            "around what it runs, since each worker imports it"
         )
     return text
 

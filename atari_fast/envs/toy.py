@@ -1,4 +1,4 @@
-"""Tiny games with known answers, for tests that learn in seconds; they speak the lane interface."""
+"""Tiny games with known answers, for tests that learn in seconds, as environments."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Catch:
         self._over = True
 
     def step(self, action: int, out: NDArray[np.uint8]) -> tuple[float, int]:
-        """Plays one step; see `Lane.step`."""
+        """Plays one step; see `Env.step`."""
         reward, flags = 0.0, 0
         if self._over:
             self._row, self._column = 0, int(self._rng.integers(self.COLUMNS))
@@ -74,12 +74,12 @@ class Catch:
         return _screen(self.spec, self._draw)
 
     def state(self) -> dict[str, Any]:
-        """See `Lane.state`."""
+        """See `Env.state`."""
         where = [self._row, self._column, self._paddle]
         return {"where": where, "over": self._over, "rng": self._rng.bit_generator.state}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """See `Lane.load_state`."""
+        """See `Env.load_state`."""
         row, column, paddle = state["where"]
         self._row = range(self.ROWS).index(row)
         self._column, self._paddle = map(range(self.COLUMNS).index, (column, paddle))
@@ -120,7 +120,7 @@ class Chain:
         self._over = True
 
     def step(self, action: int, out: NDArray[np.uint8]) -> tuple[float, int]:
-        """Plays one step; see `Lane.step`."""
+        """Plays one step; see `Env.step`."""
         reward, flags = 0.0, 0
         if self._over:
             self._state = self._steps = 0
@@ -150,11 +150,11 @@ class Chain:
         return _screen(self.spec, self._draw)
 
     def state(self) -> dict[str, Any]:
-        """See `Lane.state`."""
+        """See `Env.state`."""
         return {"state": self._state, "steps": self._steps, "over": self._over}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """See `Lane.load_state`."""
+        """See `Env.load_state`."""
         self._state = range(self._length).index(state["state"])
         self._steps, self._over = int(state["steps"]), bool(state["over"])
 

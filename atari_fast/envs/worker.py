@@ -1,4 +1,4 @@
-"""The side of a worker: its lanes, and the service of what the pool asks through a pipe."""
+"""The side of a worker: its environments, and how it serves `VectorEnv` through a pipe."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atari_fast.config import EnvConfig
-from atari_fast.envs.lane import AtariLane, Lane
+from atari_fast.envs.atari_env import AtariEnv, Env
 from atari_fast.errors import EnvError
 
-MakeLane = Callable[[str, EnvConfig, np.random.SeedSequence], Lane]
+MakeEnv = Callable[[str, EnvConfig, np.random.SeedSequence], Env]
 
 GO = b"g"
 SAVE = b"s"
@@ -27,13 +27,14 @@ LOAD = b"l"
 RENEW = b"r"
 DONE = b"d"
 FAILED = b"f"
-"""What goes through a pipe: single bytes, and messages: behind `LOAD` the states of lanes, behind
-`RENEW` the seeds of new ones, after `FAILED` what failed. All but `FETCH` are answered `DONE`; the
-answer to `FETCH` is what the last `SAVE` (states of lanes) or `SHOW` (their screens) asked for."""
+"""What goes through a pipe: single bytes, and messages: behind `LOAD` the states of environments,
+behind `RENEW` the seeds of new ones, after `FAILED` what failed. All but `FETCH` are answered
+`DONE`; the answer to `FETCH` is what the last `SAVE` (states of environments) or `SHOW` (their
+screens) asked for."""
 NOT_FOR_WORKERS = {
     signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
 }  # fmt: skip
-"""Signals for the main process, which saves the lanes' states and closes the pipes."""
+"""Signals for the main process, which saves the environments' states and closes the pipes."""
 _MESSAGE_LIMIT = 30_000
 """Bytes of a worker's last message, which a pipe takes without waiting for a reader."""
 
@@ -43,18 +44,18 @@ class Task(NamedTuple):
 
     game: str
     config: EnvConfig
-    make: MakeLane
-    lanes: range
+    make: MakeEnv
+    envs: range
     seeds: list[np.random.SeedSequence]
-    """One for each of its lanes."""
+    """One for each of its environments."""
 
-    def lane(self, seed: np.random.SeedSequence) -> Lane:
-        """Makes a lane."""
+    def env(self, seed: np.random.SeedSequence) -> Env:
+        """Makes an environment."""
         return self.make(self.game, self.config, seed)
 
 
 class Arrays(NamedTuple):
-    """What lanes deliver, and what they are told."""
+    """What environments deliver, and what they are told."""
 
     frames: NDArray[np.uint8]
     """uint8[E, H, W]"""
@@ -69,7 +70,7 @@ class Arrays(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """The memory that a pool's processes share."""
+    """The memory that the processes of a `VectorEnv` share."""
 
     frames: Any
     rewards: Any
@@ -77,9 +78,9 @@ class Buffers(NamedTuple):
     lives: Any
     actions: Any
 
-    def arrays(self, frame_shape: tuple[int, int], lanes: range) -> Arrays:
-        """Returns the rows of some lanes."""
-        rows = slice(lanes.start, lanes.stop)
+    def arrays(self, frame_shape: tuple[int, int], envs: range) -> Arrays:
+        """Returns the rows of some environments."""
+        rows = slice(envs.start, envs.stop)
         return Arrays(
             np.frombuffer(self.frames, np.uint8).reshape(-1, *frame_shape)[rows],
             np.frombuffer(self.rewards, np.float32)[rows],
@@ -90,57 +91,58 @@ class Buffers(NamedTuple):
 
 
 class Runner:
-    """Some of the pool's lanes and the rows of the buffers that they fill."""
+    """Some of the environments and the rows of the buffers that they fill."""
 
     def __init__(self, task: Task, buffers: Buffers):
         self._task = task
-        self._lanes = [task.lane(seed) for seed in task.seeds]
-        for lane in self._lanes:
-            self._share_memory(lane)
-        arrays = buffers.arrays(self._lanes[0].spec.frame_shape, task.lanes)
+        self._envs = [task.env(seed) for seed in task.seeds]
+        for env in self._envs:
+            self._share_memory(env)
+        arrays = buffers.arrays(self._envs[0].spec.frame_shape, task.envs)
         frames, self._rewards, self._flags, self._lives, self._actions = arrays
-        self._steps = [lane.step for lane in self._lanes]
+        self._steps = [env.step for env in self._envs]
         self._frames = list(frames)
 
-    def _share_memory(self, lane: Lane) -> None:
-        first = self._lanes[0]
-        if isinstance(lane, AtariLane) and isinstance(first, AtariLane):
-            lane.share_memory(first)
+    def _share_memory(self, env: Env) -> None:
+        first = self._envs[0]
+        if isinstance(env, AtariEnv) and isinstance(first, AtariEnv):
+            env.share_memory(first)
 
     def renew(self, seeds: Mapping[int, np.random.SeedSequence]) -> None:
-        """Puts new lanes in the place of some and delivers their first frames.
+        """Puts new environments in the place of some and delivers their first frames.
 
         Args:
-            seeds: Those of the new lanes, by their index in the pool; others' lanes are left out.
+            seeds: Those of the new environments, by their index among all; indices of other workers
+                are left out.
         """
-        for row, index in enumerate(self._task.lanes):
+        for row, index in enumerate(self._task.envs):
             if index in seeds:
-                lane = self._task.lane(seeds[index])
-                self._share_memory(lane)
-                self._lanes[row], self._steps[row] = lane, lane.step
-                self._rewards[row], self._flags[row] = lane.step(0, self._frames[row])
-                self._lives[row] = lane.lives
+                env = self._task.env(seeds[index])
+                self._share_memory(env)
+                self._envs[row], self._steps[row] = env, env.step
+                self._rewards[row], self._flags[row] = env.step(0, self._frames[row])
+                self._lives[row] = env.lives
 
     def screens(self) -> list[NDArray[np.uint8]]:
-        """The newest screen of each lane in colour, uint8[H, W, 3]."""
-        return [lane.screen_rgb() for lane in self._lanes]
+        """The newest screen of each environment in colour, uint8[H, W, 3]."""
+        return [env.screen_rgb() for env in self._envs]
 
     def states(self) -> list[dict[str, Any]]:
-        """The states of the lanes."""
-        return [lane.state() for lane in self._lanes]
+        """The states of the environments."""
+        return [env.state() for env in self._envs]
 
     def load_states(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Sets the states of the lanes; raises EnvError where one is none of such a lane."""
-        for index, (lane, state) in enumerate(zip(self._lanes, states, strict=True)):
+        """Sets the states of the environments; raises EnvError where one is of another kind."""
+        for index, (env, state) in enumerate(zip(self._envs, states, strict=True)):
             try:
-                lane.load_state(state)
+                env.load_state(state)
             except Exception as error:  # ale-py raises SystemError
                 raise EnvError(
-                    f"states[{index}]: not the state of a lane of this game ({error!r})"
+                    f"states[{index}]: not the state of an environment of this game ({error!r})"
                 ) from error
 
     def step(self) -> None:
-        """Plays one agent step of every lane."""
+        """Plays one agent step of every environment."""
         results = [
             step(action, frame)
             for step, action, frame in zip(
@@ -148,11 +150,11 @@ class Runner:
             )
         ]
         self._rewards[...], self._flags[...] = zip(*results, strict=True)
-        self._lives[...] = [lane.lives for lane in self._lanes]
+        self._lives[...] = [env.lives for env in self._envs]
 
 
 def pack_seeds(seeds: Mapping[int, np.random.SeedSequence]) -> str:
-    """Returns seeds by the index of their lane as JSON has them."""
+    """Returns seeds by the index of their environment as JSON has them."""
     return json.dumps([[i, seed.entropy, seed.spawn_key] for i, seed in seeds.items()])
 
 
@@ -165,7 +167,7 @@ def unpack_seeds(text: bytes) -> dict[int, np.random.SeedSequence]:
 
 
 def serve(task: Task, buffers: Buffers, pipe: Connection) -> None:
-    """Runs a worker until the pool closes the pipe or dies."""
+    """Runs a worker until `VectorEnv` closes the pipe or dies."""
     for number in NOT_FOR_WORKERS:
         signal.signal(number, signal.SIG_IGN)
     channel = pipe.fileno()

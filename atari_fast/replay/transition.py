@@ -62,7 +62,7 @@ class TransitionReplay:
         self._window = net.stack + agent.n_step
         self.prioritized = replay.prioritized
         self._core = _core.TransitionReplay(
-            num_envs=env.lanes,
+            num_envs=env.num_envs,
             capacity=replay.capacity,
             frame_shape=frame_shape,
             stack=net.stack,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from atari_fast.agents.parts import QValues
 from atari_fast.agents.restore import TrainedAgent
 from atari_fast.config import Config
-from atari_fast.envs.pool import LanePool
+from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.errors import ConfigError, NumericError
 from atari_fast.games import canonical_name
 from atari_fast.infra.console import number
@@ -104,12 +104,12 @@ def play(
     states: int,
     seed: np.random.SeedSequence,
 ) -> Play:
-    """Plays full games, one a lane, and draws states from all of them.
+    """Plays full games, one per environment, and draws states from all of them.
 
     Raises:
         ConfigError: the games have fewer states.
     """
-    env = dataclasses.replace(config.env, lanes=games, workers=0, life_loss="none")
+    env = dataclasses.replace(config.env, num_envs=games, num_workers=0, life_loss="none")
     autocast = Autocast(device, config.precision)
     rng = np.random.default_rng(child(seed, "actor"))
     actor = Actor(q_values, spec, games, config.net.stack, device, autocast, rng)
@@ -121,9 +121,9 @@ def play(
     step = 0
     with (
         seeded(device, to_int(child(seed, "torch"))),
-        LanePool(config.game, env, child(seed, "lanes")) as pool,
+        VectorEnv(config.game, env, child(seed, "lanes")) as envs,
     ):
-        batch = pool.step(np.zeros(games, np.int64))
+        batch = envs.step(np.zeros(games, np.int64))
         while playing.any():
             actions = actor.act(batch, epsilon)
             observations = actor.state()["observations"]
@@ -131,7 +131,7 @@ def play(
                 sample.offer(observations[game], game, step)
             if playing[0]:
                 first_game.append(batch.frames[0].copy())
-            batch = pool.step(actions)
+            batch = envs.step(actions)
             scores[playing] += batch.rewards[playing]
             playing &= (batch.flags & _ENDED) == 0
             step += 1

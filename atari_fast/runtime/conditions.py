@@ -53,7 +53,11 @@ def schedule_changes(before: Config, now: Config, frames: int) -> list[str]:
     learning = max(0, frames - now.replay.min_frames)
     was, has = schedules(before), schedules(now)
     values = [
-        ("optim.lr", now.optim.lr * was.lr_share(learning), now.optim.lr * has.lr_share(learning))
+        (
+            "optim.lr",
+            now.optim.lr * was.lr_fraction(learning),
+            now.optim.lr * has.lr_fraction(learning),
+        )
     ]
     if now.replay.prioritized:
         values.append(("beta", was.beta(learning), has.beta(learning)))

@@ -10,7 +10,7 @@ from atari_fast.agents.parts import AgentParts
 from atari_fast.agents.recipes import build
 from atari_fast.config import Config
 from atari_fast.config_io import from_record, to_record
-from atari_fast.envs.lane import make_lane
+from atari_fast.envs.atari_env import make_env
 from atari_fast.errors import CheckpointError
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
 from atari_fast.infra.files import loading
@@ -58,7 +58,7 @@ def crashed_loss(directory: Path) -> torch.Tensor:
     with loading(bundle.path):
         config = from_record(bundle.records["config"])
     device = select_device(config.device)
-    spec = make_lane(config.game, config.env, stream(0, "spec")).spec
+    spec = make_env(config.game, config.env, stream(0, "spec")).spec
     with loading(bundle.path):
         parts = build(config, spec, device)
         for name, net in parts.nets.items():

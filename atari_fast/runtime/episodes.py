@@ -1,4 +1,4 @@
-"""Scores of E lanes, from raw rewards."""
+"""Scores of E environments, from raw rewards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from atari_fast.types import Flag, StepBatch
 class Episode(NamedTuple):
     """A finished game."""
 
-    lane: int
+    env: int
     score: float
     """Sum of the raw rewards."""
     steps: int
@@ -23,14 +23,14 @@ class Episode(NamedTuple):
 
 
 class EpisodeTracker:
-    """Adds up the raw rewards of each lane's game; a lost life ends no game."""
+    """Adds up the raw rewards of each environment's game; a lost life ends no game."""
 
-    def __init__(self, lanes: int) -> None:
-        self._scores = np.zeros(lanes)
-        self._steps = np.zeros(lanes, np.int64)
+    def __init__(self, num_envs: int) -> None:
+        self._scores = np.zeros(num_envs)
+        self._steps = np.zeros(num_envs, np.int64)
 
     def add(self, step: StepBatch) -> list[Episode]:
-        """Takes in one step of all lanes and returns the games that ended with it."""
+        """Takes in one step of all environments and returns the games that ended with it."""
         self._scores += step.rewards
         self._steps += (step.flags & Flag.FIRST) == 0
         life_end = Flag.TERMINATED | Flag.LIFE_LOST
@@ -39,9 +39,9 @@ class EpisodeTracker:
         if not ended.any():
             return []
         episodes = []
-        for lane in np.flatnonzero(ended).tolist():
-            score, steps = float(self._scores[lane]), int(self._steps[lane])
-            episodes.append(Episode(lane, score, steps, bool(truncated[lane])))
+        for env in np.flatnonzero(ended).tolist():
+            score, steps = float(self._scores[env]), int(self._steps[env])
+            episodes.append(Episode(env, score, steps, bool(truncated[env])))
         self._scores[ended] = 0.0
         self._steps[ended] = 0
         return episodes

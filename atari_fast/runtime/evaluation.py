@@ -1,4 +1,4 @@
-"""Full games with a fixed policy, in fresh lanes, scored by raw rewards."""
+"""Full games with a fixed policy, in fresh environments, scored by raw rewards."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 
 from atari_fast import games
 from atari_fast.config import FRAMES_PER_STEP, Config
-from atari_fast.envs.pool import LanePool
-from atari_fast.runtime.actor import Actor, ChancePerLane
+from atari_fast.envs.vector_env import VectorEnv
+from atari_fast.runtime.actor import Actor, PerEnvRandom
 from atari_fast.runtime.device import Autocast, seeded
 from atari_fast.runtime.episodes import EpisodeTracker
 from atari_fast.seeding import child, stream
@@ -71,49 +71,50 @@ def evaluate(
     episodes: int,
     epsilon: float,
     seed: int,
-    lanes: int = 16,
+    num_envs: int = 16,
     stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
-    """Plays `episodes` full games: fresh lanes, no life mode, no clipping.
+    """Plays `episodes` full games: fresh environments, no life mode, no clipping.
 
     Each game has random numbers of its own, and the network sees batches of one size, so that the
-    score of game i depends on the agent, `seed` and i, not on `lanes` (but for iqn, whose quantile
-    levels are drawn for all lanes at once). All games that begin are counted, so short ones are not
-    favoured; when `stop` says so, those that are finished by then are all that is returned. Torch's
-    generators are left as they were.
+    score of game i depends on the agent, `seed` and i, not on `num_envs` (but for iqn, whose
+    quantile levels are drawn for all environments at once). All games that begin are counted, so
+    short ones are not favoured; when `stop` says so, those that are finished by then are all that
+    is returned. Torch's generators are left as they were.
     """
-    lanes = min(lanes, episodes)
-    env = dataclasses.replace(config.env, lanes=lanes, life_loss="none")
-    workers = min(env.workers, lanes) if env.workers > 1 else 0  # nothing runs beside a single one
-    env = dataclasses.replace(env, workers=workers)
+    num_envs = min(num_envs, episodes)
+    env = dataclasses.replace(config.env, num_envs=num_envs, life_loss="none")
+    workers = min(env.num_workers, num_envs)
+    workers = workers if env.num_workers > 1 else 0  # nothing runs beside a single one
+    env = dataclasses.replace(env, num_workers=workers)
     starts, chances = stream(seed, "evaluation/lanes"), stream(seed, "evaluation/actor")
-    chance = ChancePerLane([np.random.default_rng(child(chances, i)) for i in range(lanes)])
-    actor = Actor(_padded(q_values), spec, lanes, config.net.stack, device, autocast, chance)
-    tracker = EpisodeTracker(lanes)
-    game_of = list(range(lanes))  # -1: no more games for that lane
-    waiting = iter(range(lanes, episodes))
+    chance = PerEnvRandom([np.random.default_rng(child(chances, i)) for i in range(num_envs)])
+    actor = Actor(_padded(q_values), spec, num_envs, config.net.stack, device, autocast, chance)
+    tracker = EpisodeTracker(num_envs)
+    game_of = list(range(num_envs))  # -1: no more games for that environment
+    waiting = iter(range(num_envs, episodes))
     scores: dict[int, float] = {}
     frames = truncated = 0
     with (
         seeded(device, seed),
-        LanePool(config.game, env, starts) as pool,
+        VectorEnv(config.game, env, starts) as envs,
     ):
-        step = pool.step(np.zeros(lanes, np.int64))
+        step = envs.step(np.zeros(num_envs, np.int64))
         while len(scores) < episodes and not stop():
-            step = pool.step(actor.act(step, epsilon))
+            step = envs.step(actor.act(step, epsilon))
             frames += FRAMES_PER_STEP * sum(game >= 0 for game in game_of)
             seeds = {}
             for episode in tracker.add(step):
-                lane = episode.lane
-                if game_of[lane] >= 0:
+                i = episode.env
+                if game_of[i] >= 0:
                     truncated += episode.truncated
-                    scores[game_of[lane]] = episode.score
-                    game_of[lane] = game = next(waiting, -1)
+                    scores[game_of[i]] = episode.score
+                    game_of[i] = game = next(waiting, -1)
                     if game >= 0:
-                        seeds[lane] = child(starts, game)
-                        chance.rngs[lane] = np.random.default_rng(child(chances, game))
+                        seeds[i] = child(starts, game)
+                        chance.rngs[i] = np.random.default_rng(child(chances, game))
             if seeds:
-                step = pool.renew(seeds)
+                step = envs.renew(seeds)
     return Evaluation(
         game=games.canonical_name(config.game),
         protocol=config.env.protocol,

@@ -56,12 +56,12 @@ class Learner:
         self._summed = 0
         self._late: deque[tuple[torch.Tensor, torch.Tensor, torch.cuda.Event]] = deque()
 
-    def update(self, beta: float, lr_share: float = 1.0) -> None:
+    def update(self, beta: float, lr_fraction: float = 1.0) -> None:
         """Takes one step of the optimizer on a new batch.
 
         Args:
             beta: importance exponent.
-            lr_share: learning rate of this step as a share of the configured one, from 0 to 1.
+            lr_fraction: learning rate of this step, as a fraction of the configured one.
 
         Raises:
             NumericError: the loss or a priority is not finite.
@@ -79,7 +79,7 @@ class Learner:
         if self._config.max_grad_norm > 0:
             self._clip_gradient()
         for group in self.optimizer.param_groups:
-            group["lr"] = self._config.lr * lr_share
+            group["lr"] = self._config.lr * lr_fraction
         self.optimizer.step()
         if self._replay.prioritized:
             self._return_priorities(batch.ids, out.priorities)

@@ -10,7 +10,7 @@ import torch
 
 from atari_fast.agents.parts import AgentParts, Interrupted, Services
 from atari_fast.config import FRAMES_PER_STEP, Config
-from atari_fast.envs.pool import LanePool
+from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.errors import NumericError
 from atari_fast.infra.weights import like
 from atari_fast.replay.transition import TransitionReplay
@@ -24,10 +24,10 @@ from atari_fast.types import Flag, StepBatch
 
 
 class Tick(NamedTuple):
-    """Where a run stands after one step of all lanes."""
+    """Where a run stands after one step of all environments."""
 
     frames: int
-    """Emulator frames so far, over all lanes."""
+    """Emulator frames so far, over all environments."""
     epsilon: float
     """Probability of a random action in this step."""
     finished: list[Episode]
@@ -43,8 +43,8 @@ class Schedules(NamedTuple):
 
     beta: Callable[[int], float]
     """Importance exponent."""
-    lr_share: Callable[[int], float]
-    """Learning rate as a share of the configured one."""
+    lr_fraction: Callable[[int], float]
+    """Learning rate as a fraction of the configured one."""
 
 
 def schedules(config: Config) -> Schedules:
@@ -52,14 +52,14 @@ def schedules(config: Config) -> Schedules:
     span = config.total_frames - config.replay.min_frames
     return Schedules(
         beta=linear(config.replay.beta_start, config.replay.beta_end, span),
-        lr_share=linear(1.0, config.optim.lr_end_share, span),
+        lr_fraction=linear(1.0, config.optim.lr_final_fraction, span),
     )
 
 
 class Loop:
-    """Plays and learns until `config.total_frames`, yielding after every step of all lanes.
+    """Plays and learns until `config.total_frames`, yielding after every step of all environments.
 
-    With `config.overlap` the lanes' next step runs while the learner computes. The order of
+    With `config.overlap` the environments' next step runs while the learner computes. The order of
     appends, draws and weights is the same either way, so that a seed gives the same run, for any
     number of workers. Between two ticks no step is under way, and `state` is all that the loop
     itself keeps.
@@ -69,7 +69,7 @@ class Loop:
         self,
         config: Config,
         parts: AgentParts,
-        pool: LanePool,
+        envs: VectorEnv,
         replay: TransitionReplay,
         actor: Actor,
         learner: Learner,
@@ -79,24 +79,24 @@ class Loop:
         """Makes the loop; hooks, whose operations are large, have `hook_threads` torch threads."""
         self._config = config
         self._parts = parts
-        self._pool = pool
+        self._envs = envs
         self._replay = replay
         self._actor = actor
         self._learner = learner
         self._services = services
         self._hook_threads = hook_threads
-        self._tracker = EpisodeTracker(pool.num_lanes)
+        self._tracker = EpisodeTracker(envs.num_envs)
         self._hooks_done = [0] * len(parts.hooks)
         self._frames = 0
         self._step: StepBatch | None = None
 
     def __iter__(self) -> Iterator[Tick]:
-        config, parts, pool, learner = self._config, self._parts, self._pool, self._learner
+        config, parts, envs, learner = self._config, self._parts, self._envs, self._learner
         limiter = RateLimiter(config.replay.min_frames, config.optim.update_period)
         schedule = schedules(config)
         if self._frames >= config.total_frames:
             return
-        step = self._step or pool.step(np.zeros(pool.num_lanes, np.int64))
+        step = self._step or envs.step(np.zeros(envs.num_envs, np.int64))
         while True:
             learning_frames = limiter.learning_frames(self._frames)
             try:
@@ -104,16 +104,16 @@ class Loop:
             except Interrupted:
                 return
             epsilon = parts.epsilon(learning_frames)
-            beta, lr_share = (value(learning_frames) for value in schedule)
+            beta, lr_fraction = (value(learning_frames) for value in schedule)
             actions = self._actor.act(step, epsilon)
             self._replay.append(step, actions)
             if config.overlap:
-                pool.send(actions)
+                envs.send(actions)
             for _ in range(limiter.due(self._frames, learner.updates)):
-                learner.update(beta, lr_share)
+                learner.update(beta, lr_fraction)
             if not config.overlap:
-                pool.send(actions)
-            self._step = step = pool.recv()
+                envs.send(actions)
+            self._step = step = envs.recv()
             if not np.isfinite(step.rewards).all():
                 raise NumericError(f"rewards: got {step.rewards.tolist()}, expected finite ones")
             self._frames += FRAMES_PER_STEP * int(np.count_nonzero((step.flags & Flag.FIRST) == 0))
@@ -123,7 +123,7 @@ class Loop:
                 epsilon,
                 finished,
                 beta if config.replay.prioritized else None,
-                config.optim.lr * lr_share,
+                config.optim.lr * lr_fraction,
             )
             if self._frames >= config.total_frames:
                 return
@@ -144,7 +144,7 @@ class Loop:
         step = None
         if self._step is not None and not games_lost:
             step = [torch.from_numpy(field.copy()) for field in self._step]
-        tracker = EpisodeTracker(self._pool.num_lanes) if games_lost else self._tracker
+        tracker = EpisodeTracker(self._envs.num_envs) if games_lost else self._tracker
         return {
             "frames": self._frames,
             "hooks_done": self._hooks_done,
@@ -160,11 +160,11 @@ class Loop:
         self._tracker.load_state(state["tracker"])
         if state["step"] is None:
             return
-        lanes = self._pool.num_lanes
+        num_envs = self._envs.num_envs
         fields = (
-            torch.empty(lanes, *self._pool.spec.frame_shape, dtype=torch.uint8),
-            torch.empty(lanes, dtype=torch.float32),
-            torch.empty(lanes, dtype=torch.uint8),
+            torch.empty(num_envs, *self._envs.spec.frame_shape, dtype=torch.uint8),
+            torch.empty(num_envs, dtype=torch.float32),
+            torch.empty(num_envs, dtype=torch.uint8),
         )
         pairs = zip(state["step"], fields, strict=True)
         self._step = StepBatch._make(like(value, field).numpy() for value, field in pairs)

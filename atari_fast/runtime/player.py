@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from atari_fast.agents.restore import TrainedAgent
 from atari_fast.agents.restore import load_agent as restore
 from atari_fast.config import Config
-from atari_fast.envs.vector import AtariFastVectorEnv
+from atari_fast.envs.gymnasium_env import AtariFastVectorEnv
 from atari_fast.errors import ConfigError
 from atari_fast.runtime.device import Autocast, select_device
 
@@ -44,7 +44,7 @@ class Player:
             render_mode: as for `AtariFastVectorEnv`.
         """
         config = self._agent.config
-        env = dataclasses.replace(config.env, life_loss="none", workers=0)
+        env = dataclasses.replace(config.env, life_loss="none", num_workers=0)
         return AtariFastVectorEnv(
             config.game, num_envs, config=env, stack=config.net.stack, render_mode=render_mode
         )

@@ -6,7 +6,7 @@ from __future__ import annotations
 class RateLimiter:
     """One update for every `period` frames after the first `min_frames`, done as soon as it is due.
 
-    That makes a run a function of its seed, whatever the speed of its lanes.
+    That makes a run a function of its seed, whatever the speed of its environments.
     """
 
     def __init__(self, min_frames: int, period: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from atari_fast.agents.restore import TrainedAgent
-from atari_fast.envs.lane import SCREEN_SHAPE, AtariLane
+from atari_fast.envs.atari_env import SCREEN_SHAPE, AtariEnv
 from atari_fast.infra.video import VideoWriter
 from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.device import Autocast, seeded
@@ -45,8 +45,8 @@ def record_game(
         CheckpointError: it cannot be written.
     """
     config = agent.config
-    env = dataclasses.replace(config.env, life_loss="none")
-    lane = AtariLane(config.game, env, stream(seed, "record/lane"))
+    env_config = dataclasses.replace(config.env, life_loss="none")
+    env = AtariEnv(config.game, env_config, stream(seed, "record/lane"))
     rng = np.random.default_rng(stream(seed, "record/actor"))
     autocast = Autocast(device, config.precision)
     actor = Actor(agent.parts.q_values, agent.spec, 1, config.net.stack, device, autocast, rng)
@@ -54,9 +54,9 @@ def record_game(
     frame = np.zeros((1, *agent.spec.frame_shape), np.uint8)
     score, action = 0.0, 0
     with seeded(device, seed), VideoWriter(out, SCREEN_SHAPE) as video:
-        lane.watch(video.write)
+        env.watch(video.write)
         while video.frames < 60 * max_seconds:
-            reward, flags = lane.step(action, frame[0])
+            reward, flags = env.step(action, frame[0])
             step = StepBatch(frame, np.array([reward], np.float32), np.array([flags], np.uint8))
             score += reward
             if tracker.add(step):

@@ -16,7 +16,7 @@ import torch
 from atari_fast.agents.recipes import build
 from atari_fast.config import Config
 from atari_fast.config_io import from_record, to_record
-from atari_fast.envs.pool import LanePool
+from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.errors import CheckpointError, NumericError, WorkerError
 from atari_fast.games import canonical_name
 from atari_fast.infra.checkpoint import (
@@ -72,7 +72,7 @@ class Session:
         keep_freed_memory()
         torch.manual_seed(to_int(stream(config.seed, "torch")))
         self.autocast = Autocast(self.device, config.precision)
-        self.pool = LanePool(config.game, config.env, stream(config.seed, "lanes"))
+        self.envs = VectorEnv(config.game, config.env, stream(config.seed, "lanes"))
         self._unlock: Callable[[], object] = lambda: None
         try:
             self._build()
@@ -100,12 +100,12 @@ class Session:
                     self._load(resumed, state)
                 self._mark_best(resumed.path)  # it may have been killed just before it did
         except BaseException:
-            self.pool.close()
+            self.envs.close()
             self._unlock()
             raise
 
     def _build(self) -> None:
-        config, spec = self.config, self.pool.spec
+        config, spec = self.config, self.envs.spec
         self._require_memory()
         if config.ls.method == "lstdq":
             needed = LstdqSystem.bytes_needed(spec.num_actions, config.net.hidden)
@@ -131,7 +131,7 @@ class Session:
         self.actor = Actor(
             self.parts.behaviour,
             spec,
-            config.env.lanes,
+            config.env.num_envs,
             config.net.stack,
             self.device,
             self.autocast,
@@ -150,12 +150,12 @@ class Session:
             busy=lambda text: self.progress.busy(text),
             log=self._log_hook,
         )
-        parts = self.parts, self.pool, self.replay, self.actor, self.learner
+        parts = self.parts, self.envs, self.replay, self.actor, self.learner
         self.loop = Loop(config, *parts, services, hook_threads=self.threads)
 
     def _require_memory(self) -> None:
-        config, shape = self.config, self.pool.spec.frame_shape
-        require_memory(replay_bytes(config.replay, config.env.lanes, shape), "replay.capacity")
+        config, shape = self.config, self.envs.spec.frame_shape
+        require_memory(replay_bytes(config.replay, config.env.num_envs, shape), "replay.capacity")
 
     def run(self) -> bool:
         """Trains to the end; returns False when a signal ended it before, after saving.
@@ -175,7 +175,7 @@ class Session:
         # A thread has a number of its own. On the CPU the learner splits batches, not operations.
         set_threads(self.threads if self._cuda else 1)
         with (
-            self.pool,
+            self.envs,
             self.interrupt,
             RunLogger(
                 self.directory,
@@ -232,7 +232,7 @@ class Session:
         """
         self._best_at = -1  # the weights are later ones
         try:
-            self.save(with_replay=True, games_lost=self.pool.closed)
+            self.save(with_replay=True, games_lost=self.envs.closed)
         except CheckpointError as problem:
             if self.interrupt.requested:
                 raise
@@ -269,7 +269,7 @@ class Session:
         result = evaluate(
             self.parts.q_values,
             self.config,
-            self.pool.spec,
+            self.envs.spec,
             self.device,
             self.autocast,
             episodes=run.eval_episodes,
@@ -326,8 +326,8 @@ class Session:
         """
         self.learner.check_finite()
         nets = {name: net.state_dict() for name, net in self.parts.nets.items()}
-        lanes = self.pool.states() if with_replay and not games_lost else None
-        state, record = pack_state(self._state(lanes, games_lost))
+        env_states = self.envs.states() if with_replay and not games_lost else None
+        state, record = pack_state(self._state(env_states, games_lost))
         path = write_checkpoint(
             self.directory / "checkpoints",
             self.frames,
@@ -342,7 +342,7 @@ class Session:
         self._saved_at = self.frames
         return path
 
-    def _state(self, lanes: list[dict[str, Any]] | None, games_lost: bool) -> dict[str, Any]:
+    def _state(self, env_states: list[dict[str, Any]] | None, games_lost: bool) -> dict[str, Any]:
         """Everything but networks and replay."""
         return {
             "run": {
@@ -360,7 +360,7 @@ class Session:
             "loop": self.loop.state(games_lost),
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self._cuda else None,
-            "lanes": lanes,
+            "lanes": env_states,
         }
 
     def _load(self, checkpoint: Checkpoint, state: Mapping[str, Any]) -> None:
@@ -373,7 +373,7 @@ class Session:
         self.actor.load_state(state["actor"])
         self.loop.load_state(state["loop"])
         if state["lanes"] is not None:
-            self.pool.load_states(state["lanes"])
+            self.envs.load_states(state["lanes"])
         torch.set_rng_state(state["torch_rng"])
         if self._cuda and state.get("cuda_rng") is not None:  # None: it ran on the CPU before
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)

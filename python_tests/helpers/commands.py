@@ -27,7 +27,7 @@ CATCH = [
     *("pong", "--game", "catch", "--run.dir", "run", "--threads", "1"),
     *("--total-frames", "2800"),
     *("--net.torso", "mlp", "--net.hidden", "4", "--net.stack", "2"),
-    *("--env.lanes", "4"),
+    *("--env.num-envs", "4"),
     *("--replay.capacity", "400", "--replay.min-frames", "400", "--replay.prioritized"),
     *("--run.log-period", "200", "--run.checkpoint-period", "800", "--run.replay-period", "800"),
     *("--run.eval-period", "800", "--run.eval-episodes", "9", "--run.eval-epsilon", "1"),

@@ -78,7 +78,7 @@ def first_weights_have_the_bound_of_their_kind(player: Player) -> None:
 
 @sees("net.last_bias")
 def actions_have_biases_of_their_own_or_share_one_or_none(player: Player) -> None:
-    actions = player.session({}).pool.spec.num_actions
+    actions = player.session({}).envs.spec.num_actions
     for bias, shape in (("each", (actions,)), ("shared", (1,)), ("none", None)):
         assert shapes(player, {"net.last_bias": bias}).get("head.out.bias") == shape
 
@@ -99,7 +99,7 @@ def impala_has_its_options(player: Player) -> None:
 def noise(session: Session, number: int = 64) -> TransitionBatch:
     """A batch of random frames."""
     generator = torch.Generator().manual_seed(3)
-    config, spec = session.config, session.pool.spec
+    config, spec = session.config, session.envs.spec
     window = config.net.stack + config.agent.n_step
     return TransitionBatch(
         torch.randint(0, 256, (number, window, *spec.frame_shape), generator=generator).byte(),
@@ -275,7 +275,8 @@ def iqn_draws_its_levels(player: Player) -> None:
 
     changes = {"agent.algorithm": "iqn", "agent.taus": 5, "agent.taus_acting": 3}
     player.run({**changes, "run.eval_period": 1_600}, before=note)
-    assert drawn == {True: {(8, 5)}, False: {(4, 3), (16, 3)}}  # four lanes; an evaluation's batch
+    # Four environments, and the batch of an evaluation.
+    assert drawn == {True: {(8, 5)}, False: {(4, 3), (16, 3)}}
 
 
 @sees("agent.target_period")

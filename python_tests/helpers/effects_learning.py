@@ -143,9 +143,9 @@ def first_step_is_that_of_the_optimizer(player: Player) -> None:
     assert relative_error(step, -0.02 * g / (g**2 * (0.25 - 0.25**2) + 0.01).sqrt()) < 1e-4
 
 
-@sees("optim.lr_end_share")
+@sees("optim.lr_final_fraction")
 def learning_rate_falls_along_a_line(player: Player) -> None:
-    run = player.run({"optim.lr_end_share": 0.2})
+    run = player.run({"optim.lr_final_fraction": 0.2})
     rates = [rate for rate, *_ in run.updates]
     expected = [1e-2 * (1 - 0.8 * (b - 0.25) / 0.75) for b in betas_as_time(player)]
     np.testing.assert_allclose(rates, expected, rtol=1e-6)

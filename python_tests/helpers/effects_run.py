@@ -26,7 +26,7 @@ def game_is_played(player: Player) -> None:
     other = changed(CATCH, "game", "breakout")
     assert player.run({"game": "catch"}, other).steps[0].frames.shape == (4, 10, 5)
     chain = player.run({"game": "chain"}, other)
-    assert chain.session.pool.spec.action_names == ("LEFT", "RIGHT")
+    assert chain.session.envs.spec.action_names == ("LEFT", "RIGHT")
     assert chain.steps[0].frames.shape == (4, 1, 8)
 
 
@@ -113,12 +113,12 @@ def step_is_sent_before_or_after_the_updates(player: Player) -> None:
 def protocol_decides_noops_and_sticky_actions(player: Player) -> None:
     begun, ended = {}, {}
     for protocol in ("deepmind", "machado"):
-        pool = player.session({"env.protocol": protocol, "env.lanes": 6}, ATARI).pool
-        pool.step(np.zeros(6, np.int64))
-        emulators = [lane._ale for lane in pool._runner._lanes]
+        envs = player.session({"env.protocol": protocol, "env.num_envs": 6}, ATARI).envs
+        envs.step(np.zeros(6, np.int64))
+        emulators = [env._ale for env in envs._runner._envs]
         begun[protocol] = {ale.getEpisodeFrameNumber() for ale in emulators}
         for turn in range(40):
-            pool.step(np.full(6, 2 + turn % 2))
+            envs.step(np.full(6, 2 + turn % 2))
         ended[protocol] = len({ale.getRAM().tobytes() for ale in emulators})
     assert len(begun["machado"]) == 1 < len(begun["deepmind"])
     assert max(begun["deepmind"]) - min(begun["machado"]) <= 30
@@ -137,9 +137,9 @@ def action_set_is_what_is_drawn(player: Player) -> None:
 def another_mode_or_difficulty_is_another_game(player: Player) -> None:
     def screens(mode: int, difficulty: int) -> bytes:
         changes = {"env.mode": mode, "env.difficulty": difficulty, "game": "breakout"}
-        pool = player.session({**changes, "env.lanes": 1}, ATARI).pool
+        envs = player.session({**changes, "env.num_envs": 1}, ATARI).envs
         actions = [0, 1, *[2] * 10, *[3] * 10]
-        return b"".join(pool.step(np.array([action])).frames.tobytes() for action in actions)
+        return b"".join(envs.step(np.array([action])).frames.tobytes() for action in actions)
 
     usual = screens(-1, -1)
     assert screens(0, 0) == usual
@@ -181,24 +181,24 @@ def games_are_cut_at_the_cap(player: Player) -> None:
     assert (result.truncated, result.frames) == (4, 160)
 
 
-@sees("env.lanes")
-def lanes_are_played_together(player: Player) -> None:
-    for lanes in (1, 6):
-        run = player.run({"env.lanes": lanes})
-        assert {len(step.flags) for step in run.steps} == {lanes}
-        assert {len(actions) for actions in run.actions} == {lanes}
-        assert max(np.diff([frames for frames, *_ in run.ticks])) == 4 * lanes
+@sees("env.num_envs")
+def envs_are_played_together(player: Player) -> None:
+    for num_envs in (1, 6):
+        run = player.run({"env.num_envs": num_envs})
+        assert {len(step.flags) for step in run.steps} == {num_envs}
+        assert {len(actions) for actions in run.actions} == {num_envs}
+        assert max(np.diff([frames for frames, *_ in run.ticks])) == 4 * num_envs
 
 
-@sees("env.workers", "env.worker_timeout")
+@sees("env.num_workers", "env.worker_timeout")
 def workers_are_processes_that_must_answer(player: Player) -> None:
-    session = player.session({"env.workers": 2, "env.worker_timeout": 1.5})
+    session = player.session({"env.num_workers": 2, "env.worker_timeout": 1.5})
     workers = multiprocessing.active_children()
     assert len(workers) == 2
-    session.pool.step(np.zeros(4, np.int64))
+    session.envs.step(np.zeros(4, np.int64))
     os.kill(workers[0].pid, signal.SIGSTOP)
     with pytest.raises(WorkerError, match=r"gave no answer for 1\.5 seconds"):
-        session.pool.step(np.zeros(4, np.int64))
+        session.envs.step(np.zeros(4, np.int64))
 
 
 @sees("run.dir")

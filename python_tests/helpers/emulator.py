@@ -1,4 +1,4 @@
-"""The bare emulator beside a lane, and what a lane executes on its own."""
+"""The bare emulator beside an environment, and what an environment executes on its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from ale_py import roms
 
-from atari_fast.envs.lane import AtariLane
+from atari_fast.envs.atari_env import AtariEnv
 
 Frame = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -29,13 +29,13 @@ def resize(older: Frame, newest: Frame) -> Frame:
     return cv2.resize(np.maximum(older, newest), (84, 84), interpolation=cv2.INTER_AREA)
 
 
-def record(lane: AtariLane) -> list[int]:
-    """Returns a list to which the lane appends every action that the emulator executes."""
-    act, executed = lane._act, []
+def record(env: AtariEnv) -> list[int]:
+    """Returns a list to which the environment appends every action that the emulator executes."""
+    act, executed = env._act, []
 
     def recorded(code: int) -> int:
         executed.append(code)
         return act(code)
 
-    lane._act = recorded
+    env._act = recorded
     return executed

@@ -32,7 +32,7 @@ CATCH = Config(
     precision="fp32",
     threads=1,
     total_frames=1_600,
-    env=EnvConfig(lanes=4),
+    env=EnvConfig(num_envs=4),
     net=NetConfig(torso="mlp", stack=1, hidden=8),
     agent=AgentConfig(target_period=160, epsilon_frames=640),
     replay=ReplayConfig(capacity=400, min_frames=320),
@@ -47,7 +47,7 @@ CATCH = Config(
         finish=False,
     ),
 )
-"""A run of a tenth of a second on the toy; all 100 steps of 4 lanes give 16 frames or, where
+"""A run of a tenth of a second on the toy; all 100 steps of 4 environments give 16 frames or, where
 episodes begin, less."""
 ATARI = dataclasses.replace(
     CATCH, game="pong", net=NetConfig(channels=(2, 3, 5), hidden=8), total_frames=480
@@ -96,7 +96,7 @@ class Record:
 
     session: Session
     ticks: list[tuple[int, float, int]] = dataclasses.field(default_factory=list)
-    """Frames and epsilon of a step of all lanes, and updates before it arrived."""
+    """Frames and epsilon of a step of all environments, and updates before it arrived."""
     episodes: list[Any] = dataclasses.field(default_factory=list)
     steps: list[Any] = dataclasses.field(default_factory=list)
     """Copies of what each step delivered."""
@@ -149,7 +149,7 @@ class Player:
 
     def close(self) -> None:
         for session in self.sessions:
-            session.pool.close()
+            session.envs.close()
             session._unlock()
 
     def run(
@@ -173,7 +173,7 @@ class Player:
 
 def note_play(record: Record) -> None:
     session = record.session
-    send, recv, take, save = session.pool.send, session.pool.recv, session._take, session.save
+    send, recv, take, save = session.envs.send, session.envs.recv, session._take, session.save
 
     def noted_send(actions: Any) -> None:
         record.events.append("send")
@@ -195,7 +195,7 @@ def note_play(record: Record) -> None:
         record.saves.append((session.frames, with_replay))
         return save(with_replay)
 
-    session.pool.send, session.pool.recv = noted_send, noted_recv
+    session.envs.send, session.envs.recv = noted_send, noted_recv
     session._take, session.save = noted_take, noted_save
 
 

@@ -42,11 +42,11 @@ def make_learner(parts: AgentParts, replay: TransitionReplay, optim: OptimConfig
 def make_actor(
     q_values: Callable[[torch.Tensor], torch.Tensor],
     spec: EnvSpec,
-    lanes: int,
+    num_envs: int,
     stack: int,
     seed: int = 0,
 ) -> Actor:
-    return Actor(q_values, spec, lanes, stack, CPU, FP32, np.random.default_rng(seed))
+    return Actor(q_values, spec, num_envs, stack, CPU, FP32, np.random.default_rng(seed))
 
 
 def make_services(
@@ -77,7 +77,7 @@ TINY_PONG = Config(
     precision="fp32",
     threads=1,
     total_frames=4 * 400,
-    env=EnvConfig(lanes=4),
+    env=EnvConfig(num_envs=4),
     net=NetConfig(channels=(4, 4, 4), hidden=16),
     agent=AgentConfig(
         double=True,

@@ -11,12 +11,12 @@ import torch
 
 from atari_fast.agents.recipes import build
 from atari_fast.config import Config
-from atari_fast.envs.pool import LanePool
+from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.presets import PRESETS
 from atari_fast.seeding import stream
 from run_parts import CPU, make_actor
 
-LANES, SEEDS = 8, (1, 2, 3, 4)
+NUM_ENVS, SEEDS = 8, (1, 2, 3, 4)
 
 
 @pytest.fixture(autouse=True)
@@ -29,18 +29,18 @@ def _one_thread() -> Iterator[None]:
 
 def warm_up(config: Config, steps: int) -> tuple[float, float]:
     """Entropy of the actions over its maximum, and the sum of the scores' absolute changes."""
-    config = replace(config, env=replace(config.env, lanes=LANES, workers=0))
+    config = replace(config, env=replace(config.env, num_envs=NUM_ENVS, num_workers=0))
     torch.manual_seed(config.seed)
-    with LanePool(config.game, config.env, stream(config.seed, "lanes")) as pool:
-        parts = build(config, pool.spec, CPU)
+    with VectorEnv(config.game, config.env, stream(config.seed, "lanes")) as envs:
+        parts = build(config, envs.spec, CPU)
         stack = config.net.stack
-        actor = make_actor(parts.behaviour, pool.spec, LANES, stack, config.seed)
-        counts, scored = np.zeros(pool.spec.num_actions), 0.0
-        step = pool.step(np.zeros(LANES, np.int64))
+        actor = make_actor(parts.behaviour, envs.spec, NUM_ENVS, stack, config.seed)
+        counts, scored = np.zeros(envs.spec.num_actions), 0.0
+        step = envs.step(np.zeros(NUM_ENVS, np.int64))
         for _ in range(steps):
             actions = actor.act(step, parts.epsilon(0))
             counts += np.bincount(actions, minlength=len(counts))
-            step = pool.step(actions)
+            step = envs.step(actions)
             scored += float(np.abs(step.rewards).sum())
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum() / np.log(len(counts))), scored

@@ -22,9 +22,9 @@ from atari_fast.config import (
     ReplayConfig,
 )
 from atari_fast.config_io import validate
-from atari_fast.envs.lane import Lane, make_lane
-from atari_fast.envs.pool import LanePool
+from atari_fast.envs.atari_env import Env, make_env
 from atari_fast.envs.toy import Chain
+from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.presets import PRESETS
 from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.loop import Loop
@@ -35,7 +35,7 @@ TOY = Config(
     game="catch",
     precision="fp32",
     total_frames=4 * 12_000,
-    env=EnvConfig(lanes=4),
+    env=EnvConfig(num_envs=4),
     net=NetConfig(torso="mlp", stack=1, hidden=64),
     agent=AgentConfig(target_period=800, epsilon_end=0.1, epsilon_frames=8_000),
     replay=ReplayConfig(capacity=5_000, min_frames=800),
@@ -43,18 +43,18 @@ TOY = Config(
 )
 
 
-def learn(config: Config, make: Callable[..., Lane] = make_lane) -> tuple[AgentParts, LanePool]:
+def learn(config: Config, make: Callable[..., Env] = make_env) -> tuple[AgentParts, VectorEnv]:
     torch.manual_seed(config.seed)
-    with LanePool(config.game, config.env, stream(config.seed, "lanes"), make=make) as pool:
-        parts = build(config, pool.spec, CPU)
-        replay = make_replay(config, pool.spec.frame_shape, seed=1)
+    with VectorEnv(config.game, config.env, stream(config.seed, "lanes"), make=make) as envs:
+        parts = build(config, envs.spec, CPU)
+        replay = make_replay(config, envs.spec.frame_shape, seed=1)
         learner = make_learner(parts, replay, config.optim)
-        lanes, stack = config.env.lanes, config.net.stack
-        actor = make_actor(parts.behaviour, pool.spec, lanes, stack, config.seed)
-        services = make_services(config, parts, pool.spec, replay, learner)
-        for _ in Loop(config, parts, pool, replay, actor, learner, services):
+        num_envs, stack = config.env.num_envs, config.net.stack
+        actor = make_actor(parts.behaviour, envs.spec, num_envs, stack, config.seed)
+        services = make_services(config, parts, envs.spec, replay, learner)
+        for _ in Loop(config, parts, envs, replay, actor, learner, services):
             pass
-    return parts, pool
+    return parts, envs
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +73,7 @@ def on_catch(preset: Config) -> Config:
     return replace(
         TOY,
         total_frames=32_000 if slow else 20_000,
-        env=replace(TOY.env, lanes=8),
+        env=replace(TOY.env, num_envs=8),
         optim=replace(TOY.optim, lr=2e-3 if slow else 3e-3),
         agent=replace(
             agent,
@@ -123,9 +123,9 @@ def test_combinations_solve_catch(changes: dict[str, Any]) -> None:
 
 def score(config: Config) -> float:
     """Mean score of 100 games of catch after learning."""
-    parts, pool = learn(config)
+    parts, envs = learn(config)
     result = evaluate(
-        parts.q_values, config, pool.spec, CPU, FP32, episodes=100, epsilon=0.0, seed=5
+        parts.q_values, config, envs.spec, CPU, FP32, episodes=100, epsilon=0.0, seed=5
     )
     return result.mean
 
@@ -139,7 +139,7 @@ def chain_values(parts: AgentParts, length: int) -> np.ndarray:
 
 def make_chain(
     game: str, config: EnvConfig, seed: np.random.SeedSequence, **options: object
-) -> Lane:
+) -> Env:
     return Chain(5, **options)
 
 

@@ -23,6 +23,7 @@ FLOORS = {
     "games": 0,
     "config": 1,
     "config_io": 1,
+    "config_schema": 1,
     "presets": 1,
     "infra": 1,
     "envs": 2,

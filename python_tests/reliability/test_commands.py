@@ -19,7 +19,7 @@ TINY = [
     *("--total-frames", "2400"),
     *("--net.channels", "4", "4", "4"),
     *("--net.hidden", "16"),
-    *("--env.lanes", "4"),
+    *("--env.num-envs", "4"),
     *("--threads", "1"),
     *("--replay.capacity", "1000"),
     *("--replay.min-frames", "800"),
@@ -63,7 +63,7 @@ def test_train_leaves_a_whole_run_directory(run: Path) -> None:
 
 
 def test_evaluate_reports_raw_scores_and_the_protocol(run: Path) -> None:
-    done = command("evaluate", run, "--episodes", "3", "--lanes", "2", cwd=run)
+    done = command("evaluate", run, "--episodes", "3", "--num-envs", "2", cwd=run)
     assert done.returncode == 0, done.stderr
     result = json.loads((run / "evaluation-best.json").read_text())
     assert len(result["scores"]) == result["episodes"] == 3
@@ -71,7 +71,7 @@ def test_evaluate_reports_raw_scores_and_the_protocol(run: Path) -> None:
     assert (result["protocol"], result["epsilon"], result["truncated"]) == ("deepmind", 0.25, 3)
     assert result["human_normalized"] == pytest.approx((result["mean"] + 20.7) / 35.3)
     assert "human_normalized" in done.stdout
-    options = ["--episodes", "3", "--lanes", "2", "--workers", "2", "--epsilon", "0.25"]
+    options = ["--episodes", "3", "--num-envs", "2", "--num-workers", "2", "--epsilon", "0.25"]
     again = command("evaluate", run, *options, cwd=run)
     assert again.returncode == 0, again.stderr
     assert json.loads((run / "evaluation-best.json").read_text()) == result
@@ -146,7 +146,7 @@ def test_the_folder_of_a_zoo_file_is_where_it_was_named(tmp_path: Path) -> None:
         (["--optim.lrr", "1"], 1, ["--optim.lrr", "--optim.lr"]),
         (["--optim.lr", "fast"], 1, ["optim.lr", "fast"]),
         (["--replay.capacity", "-5"], 1, ["replay.capacity", "-5"]),
-        (["--env.workers", "9", "--env.lanes", "4"], 1, ["env.workers", "9"]),
+        (["--env.num-workers", "9", "--env.num-envs", "4"], 1, ["env.num_workers", "9"]),
         (["--optim.batch-size", "300000"], 1, ["optim.batch_size", "300000"]),
         (["--replay.capacity", "10000000000"], 1, ["replay.capacity", "GB", "available"]),
         (["--device", "cuda:99"], 1, ["device", "cuda:99"]),

@@ -18,7 +18,7 @@ import torch
 
 from atari_fast.agents.restore import load_agent
 from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, ReplayConfig
-from atari_fast.envs.pool import LanePool
+from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.errors import CheckpointError, EnvError, NumericError
 from atari_fast.infra import checkpoint as ckpt
 from atari_fast.infra.checkpoint import (
@@ -139,7 +139,7 @@ def test_damage_is_named_and_the_checkpoint_before_is_taken(
 
 
 NOISE = Config(
-    env=EnvConfig(lanes=2),
+    env=EnvConfig(num_envs=2),
     net=NetConfig(stack=2),
     agent=AgentConfig(n_step=1),
     replay=ReplayConfig(capacity=2_000),
@@ -147,7 +147,7 @@ NOISE = Config(
 
 
 def noise_checkpoints(root: Path, seed: int) -> Path:
-    """Two checkpoints of a replay of noise, which share one part a lane; returns the second."""
+    """Two checkpoints of a replay of noise, one shared part per environment; returns the second."""
     replay = make_replay(NOISE, (84, 84))
     rng = np.random.default_rng(seed)
     path = None
@@ -171,7 +171,7 @@ def test_damage_to_parts_of_the_replay_is_named(tmp_path: Path, flips: int) -> N
     theirs = noise_checkpoints(tmp_path / "theirs", seed=1)
     parts = sorted(newest.glob("replay-lane*-*.bin"))
     assert [part.name for part in parts] == [
-        f"replay-lane{lane}-{number}.bin" for lane in (0, 1) for number in (0, 1)
+        f"replay-lane{env}-{number}.bin" for env in (0, 1) for number in (0, 1)
     ]
     replay = make_replay(NOISE, (84, 84))
 
@@ -355,12 +355,12 @@ def test_a_forged_state_is_refused_or_goes_on(forger: Forger, every: int) -> Non
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_states_of_another_game_are_refused(workers: int) -> None:
-    config = EnvConfig(lanes=1, workers=workers)
-    with LanePool("breakout", config, stream(0, "x")) as other:
+    config = EnvConfig(num_envs=1, num_workers=workers)
+    with VectorEnv("breakout", config, stream(0, "x")) as other:
         other.step(np.zeros(1, np.int64))
         states = other.states()
     with (
-        LanePool("pong", config, stream(0, "x")) as pool,
-        pytest.raises(EnvError, match="not the state of a lane of this game"),
+        VectorEnv("pong", config, stream(0, "x")) as envs,
+        pytest.raises(EnvError, match="not the state of an environment of this game"),
     ):
-        pool.load_states(states)
+        envs.load_states(states)

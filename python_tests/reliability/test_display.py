@@ -29,7 +29,7 @@ FINISHED = [*CATCH, "--run.finish"]
 LONG = [*CATCH, "--total-frames", "4000000"]
 """Has to be ended."""
 PONG = [
-    *("dqn-adam", "--game", "pong", "--run.dir", "run", "--threads", "1", "--env.lanes", "4"),
+    *("dqn-adam", "--game", "pong", "--run.dir", "run", "--threads", "1", "--env.num-envs", "4"),
     *("--replay.capacity", "400", "--replay.min-frames", "320", "--total-frames", "480"),
     *("--net.channels", "2", "2", "2", "--net.hidden", "4", "--run.eval-period", "0"),
     *("--run.checkpoint-period", "480", "--run.replay-period", "480"),

@@ -21,7 +21,7 @@ from atari_fast.train import main
 from commands import outcome
 
 RUN = [
-    *("dqn-adam", "--run.dir", "run", "--threads", "1", "--env.lanes", "16", "--seed", "5"),
+    *("dqn-adam", "--run.dir", "run", "--threads", "1", "--env.num-envs", "16", "--seed", "5"),
     *("--replay.capacity", "640", "--replay.min-frames", "320", "--total-frames", "480"),
     *("--run.log-period", "160", "--run.eval-period", "240", "--run.eval-episodes", "4"),
     *("--run.checkpoint-period", "160", "--run.replay-period", "160"),
@@ -29,7 +29,7 @@ RUN = [
 TOY = [*RUN, *("--game", "catch", "--net.torso", "mlp", "--net.hidden", "4", "--net.stack", "1")]
 ATARI = [
     *(*RUN, "--game", "pong", "--net.channels", "2", "2", "2", "--net.hidden", "4"),
-    *("--env.max-episode-frames", "80", "--run.eval-episodes", "1", "--env.lanes", "4"),
+    *("--env.max-episode-frames", "80", "--run.eval-episodes", "1", "--env.num-envs", "4"),
 ]
 SYSTEM = [
     OSError(errno.EIO, "Input/output error"),

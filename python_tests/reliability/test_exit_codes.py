@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--resume", "bare"], 4, ["bare", "with replay.bin", "found none"]),
         (["--resume", "run"], 1, ["run has played its 2800 frames", "--total-frames"]),
         (["--resume", "half", "--seed", "6"], 1, ["seed", "keeps 129, got 6"]),
-        (["--resume", "half", "--env.lanes", "2"], 1, ["env.lanes", "keeps 4, got 2"]),
+        (["--resume", "half", "--env.num-envs", "2"], 1, ["env.num_envs", "keeps 4, got 2"]),
         (["--resume", "half", "--game", "pong"], 1, ["game", "keeps catch, got pong"]),
         (["--resume", "half", "--no-such", "1"], 1, ["--no-such"]),
         (["--resume", "half", "pong"], 1, ["pong"]),

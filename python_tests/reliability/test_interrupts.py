@@ -26,14 +26,14 @@ from run_parts import TINY_PONG, tiny_session
 
 @contextlib.contextmanager
 def training(folder: Path, *before: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A run in `folder`/r with two workers of two lanes that has written metrics.
+    """A run in `folder`/r with two workers of two environments that has written metrics.
 
     `before`: a command that starts it.
     """
     process = subprocess.Popen(
         [
             *(*before, sys.executable, "-m", "atari_fast.train", "pong", "--run.dir", "r"),
-            *("--env.workers", "2", "--env.lanes", "4", "--run.log-period", "400"),
+            *("--env.num-workers", "2", "--env.num-envs", "4", "--run.log-period", "400"),
         ],
         cwd=folder,
         stdout=subprocess.PIPE,
@@ -145,10 +145,10 @@ def test_a_worker_that_dies_before_the_first_step_leaves_a_run_that_can_go_on(
     tmp_path: Path,
 ) -> None:
     """Also when it dies at the start of a resume: an older whole checkpoint stays of use."""
-    env = dataclasses.replace(TINY_PONG.env, workers=1)
+    env = dataclasses.replace(TINY_PONG.env, num_workers=1)
     for resumed in (False, True):
         session = tiny_session(tmp_path / "run", env=env) if not resumed else _resumed(tmp_path)
-        for worker in session.pool._workers:
+        for worker in session.envs._workers:
             worker.process.kill()
         with pytest.raises(WorkerError, match="SIGKILL"):
             session.run()
@@ -174,7 +174,7 @@ def test_a_dead_worker_ends_the_run_with_5_after_saving(tmp_path: Path) -> None:
         assert len(workers) == 2
         os.kill(workers[1], signal.SIGKILL)
         err = ends(process, 5)
-    assert b"worker 1 (lanes 2 to 3 of pong)" in err
+    assert b"worker 1 (environments 2 to 3 of pong)" in err
     assert b"SIGKILL" in err
     assert not Path(f"/proc/{workers[0]}").exists()
     (saved,) = checkpoints(tmp_path)

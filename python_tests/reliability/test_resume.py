@@ -36,7 +36,7 @@ from run_parts import TINY_PONG, make_replay
 
 TINY = (
     *("--net.channels", "4", "4", "4", "--net.hidden", "16", "--threads", "1"),
-    *("--env.lanes", "4", "--replay.capacity", "600", "--replay.min-frames", "800"),
+    *("--env.num-envs", "4", "--replay.capacity", "600", "--replay.min-frames", "800"),
     *("--optim.batch-size", "8", "--total-frames", "4800", "--run.log-period", "800"),
     *("--run.checkpoint-period", "1200", "--run.replay-period", "1200", "--run.eval-period", "0"),
     *("--run.no-tensorboard", "--run.no-finish"),
@@ -48,7 +48,7 @@ AGENTS = {
     "dqn-lockstep": ("dqn-nature", "--game", "qbert", "--no-overlap"),
     "double-dueling-prioritized-n-step": (
         *("dqn-adam", "--game", "qbert", "--agent.double", "--agent.dueling", "--agent.n-step"),
-        *("3", "--replay.prioritized", "--env.life-loss", "episodic", "--env.workers", "2"),
+        *("3", "--replay.prioritized", "--env.life-loss", "episodic", "--env.num-workers", "2"),
     ),
     "pal": ("pal", "--game", "breakout", "--agent.double"),
     "m-dqn": ("m-dqn", "--game", "qbert", "--agent.n-step", "3", "--optim.random-shift", "4"),
@@ -87,7 +87,7 @@ def test_killed_and_resumed_equals_never_stopped(agent: str, tmp_path: Path) -> 
     assert killed.returncode == -9, killed.stderr
     whole = outcome(tmp_path / "whole")
     assert outcome(tmp_path / "killed") != whole
-    resumed = train("--resume", "killed", "--env.workers", "1", cwd=tmp_path)
+    resumed = train("--resume", "killed", "--env.num-workers", "1", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert outcome(tmp_path / "killed") == whole
 
@@ -99,7 +99,7 @@ def test_ended_by_a_signal_and_resumed_equals_never_stopped(tmp_path: Path) -> N
     done = train(*arguments, "--run.dir", "run", cwd=tmp_path, signal_at=1700)
     assert done.returncode == 130, done.stderr
     saved = read_checkpoint(latest_checkpoint(tmp_path / "run" / "checkpoints")).frames
-    assert 1700 <= saved < 1716  # the four lanes' step in which the signal came
+    assert 1700 <= saved < 1716  # the four environments' step in which the signal came
     assert train("--resume", "run", cwd=tmp_path).returncode == 0
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
@@ -166,7 +166,7 @@ def test_runs_that_start_in_the_same_second_have_directories_of_their_own(
 
 
 def test_a_resume_to_other_frames_says_which_schedules_jump(tmp_path: Path) -> None:
-    lr = ("--optim.lr-end-share", "0.05", "--optim.lr", "0.001")
+    lr = ("--optim.lr-final-fraction", "0.05", "--optim.lr", "0.001")
     assert train(*CATCH, *lr, cwd=tmp_path).returncode == 0
     done = train("--resume", "run", "--total-frames", "5200", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -216,7 +216,7 @@ def test_a_resume_needs_memory_for_the_saved_replay_beside_the_empty_one(
         real(replay, *arguments)
         live.append(replay)
 
-    config = Config(env=EnvConfig(lanes=4), replay=ReplayConfig(capacity=400, prioritized=True))
+    config = Config(env=EnvConfig(num_envs=4), replay=ReplayConfig(capacity=400, prioritized=True))
     room = math.ceil(replay_bytes(config.replay, 4, (10, 10)) / 0.9)
 
     def available() -> int:
@@ -231,7 +231,7 @@ def test_a_resume_needs_memory_for_the_saved_replay_beside_the_empty_one(
 
 def test_checkpoints_share_the_frames_that_stay(tmp_path: Path) -> None:
     config = Config(
-        env=EnvConfig(lanes=1),
+        env=EnvConfig(num_envs=1),
         net=NetConfig(stack=2),
         agent=AgentConfig(n_step=1),
         replay=ReplayConfig(capacity=1_000),

@@ -66,7 +66,12 @@ def soak(stop: threading.Event, path: Path) -> Iterator[None]:
     """Yields after each round of calls of all parts."""
     config = ReplayConfig(capacity=8_000, prioritized=True, threads=2)
     replay = TransitionReplay(
-        EnvConfig(lanes=NUM_ENVS), NetConfig(), AgentConfig(n_step=3), config, (SIDE, SIDE), seed=1
+        EnvConfig(num_envs=NUM_ENVS),
+        NetConfig(),
+        AgentConfig(n_step=3),
+        config,
+        (SIDE, SIDE),
+        seed=1,
     )
     sequences = SequenceReplay(
         SequenceConfig(capacity=8_000, threads=2),
@@ -132,7 +137,7 @@ def test_a_training_of_pong_takes_no_more_after_three_minutes(tmp_path: Path) ->
     """The least of a minute at either end: saves and evaluations open files for a while."""
     command = [
         *(sys.executable, "-m", "atari_fast.train", "pong", "--run.dir", "run", "--threads", "1"),
-        *("--total-frames", "1000000000", "--replay.capacity", "20000", "--env.workers", "2"),
+        *("--total-frames", "1000000000", "--replay.capacity", "20000", "--env.num-workers", "2"),
         *("--run.eval-period", "40000", "--run.eval-episodes", "1", "--run.log-period", "4000"),
         *("--run.checkpoint-period", "20000", "--run.replay-period", "40000"),
     ]

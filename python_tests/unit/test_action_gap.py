@@ -13,7 +13,7 @@ from atari_fast.agents import dqn
 from atari_fast.agents.restore import TrainedAgent, load_agent
 from atari_fast.config import Config, EnvConfig, NetConfig
 from atari_fast.config_io import to_record
-from atari_fast.envs.lane import make_lane
+from atari_fast.envs.atari_env import make_env
 from atari_fast.errors import ConfigError, NumericError
 from atari_fast.infra.gap_plot import MEASURES, RANDOM, summary_rows, write_gap_study
 from atari_fast.infra.weights import export_weights
@@ -34,7 +34,7 @@ TINY = Config(
 
 def export(path: Path, config: Config = TINY, seed: int = 0) -> Path:
     """An agent that has learned nothing, as a zoo file."""
-    spec = make_lane(config.game, config.env, stream(0, "spec")).spec
+    spec = make_env(config.game, config.env, stream(0, "spec")).spec
     torch.manual_seed(seed)
     tensors = dqn.build(config, spec, CPU).trained.state_dict()
     export_weights(path, tensors, {"config": to_record(config), "frames": 4})

@@ -19,10 +19,10 @@ from run_parts import make_actor, make_replay
 
 
 def step_batch(flags: list[int], rewards: list[float] | None = None, value: int = 0) -> StepBatch:
-    lanes = len(flags)
+    num_envs = len(flags)
     return StepBatch(
-        np.full((lanes, 2, 3), value, np.uint8),
-        np.array(rewards or [0.0] * lanes, np.float32),
+        np.full((num_envs, 2, 3), value, np.uint8),
+        np.array(rewards or [0.0] * num_envs, np.float32),
         np.array(flags, np.uint8),
     )
 
@@ -44,7 +44,7 @@ def test_actor_stacks_frames_with_zeros_before_an_episode() -> None:
         seen.append(observations.clone())
         return torch.tensor([[0.0, 1.0], [2.0, 1.0]])
 
-    actor = make_actor(q_values, EnvSpec((2, 3), ("A", "B")), lanes=2, stack=3)
+    actor = make_actor(q_values, EnvSpec((2, 3), ("A", "B")), num_envs=2, stack=3)
     assert actor.act(step_batch([Flag.FIRST, Flag.FIRST], value=1), 0.0).tolist() == [1, 0]
     actor.act(step_batch([0, Flag.TERMINATED], value=2), 0.0)
     actor.act(step_batch([0, Flag.FIRST], value=3), 0.0)
@@ -57,7 +57,7 @@ def test_actor_explores_with_probability_epsilon() -> None:
         return torch.tensor([[0.0, 1.0]]).repeat(len(observations), 1)
 
     spec = EnvSpec((2, 3), ("A", "B"))
-    actor = make_actor(q_values, spec, lanes=50, stack=1)
+    actor = make_actor(q_values, spec, num_envs=50, stack=1)
     actions = np.concatenate([actor.act(step_batch([0] * 50), 0.3) for _ in range(200)])
     assert np.mean(actions == 0) == pytest.approx(0.15, abs=0.015)  # half of the random ones
 
@@ -65,7 +65,7 @@ def test_actor_explores_with_probability_epsilon() -> None:
 def test_actor_sees_the_observations_that_the_replay_stores() -> None:
     """What the policy acted on and what the learner is given are the same pixels."""
     config = Config(
-        env=EnvConfig(lanes=2),
+        env=EnvConfig(num_envs=2),
         net=NetConfig(stack=3),
         agent=AgentConfig(n_step=2),
         replay=ReplayConfig(capacity=400),
@@ -75,12 +75,12 @@ def test_actor_sees_the_observations_that_the_replay_stores() -> None:
     row = 0
 
     def q_values(observations: torch.Tensor) -> torch.Tensor:
-        for lane in range(2):
-            seen[2 * row + lane] = observations[lane].clone()
+        for env in range(2):
+            seen[2 * row + env] = observations[env].clone()
         return torch.zeros(2, 4)
 
     spec = EnvSpec((2, 3), ("A", "B", "C", "D"))
-    actor = make_actor(q_values, spec, lanes=2, stack=3)
+    actor = make_actor(q_values, spec, num_envs=2, stack=3)
     rng = np.random.default_rng(1)
     flags = np.full(2, Flag.FIRST, np.uint8)
     for row in range(120):  # noqa: B007 (q_values above reads it)

@@ -24,7 +24,7 @@ CATCH = Config(
     precision="fp32",
     threads=1,
     total_frames=4_000,
-    env=EnvConfig(lanes=4),
+    env=EnvConfig(num_envs=4),
     net=NetConfig(torso="mlp", stack=2, hidden=16),
     agent=AgentConfig(target_period=800),
     replay=ReplayConfig(capacity=500, min_frames=800),
@@ -105,7 +105,7 @@ def test_epsilon_is_the_share_of_random_actions(tmp_path: Path) -> None:
 
 PONG = [
     *("pong", "--run.dir", "run", "--total-frames", "1600", "--net.channels", "4", "4", "4"),
-    *("--net.hidden", "16", "--env.lanes", "8", "--replay.min-frames", "800", "--run.no-finish"),
+    *("--net.hidden", "16", "--env.num-envs", "8", "--replay.min-frames", "800", "--run.no-finish"),
     *("--replay.capacity", "1000", "--agent.target-period", "400", "--run.eval-period", "0"),
 ]
 
@@ -118,27 +118,27 @@ def test_the_command_does_without_the_workers_that_it_chose_itself(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("atari_fast.train.available_cores", lambda: 4)
-    monkeypatch.setattr("atari_fast.envs.pool.start_worker", fails)
+    monkeypatch.setattr("atari_fast.envs.vector_env.start_worker", fails)
     with pytest.warns(RuntimeWarning, match="worker 0 cannot be started .* without worker proc"):
         assert atari_fast.train.main(PONG) == 0
     with pytest.raises(WorkerError, match="cannot be started"):
-        atari_fast.train.main([*PONG, "--env.workers", "2", "--run.dir", "other"])
+        atari_fast.train.main([*PONG, "--env.num-workers", "2", "--run.dir", "other"])
     assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(
-    ("cores", "lanes", "workers"), [(1, 8, 0), (2, 8, 1), (16, 8, 2), (4, 1, 0)]
+    ("cores", "num_envs", "workers"), [(1, 8, 0), (2, 8, 1), (16, 8, 2), (4, 1, 0)]
 )
-def test_the_command_chooses_workers_from_cores_and_lanes(
-    cores: int, lanes: int, workers: int, monkeypatch: pytest.MonkeyPatch
+def test_the_command_chooses_workers_from_cores_and_envs(
+    cores: int, num_envs: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("atari_fast.train.available_cores", lambda: cores)
-    env = dataclasses.replace(CATCH.env, lanes=lanes)
+    env = dataclasses.replace(CATCH.env, num_envs=num_envs)
     config = dataclasses.replace(CATCH, game="pong", env=env)
-    assert atari_fast.train._with_workers(config).env.workers == workers
+    assert atari_fast.train._with_workers(config).env.num_workers == workers
     toy = dataclasses.replace(config, game="catch")
-    assert atari_fast.train._with_workers(toy).env.workers == 0
-    asked = dataclasses.replace(config, env=dataclasses.replace(env, workers=1))
+    assert atari_fast.train._with_workers(toy).env.num_workers == 0
+    asked = dataclasses.replace(config, env=dataclasses.replace(env, num_workers=1))
     assert atari_fast.train._with_workers(asked) is asked
 
 

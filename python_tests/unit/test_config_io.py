@@ -5,6 +5,7 @@ import json
 import math
 import typing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atari_fast.agents.recipes import build
+from atari_fast.agents.restore import load_agent
 from atari_fast.config import Config, EnvConfig, NetConfig, OptimConfig, ReplayConfig
 from atari_fast.config_io import (
     RANGES,
@@ -22,9 +24,14 @@ from atari_fast.config_io import (
     validate,
 )
 from atari_fast.errors import ConfigError
+from atari_fast.infra.weights import load_weights
 from atari_fast.presets import PRESETS
 from atari_fast.types import EnvSpec
 from run_parts import make_replay
+
+ZOO = Path(__file__).parents[2] / "zoo"
+SCHEMA_1 = Path(__file__).parent / "fixtures" / "schema-1"
+"""Presets as version 1 of the schema stored them, and one with other values."""
 
 
 def leaves(cls=Config, prefix=""):
@@ -88,8 +95,8 @@ def test_every_number_has_a_range():
         ("device", "gpu", "device: expected auto, cpu, cuda or cuda:<number>, got 'gpu'"),
         ("game", " ", "game: expected the name of a game"),
         ("precision", "fp8", "precision: expected one of auto, fp32, bf16, got 'fp8'"),
-        ("env.lanes", 0, "env.lanes: expected a number from 1 to 65536, got 0"),
-        ("env.lanes", True, "env.lanes: expected a whole number, got True"),
+        ("env.num_envs", 0, "env.num_envs: expected a number from 1 to 65536, got 0"),
+        ("env.num_envs", True, "env.num_envs: expected a whole number, got True"),
         ("env.worker_timeout", 0, "env.worker_timeout: expected a number above 0, got 0"),
         ("env.worker_timeout", math.inf, "env.worker_timeout: expected a finite number, got inf"),
         ("env", None, "env: expected EnvConfig, got None"),
@@ -116,7 +123,11 @@ def test_every_number_has_a_range():
         ("optim.update_period", 6, "optim.update_period: expected a multiple of 4 of at least 4"),
         ("agent.target_period", 12, "agent.target_period: expected at least optim.update_period"),
         ("agent.n_step", 65_537, "agent.n_step: expected a number from 1 to 65536"),
-        ("env.workers", 9, "env.workers: expected at most one for each of env.lanes = 8, got 9"),
+        (
+            "env.num_workers",
+            9,
+            "env.num_workers: expected at most one for each of env.num_envs = 8, got 9",
+        ),
         ("run.eval_period", -4, "run.eval_period: expected a multiple of 4 of at least 0, got -4"),
     ],
 )
@@ -129,9 +140,11 @@ def test_validate_names_the_field(path, value, message):
 
 def test_validate_lists_all_problems_at_once():
     config = Config(
-        env=EnvConfig(lanes=-1), optim=OptimConfig(lr=-1.0), replay=ReplayConfig(capacity=0)
+        env=EnvConfig(num_envs=-1), optim=OptimConfig(lr=-1.0), replay=ReplayConfig(capacity=0)
     )
-    with pytest.raises(ConfigError, match=r"^config: 3 problems: env\.lanes.*capacity.*optim\.lr"):
+    with pytest.raises(
+        ConfigError, match=r"^config: 3 problems: env\.num_envs.*capacity.*optim\.lr"
+    ):
         validate(config)
 
 
@@ -144,10 +157,10 @@ def test_validate_names_the_options_of_another_torso():
     validate(Config(net=replace(net, torso="impala")))
 
 
-def test_validate_n_step_must_fit_into_a_lanes_share():
+def test_validate_n_step_must_fit_into_an_envs_share():
     config = Config(replay=ReplayConfig(capacity=79, min_frames=64))
     validate(changed("agent.n_step", 1, config))
-    message = r"replay\.capacity: expected at least env\.lanes \* .* = 80, got 79"
+    message = r"replay\.capacity: expected at least env\.num_envs \* .* = 80, got 79"
     with pytest.raises(ConfigError, match=message):
         validate(changed("agent.n_step", 5, config))
     enough = replace(config, replay=ReplayConfig(capacity=80, min_frames=200))
@@ -211,16 +224,17 @@ def test_validate_any_config_passes_or_raises_config_error_only(changes):
     ("record", "message"),
     [
         ([], "config.json: expected an object with `schema` and `config`"),
-        ({"schema": 9}, "config.json: has schema 9, this version reads schema 1"),
-        ({"schema": 1}, "config.json: config: expected an object, got None"),
-        ({"schema": 1, "config": {"sed": 3}}, "config.json: sed: unknown key, nearest is seed"),
+        ({"schema": 9}, "config.json: has schema 9, this version reads schemas 1 to 2"),
+        ({"schema": True}, "config.json: has schema True, this version reads schemas 1 to 2"),
+        ({"schema": 2}, "config.json: config: expected an object, got None"),
+        ({"schema": 2, "config": {"sed": 3}}, "config.json: sed: unknown key, nearest is seed"),
         (
-            {"schema": 1, "config": {"optim": {"zzz": 3}}},
+            {"schema": 2, "config": {"optim": {"zzz": 3}}},
             "config.json: optim.zzz: unknown key, known are name, lr",
         ),
-        ({"schema": 1, "config": {"seed": 1.0}}, "config.json: seed: expected a whole number"),
+        ({"schema": 2, "config": {"seed": 1.0}}, "config.json: seed: expected a whole number"),
         (
-            {"schema": 1, "config": {"net": {"channels": [1]}}},
+            {"schema": 2, "config": {"net": {"channels": [1]}}},
             "config.json: net.channels: expected",
         ),
     ],
@@ -238,10 +252,90 @@ def test_from_json_of_no_json_is_one_sentence(text):
 
 
 def test_from_json_reports_every_problem():
-    record = {"schema": 1, "config": {"optim": {"lrr": 3}, "env": 3, "net": {"hidden": "x"}}}
+    record = {"schema": 2, "config": {"optim": {"lrr": 3}, "env": 3, "net": {"hidden": "x"}}}
     with pytest.raises(ConfigError, match=r"optim\.lr.*env: expected an object.*net\.hidden"):
         from_json(json.dumps(record))
 
 
 def test_from_record_fills_missing_fields_with_defaults():
-    assert from_record({"schema": 1, "config": {"seed": 5}}) == Config(seed=5)
+    assert from_record({"schema": 2, "config": {"seed": 5}}) == Config(seed=5)
+
+
+def stored(name: str) -> dict[str, object]:
+    """Settings as version 1 of the schema has them."""
+    return json.loads((SCHEMA_1 / f"{name}.json").read_text())
+
+
+def flat(part: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(part, dict):
+        return {prefix.rstrip("."): part}
+    return {
+        path: value
+        for key, item in part.items()
+        for path, value in flat(item, f"{prefix}{key}.").items()
+    }
+
+
+@pytest.mark.parametrize("name", ["changed", "dqn-nature", "ls-dqn-boxing", "pong", "rainbow"])
+def test_settings_of_schema_1_are_read(name):
+    renamed = {
+        "env.lanes": "env.num_envs",
+        "env.workers": "env.num_workers",
+        "optim.lr_end_share": "optim.lr_final_fraction",
+    }
+    before = flat(stored(name)["config"])
+    assert set(renamed) <= set(before)
+    config = from_record(stored(name))
+    now = flat(json.loads(to_json(config))["config"])
+    assert {renamed.get(path, path): value for path, value in before.items()}.items() <= now.items()
+    validate(config)
+    assert from_json(to_json(config)) == config
+
+
+def test_settings_of_schema_1_have_their_values_under_the_new_names():
+    config = from_record(stored("changed"))
+    assert (config.env.num_envs, config.env.num_workers) == (6, 3)
+    assert config.optim.lr_final_fraction == 0.25
+
+
+def test_an_upgrade_does_not_change_what_it_is_given():
+    record = stored("changed")
+    from_record(record)
+    assert record == stored("changed")
+
+
+@pytest.mark.parametrize(
+    ("schema", "part", "key", "near"),
+    [
+        (1, "env", "num_env", "env.num_envs"),
+        (1, "optim", "lr_final", "optim.lr_final_fraction"),
+        (1, "env", "life_los", "env.life_loss"),
+        (2, "env", "workers", "env.num_workers"),
+        (2, "optim", "lr_final_share", "optim.lr_final_fraction"),
+    ],
+)
+def test_unknown_keys_of_any_schema_are_refused_with_the_near_name(schema, part, key, near):
+    record = stored("changed") if schema == 1 else to_record(Config())
+    record["config"][part][key] = 1
+    with pytest.raises(
+        ConfigError, match=rf"^config: {part}\.{key}: unknown key, nearest is {near}"
+    ):
+        from_record(record)
+
+
+def test_old_and_new_name_at_once_are_refused():
+    record = stored("changed")
+    record["config"]["env"]["num_envs"] = 4
+    with pytest.raises(ConfigError, match=r"env\.lanes: unknown key"):
+        from_record(record)
+
+
+@pytest.mark.parametrize("path", sorted(ZOO.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_zoo_files_with_settings_of_schema_1_are_read(path):
+    _, metadata = load_weights(path)
+    record = metadata["config"]
+    assert record["schema"] == 1
+    config = load_agent(path, "best", torch.device("cpu")).config
+    assert config == from_record(record)
+    assert config.env.num_envs == record["config"]["env"]["lanes"]
+    assert config.optim.lr_final_fraction == record["config"]["optim"]["lr_end_share"]

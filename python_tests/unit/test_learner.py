@@ -38,7 +38,7 @@ def learner_with(loss: object, config: OptimConfig, prioritized: bool) -> tuple[
     net = OneWeight()
     settings = ReplayConfig(capacity=200, prioritized=prioritized, uniform_mix=0.0)
     replay = make_replay(
-        Config(env=EnvConfig(lanes=1), net=NetConfig(stack=1), replay=settings), (2, 3)
+        Config(env=EnvConfig(num_envs=1), net=NetConfig(stack=1), replay=settings), (2, 3)
     )
     for row in range(60):
         flags = np.array([Flag.FIRST if row == 0 else 0], np.uint8)
@@ -78,7 +78,7 @@ def test_learner_shifts_the_frames_of_each_item() -> None:
         captured.append(batch.frames)
         return LossOutput(net.w * batch.rewards, batch.rewards.abs(), {})
 
-    config = Config(env=EnvConfig(lanes=1), net=NetConfig(stack=1))
+    config = Config(env=EnvConfig(num_envs=1), net=NetConfig(stack=1))
     replay, net = make_replay(config, (2, 3)), OneWeight()
     frame = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
     for row in range(60):

@@ -19,7 +19,7 @@ from atari_fast.config import (
     NetConfig,
     ReplayConfig,
 )
-from atari_fast.envs.pool import LanePool
+from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.errors import WorkerError
 from atari_fast.ops.least_squares import FqiSystem
 from atari_fast.ops.stacks import cut_stacks
@@ -30,7 +30,7 @@ from run_parts import CPU, make_replay
 BASE = Config(
     game="catch",
     precision="fp32",
-    env=EnvConfig(lanes=4),
+    env=EnvConfig(num_envs=4),
     net=NetConfig(torso="mlp", stack=2, hidden=12),
     agent=AgentConfig(n_step=2),
     ls=LeastSquaresConfig(method="fqi", prior=0.5, batch_size=100),
@@ -71,14 +71,14 @@ def setting(config: Config, **services: object) -> tuple[AgentParts, Recorder]:
     """An agent, a replay of 300 random steps of four games, and an optimizer with moments."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    with LanePool(config.game, config.env, stream(1, "lanes")) as pool:
-        parts = build(config, pool.spec, CPU)
-        replay = make_replay(config, pool.spec.frame_shape)
-        step = pool.step(np.zeros(4, np.int64))
+    with VectorEnv(config.game, config.env, stream(1, "lanes")) as envs:
+        parts = build(config, envs.spec, CPU)
+        replay = make_replay(config, envs.spec.frame_shape)
+        step = envs.step(np.zeros(4, np.int64))
         for _ in range(300):
             actions = rng.integers(3, size=4)
             replay.append(step, actions)
-            step = pool.step(actions)
+            step = envs.step(actions)
     for weight in parts.nets["target"].parameters():  # another network than the online one
         weight.data += 0.05 * torch.randn_like(weight)
     optimizer = torch.optim.Adam(parts.trained.parameters(), lr=1e-3, fused=True)

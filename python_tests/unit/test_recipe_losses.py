@@ -24,7 +24,7 @@ from run_parts import CPU
 
 STACK, ACTIONS, ITEMS = 2, 4, 32
 BASE = Config(
-    env=EnvConfig(lanes=1),
+    env=EnvConfig(num_envs=1),
     net=NetConfig(torso="mlp", stack=STACK, hidden=16),
     agent=AgentConfig(
         discount=0.9, n_step=3, atoms=11, v_max=3.0, quantiles=5, taus=5, taus_acting=5, cosines=4

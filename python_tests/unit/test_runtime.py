@@ -16,7 +16,7 @@ import torch
 from atari_fast.agents.recipes import build
 from atari_fast.agents.restore import TrainedAgent
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig
-from atari_fast.envs.lane import make_lane
+from atari_fast.envs.atari_env import make_env
 from atari_fast.errors import ConfigError
 from atari_fast.runtime.action_gap import measure
 from atari_fast.runtime.device import select_device, set_threads
@@ -77,7 +77,7 @@ def test_evaluation_plays_full_games_with_raw_rewards() -> None:
     config = dataclasses.replace(
         TINY_PONG,
         game="breakout",
-        env=EnvConfig(lanes=2, life_loss="episodic"),
+        env=EnvConfig(num_envs=2, life_loss="episodic"),
         net=NetConfig(stack=1),
     )
 
@@ -85,14 +85,16 @@ def test_evaluation_plays_full_games_with_raw_rewards() -> None:
         return torch.zeros(len(observations), 4)
 
     spec = EnvSpec((84, 84), tuple("ABCD"))
-    result = evaluate(q_values, config, spec, CPU, FP32, episodes=5, epsilon=1.0, seed=3, lanes=2)
+    result = evaluate(
+        q_values, config, spec, CPU, FP32, episodes=5, epsilon=1.0, seed=3, num_envs=2
+    )
     assert len(result.scores) == 5
     assert all(score == int(score) for score in result.scores)
     assert result.frames / 5 > 4 * 150  # five lives, not one
     assert result == evaluate(
-        q_values, config, spec, CPU, FP32, episodes=5, epsilon=1.0, seed=3, lanes=2
+        q_values, config, spec, CPU, FP32, episodes=5, epsilon=1.0, seed=3, num_envs=2
     )
-    one = evaluate(q_values, config, spec, CPU, FP32, episodes=1, epsilon=1.0, seed=3, lanes=8)
+    one = evaluate(q_values, config, spec, CPU, FP32, episodes=1, epsilon=1.0, seed=3, num_envs=8)
     assert len(one.scores) == 1
 
 
@@ -100,33 +102,33 @@ def iqn_agent() -> TrainedAgent:
     config = dataclasses.replace(
         TINY_PONG, agent=AgentConfig(algorithm="iqn", taus=4, taus_acting=4, cosines=4)
     )
-    lane = make_lane(config.game, config.env, stream(0, "spec"))
+    env = make_env(config.game, config.env, stream(0, "spec"))
     torch.manual_seed(0)
-    return TrainedAgent(Path("iqn"), 0, config, lane.spec, build(config, lane.spec, CPU))
+    return TrainedAgent(Path("iqn"), 0, config, env.spec, build(config, env.spec, CPU))
 
 
 @pytest.mark.parametrize("protocol", ["deepmind", "machado"])
 def test_the_score_of_a_game_depends_on_the_seed_and_its_number_alone(protocol: str) -> None:
-    """On a game whose chance is the emulator's, too, for any number of lanes and workers."""
-    env = EnvConfig(lanes=1, protocol=protocol, max_episode_frames=2_400)
+    """On a game whose chance is the emulator's, too, for any number of environments and workers."""
+    env = EnvConfig(num_envs=1, protocol=protocol, max_episode_frames=2_400)
     config = dataclasses.replace(TINY_PONG, game="boxing", env=env)
-    spec = make_lane("boxing", env, stream(0, "x")).spec
+    spec = make_env("boxing", env, stream(0, "x")).spec
     torch.manual_seed(0)
     parts = build(config, spec, CPU)
 
-    def scores(games: int, lanes: int, workers: int = 0) -> tuple[float, ...]:
-        workers_too = dataclasses.replace(env, workers=workers)
+    def scores(games: int, num_envs: int, num_workers: int = 0) -> tuple[float, ...]:
+        workers_too = dataclasses.replace(env, num_workers=num_workers)
         settings = dataclasses.replace(config, env=workers_too)
         return evaluate(
             parts.q_values, settings, spec, CPU, FP32, episodes=games, epsilon=0.5, seed=3,
-            lanes=lanes,
+            num_envs=num_envs,
         ).scores  # fmt: skip
 
-    five = scores(5, lanes=5)
+    five = scores(5, num_envs=5)
     assert len(set(five)) > 1
-    assert scores(5, lanes=1) == five
-    assert scores(5, lanes=2, workers=2) == five
-    assert scores(3, lanes=16) == five[:3]
+    assert scores(5, num_envs=1) == five
+    assert scores(5, num_envs=2, num_workers=2) == five
+    assert scores(3, num_envs=16) == five[:3]
 
 
 def frames_of(path: Path) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from atari_fast.config import EnvConfig
-from atari_fast.envs.lane import AtariLane
+from atari_fast.envs.atari_env import AtariEnv
 from atari_fast.games import GAMES, SCORE_WRAPS
 from atari_fast.seeding import stream
 
@@ -77,32 +77,32 @@ class Pair:
 
     def __init__(self, game: str, seed: int):
         config = EnvConfig(protocol="machado")
-        self.lane, self.twin = (AtariLane(game, config, stream(seed, game)) for _ in range(2))
+        self.env, self.twin = (AtariEnv(game, config, stream(seed, game)) for _ in range(2))
         self._out = np.zeros((84, 84), np.uint8)
         self._rng = np.random.default_rng(seed)
         self._action = 0
         for _ in range(30):
             self.step()
         for address, value in NINES[game].items():
-            self.lane._ale.setRAM(address, value)
-        self.lane._ale.act(0)  # takes the leap
+            self.env._ale.setRAM(address, value)
+        self.env._ale.act(0)  # takes the leap
         self.twin._ale.act(0)
         self.raw = 0
-        act = self.lane._act
+        act = self.env._act
 
         def watched(code: int) -> int:
             reward: int = act(code)
             self.raw += reward
             return reward
 
-        self.lane._act = watched
+        self.env._act = watched
 
     def step(self) -> tuple[float, float, bool]:
         """Plays a step of both; returns the rewards, and whether the game goes on."""
         self.raw = 0
         if self._rng.random() < 0.3:
-            self._action = int(self._rng.integers(self.lane.spec.num_actions))
-        reward, flags = self.lane.step(self._action, self._out)
+            self._action = int(self._rng.integers(self.env.spec.num_actions))
+        reward, flags = self.env.step(self._action, self._out)
         other, more = self.twin.step(self._action, self._out)
         return reward, other, not (flags | more) & ~1
 
@@ -175,12 +175,12 @@ def test_a_counter_that_stops_at_its_end_gives_no_reward_beyond(game: str) -> No
 @pytest.mark.parametrize("game", sorted(EMULATOR))
 def test_the_emulator_puts_two_games_right(game: str) -> None:
     pair = Pair(game, 0)
-    before = [pair.lane._ale.getRAM()[address] for address in NINES[game]]
+    before = [pair.env._ale.getRAM()[address] for address in NINES[game]]
     total = others = 0.0
     for _ in range(100):
         reward, other, _ = pair.step()
         assert reward >= 0
         total, others = total + reward, others + other
     assert total == others > 0
-    after = [pair.lane._ale.getRAM()[address] for address in NINES[game]]
+    after = [pair.env._ale.getRAM()[address] for address in NINES[game]]
     assert max(after) < 0x99 == max(before)  # it passed its end

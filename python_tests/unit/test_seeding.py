@@ -25,7 +25,7 @@ def test_streams_are_fixed_for_ever() -> None:
 def test_children_are_distinct_and_leave_their_parent_alone() -> None:
     parent = stream(1, "env")
     before = _draw(parent)
-    draws = [_draw(child(parent, lane)) for lane in range(200)]
+    draws = [_draw(child(parent, env)) for env in range(200)]
     assert _draw(parent) == before
     assert len({tuple(draw) for draw in draws}) == 200
     assert _draw(child(parent, 7)) == draws[7]

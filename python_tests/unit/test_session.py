@@ -24,7 +24,7 @@ from run_parts import TINY_PONG, tiny_session
 
 
 def test_learning_rate_falls_along_a_line(tmp_path: Path) -> None:
-    optim = dataclasses.replace(TINY_PONG.optim, lr_end_share=0.1)
+    optim = dataclasses.replace(TINY_PONG.optim, lr_final_fraction=0.1)
     session = tiny_session(tmp_path / "run", optim=optim)
     rates = []
     step = session.learner.optimizer.step
@@ -49,7 +49,7 @@ def state_hash(session: Session) -> str:
 
 
 def run_session(directory: Path, **changes: object) -> tuple[str, list[str]]:
-    env = dataclasses.replace(TINY_PONG.env, workers=int(changes.pop("workers", 0)))
+    env = dataclasses.replace(TINY_PONG.env, num_workers=int(changes.pop("num_workers", 0)))
     session = tiny_session(directory, env=env, **changes)
     assert session.run()
     drop = ("seconds", "perf/frames_per_s", "perf/cpu_wait")
@@ -61,8 +61,8 @@ def test_a_seed_gives_the_same_run_for_any_number_of_workers_and_either_order(
     tmp_path: Path,
 ) -> None:
     first = run_session(tmp_path / "a")
-    assert run_session(tmp_path / "b", workers=3) == first
-    assert run_session(tmp_path / "c", workers=1, overlap=False) == first
+    assert run_session(tmp_path / "b", num_workers=3) == first
+    assert run_session(tmp_path / "c", num_workers=1, overlap=False) == first
     assert run_session(tmp_path / "d", seed=2)[0] != first[0]
 
 
@@ -79,7 +79,7 @@ def test_run_directory_holds_config_metrics_and_checkpoints(tmp_path: Path) -> N
 
 def test_session_takes_any_spelling_of_a_game(tmp_path: Path) -> None:
     session = tiny_session(tmp_path / "run", game="ALE/Pong-v5")
-    session.pool.close()
+    session.envs.close()
     assert session.config.game == "pong"
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["game"] == "pong"
 
@@ -94,7 +94,7 @@ def test_session_that_cannot_begin_leaves_no_lock(
         patch.setattr(directory_module, "replace_file", full)
         with pytest.raises(CheckpointError, match="no space left"):
             tiny_session(tmp_path / "run")
-    tiny_session(tmp_path / "run").pool.close()
+    tiny_session(tmp_path / "run").envs.close()
 
 
 def fail_saves(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -141,16 +141,16 @@ def test_session_whose_last_checkpoint_cannot_be_written_ends_with_an_error(
 
 def lose_worker(session: Session, then: Callable[[], object] = lambda: None) -> None:
     """Makes a worker of the session die at 1000 frames."""
-    real = session.pool.recv
+    real = session.envs.recv
 
     def recv() -> StepBatch:
         if session.frames < 1_000:
             return real()
         then()
-        session.pool.close()  # as the pool itself does
+        session.envs.close()  # as it does itself
         raise WorkerError("worker 0 was killed")
 
-    session.pool.recv = recv  # type: ignore[method-assign]
+    session.envs.recv = recv  # type: ignore[method-assign]
 
 
 def test_session_that_lost_a_worker_and_cannot_save_says_both(
@@ -210,23 +210,23 @@ def test_session_never_saves_weights_that_are_not_finite(tmp_path: Path) -> None
     assert not list((tmp_path / "run" / "checkpoints").glob("ckpt-*"))
 
 
-@pytest.mark.parametrize("lanes", [1, 8])
+@pytest.mark.parametrize("num_envs", [1, 8])
 @pytest.mark.parametrize("overlap", [False, True])
 def test_loop_does_the_updates_and_target_copies_that_the_frames_owe(
-    lanes: int, overlap: bool, tmp_path: Path
+    num_envs: int, overlap: bool, tmp_path: Path
 ) -> None:
-    env = dataclasses.replace(TINY_PONG.env, lanes=lanes)
+    env = dataclasses.replace(TINY_PONG.env, num_envs=num_envs)
     session = tiny_session(tmp_path / "run", overlap=overlap, env=env)
     config = session.config
     copies: list[int] = []
     hook = session.parts.hooks[0]._replace(call=lambda _: copies.append(session.learner.updates))
     parts = dataclasses.replace(session.parts, hooks=(hook,))
-    with session.pool:
+    with session.envs:
         ticks = list(
             Loop(
                 config,
                 parts,
-                session.pool,
+                session.envs,
                 session.replay,
                 session.actor,
                 session.learner,
@@ -255,7 +255,7 @@ def test_session_on_a_gpu_goes_on_with_a_checkpoint_of_the_cpu(
     monkeypatch.setattr(Session, "_build", build)
     path = latest_checkpoint(tmp_path / "run" / "checkpoints")
     session = Session(config, read_checkpoint(path))
-    session.pool.close()
+    session.envs.close()
     assert session.frames == 800
 
 
@@ -298,5 +298,5 @@ def test_lstdq_needs_memory_for_its_joint_system(
         tmp_path / "a",
         agent=dataclasses.replace(TINY_PONG.agent, dueling=False),
         ls=LeastSquaresConfig(method="lstdq", period=400),
-    ).pool.close()
+    ).envs.close()
     assert asked["ls.method lstdq"] == 24 * unknowns**2

@@ -41,7 +41,7 @@ def build(
     seed: int = 5,
 ) -> TransitionReplay:
     return TransitionReplay(
-        EnvConfig(lanes=num_envs),
+        EnvConfig(num_envs=num_envs),
         NetConfig(stack=stack),
         AgentConfig(n_step=n_step, reward_clip=0.0),
         ReplayConfig(

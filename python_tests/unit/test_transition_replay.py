@@ -60,7 +60,7 @@ class Settings:
     def build(self) -> TransitionReplay:
         return TransitionReplay(
             EnvConfig(
-                lanes=self.num_envs, life_loss="zero_discount" if self.zero_discount else "none"
+                num_envs=self.num_envs, life_loss="zero_discount" if self.zero_discount else "none"
             ),
             NetConfig(stack=self.stack),
             AgentConfig(n_step=self.n_step, discount=self.gamma, reward_clip=self.clip),

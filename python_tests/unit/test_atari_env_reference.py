@@ -1,4 +1,4 @@
-"""Lanes equal a slow reference of the protocol; palette and starts equal the emulator's."""
+"""Environments equal a slow reference of the protocol; palette and starts equal the emulator's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from atari_fast.config import EnvConfig
 from atari_fast.envs import palette
-from atari_fast.envs.lane import RESET_GAMES, make_lane
+from atari_fast.envs.atari_env import RESET_GAMES, make_env
 from atari_fast.games import GAMES
 from atari_fast.seeding import child, stream
 from atari_fast.types import Flag
@@ -95,15 +95,15 @@ class Reference:
 
 
 def _compare(game: str, config: EnvConfig, steps: int) -> Counter[int]:
-    """Plays lane and reference side by side; returns how often each set of flags arrived."""
-    lane = make_lane(game, config, stream(7, game))
+    """Plays environment and reference side by side; returns how often each set of flags arrived."""
+    env = make_env(game, config, stream(7, game))
     reference = Reference(game, config, stream(7, game))
     out = np.zeros((84, 84), dtype=np.uint8)
-    actions = np.random.default_rng(3).integers(lane.spec.num_actions, size=steps).tolist()
+    actions = np.random.default_rng(3).integers(env.spec.num_actions, size=steps).tolist()
     total, seen = 0.0, Counter[int]()
     for step, action in enumerate(actions):
         frame, reward, flags = reference.step(action)
-        assert lane.step(action, out) == (reward, flags), (game, step)
+        assert env.step(action, out) == (reward, flags), (game, step)
         difference = np.abs(out.astype(np.int16) - frame)
         assert difference.max() <= 1, (game, step)
         total += float(difference.mean())
@@ -128,7 +128,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("game", "config"), CASES)
-def test_lane_equals_the_reference(game: str, config: EnvConfig) -> None:
+def test_atari_env_equals_the_reference(game: str, config: EnvConfig) -> None:
     seen = _compare(game, config, 400)
     assert seen[Flag.FIRST] >= 2
 
@@ -139,7 +139,7 @@ SLOW_GAMES = [*sorted(GAMES)[::3], "pong"]
 @pytest.mark.slow
 @pytest.mark.parametrize(("protocol", "life_loss"), [("deepmind", "episodic"), ("machado", "none")])
 @pytest.mark.parametrize("game", SLOW_GAMES)
-def test_lane_equals_the_reference_over_twenty_games(
+def test_atari_env_equals_the_reference_over_twenty_games(
     game: str, protocol: Any, life_loss: Any
 ) -> None:
     _compare(game, EnvConfig(protocol=protocol, life_loss=life_loss), 5_000)

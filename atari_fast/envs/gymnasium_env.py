@@ -1,4 +1,4 @@
-"""The lanes as a vector environment of gymnasium."""
+"""The vector environment behind the interface of gymnasium."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from atari_fast.config import FRAMES_PER_STEP, EnvConfig
-from atari_fast.envs.lane import make_lane
-from atari_fast.envs.pool import LanePool
+from atari_fast.envs.atari_env import make_env
+from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.errors import ConfigError, EnvError
 from atari_fast.games import canonical_name
 from atari_fast.seeding import child, stream
@@ -25,7 +25,9 @@ _Observations = NDArray[np.uint8]
 _Infos = dict[str, Any]
 
 
-class AtariFastVectorEnv(VectorEnv[_Observations, NDArray[np.int64], NDArray[Any]]):
+class AtariFastVectorEnv(
+    gymnasium.vector.VectorEnv[_Observations, NDArray[np.int64], NDArray[Any]]
+):
     """Many copies of a game; observations are uint8[E, stack, 84, 84], rewards are the game's own.
 
     The observation that comes with a termination or truncation is the true last one; the step after
@@ -42,7 +44,7 @@ class AtariFastVectorEnv(VectorEnv[_Observations, NDArray[np.int64], NDArray[Any
         "render_modes": ["rgb_array"],
         "render_fps": 60 // FRAMES_PER_STEP,
     }
-    _pool: LanePool | None = None  # gymnasium 1.1 closes what its construction refused, too
+    _envs: VectorEnv | None = None  # gymnasium 1.1 closes what its construction refused, too
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class AtariFastVectorEnv(VectorEnv[_Observations, NDArray[np.int64], NDArray[Any
 
         Args:
             game: Name of the game: `ms_pacman`, `MsPacman`, `ALE/MsPacman-v5`; or a toy.
-            num_envs: Number of copies, E; replaces `config.lanes`.
+            num_envs: Number of copies, E; replaces `config.num_envs`.
             config: Protocol, mode and difficulty of the game, and number of worker processes.
             stack: Frames in an observation, the newest last.
             render_mode: `rgb_array` for `render`, or None.
@@ -73,11 +75,11 @@ class AtariFastVectorEnv(VectorEnv[_Observations, NDArray[np.int64], NDArray[Any
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ConfigError(f"render_mode: got {render_mode!r}, expected rgb_array or None")
         self._game = canonical_name(game)
-        self._config = dataclasses.replace(config or EnvConfig(), lanes=num_envs)
+        self._config = dataclasses.replace(config or EnvConfig(), num_envs=num_envs)
         root = np.random.SeedSequence()
-        self._roots = [(root, lane) for lane in range(num_envs)]
+        self._roots = [(root, i) for i in range(num_envs)]
         self._resets = [0] * num_envs
-        spec = make_lane(self._game, self._config, root).spec
+        spec = make_env(self._game, self._config, root).spec
         shape = (stack, *spec.frame_shape)
         self._history = list(np.zeros((stack, num_envs, *spec.frame_shape), dtype=np.uint8))
         self.num_envs = num_envs
@@ -123,18 +125,18 @@ class AtariFastVectorEnv(VectorEnv[_Observations, NDArray[np.int64], NDArray[Any
         self._seed(seed, mask)
         seeds = {}
         for index in np.flatnonzero(mask).tolist():
-            root, lane = self._roots[index]
-            seeds[index] = child(child(root, self._resets[index]), lane)
+            root, i = self._roots[index]
+            seeds[index] = child(child(root, self._resets[index]), i)
             self._resets[index] += 1
-        if self._pool is not None and not self._pool.closed:
-            batch = self._pool.renew(seeds)
+        if self._envs is not None and not self._envs.closed:
+            batch = self._envs.renew(seeds)
         else:
-            self._pool = LanePool(self._game, self._config, list(seeds.values()))
-            batch = self._pool.step(np.zeros(self.num_envs, dtype=np.int64))
+            self._envs = VectorEnv(self._game, self._config, list(seeds.values()))
+            batch = self._envs.step(np.zeros(self.num_envs, dtype=np.int64))
         for frames in self._history:
             frames[mask] = 0
         self._history[-1][mask] = batch.frames[mask]
-        return np.stack(self._history, axis=1), self._infos(self._pool, batch, mask)
+        return np.stack(self._history, axis=1), self._infos(self._envs, batch, mask)
 
     def _reset_mask(self, options: Mapping[str, Any]) -> NDArray[np.bool_]:
         """Returns which copies start anew, bool[E]."""
@@ -150,7 +152,7 @@ class AtariFastVectorEnv(VectorEnv[_Observations, NDArray[np.int64], NDArray[Any
                 f"options['reset_mask']: got {mask}, expected bool[{self.num_envs}], one value a "
                 "copy, with at least one True"
             )
-        if not mask.all() and (self._pool is None or self._pool.closed):
+        if not mask.all() and (self._envs is None or self._envs.closed):
             raise EnvError("reset: some copies have no games yet; reset all of them first")
         return mask
 
@@ -194,11 +196,11 @@ class AtariFastVectorEnv(VectorEnv[_Observations, NDArray[np.int64], NDArray[Any
             EnvError: `reset` was not called, or the actions are wrong.
             WorkerError: A worker failed.
         """
-        pool = self._games("step")
+        envs = self._games("step")
         actions = np.asarray(actions)
         if actions.dtype.kind in "iu":
             actions = actions.astype(np.int64)
-        batch = pool.step(actions)
+        batch = envs.step(actions)
         oldest = self._history.pop(0)
         first = np.flatnonzero(batch.flags & Flag.FIRST)
         for frames in self._history:
@@ -210,7 +212,7 @@ class AtariFastVectorEnv(VectorEnv[_Observations, NDArray[np.int64], NDArray[Any
             batch.rewards.astype(np.float64),
             (batch.flags & Flag.TERMINATED) != 0,
             (batch.flags & Flag.TRUNCATED) != 0,
-            self._infos(pool, batch, np.ones(self.num_envs, np.bool_)),
+            self._infos(envs, batch, np.ones(self.num_envs, np.bool_)),
         )
 
     def render(self) -> tuple[NDArray[np.uint8], ...]:
@@ -278,20 +280,20 @@ class AtariFastVectorEnv(VectorEnv[_Observations, NDArray[np.int64], NDArray[Any
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002
         """Ends the worker processes."""
-        if self._pool is not None:
-            self._pool.close()
+        if self._envs is not None:
+            self._envs.close()
 
-    def _games(self, call: str) -> LanePool:
-        """Returns the pool."""
-        if self._pool is None or self._pool.closed:
+    def _games(self, call: str) -> VectorEnv:
+        """Returns the vector environment; raises EnvError where there is none."""
+        if self._envs is None or self._envs.closed:
             raise EnvError(f"{call}: the environment has no games; call reset() first")
-        return self._pool
+        return self._envs
 
-    def _infos(self, pool: LanePool, batch: StepBatch, mask: NDArray[np.bool_]) -> _Infos:
+    def _infos(self, envs: VectorEnv, batch: StepBatch, mask: NDArray[np.bool_]) -> _Infos:
         """Returns the infos of the copies in `mask`."""
         lost = (batch.flags & Flag.LIFE_LOST) != 0
         return {
-            "lives": np.where(mask, pool.lives(), 0),
+            "lives": np.where(mask, envs.lives(), 0),
             "_lives": mask.copy(),
             "life_lost": lost & mask,
             "_life_lost": mask.copy(),

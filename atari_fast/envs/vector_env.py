@@ -1,4 +1,4 @@
-"""Many lanes, spread over worker processes, stepped together.
+"""Many environments, spread over worker processes, stepped together.
 
 Frames, rewards, flags and actions lie in anonymous shared memory, which has no name that could be
 left behind; one byte through a pipe starts a step and one byte ends it. A pipe closes when either
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atari_fast.config import EnvConfig
-from atari_fast.envs.lane import make_lane
+from atari_fast.envs.atari_env import make_env
 from atari_fast.envs.processes import (
     Patience,
     Worker,
@@ -43,7 +43,7 @@ from atari_fast.envs.worker import (
     SAVE,
     SHOW,
     Buffers,
-    MakeLane,
+    MakeEnv,
     Runner,
     Task,
     pack_seeds,
@@ -53,13 +53,14 @@ from atari_fast.seeding import child
 from atari_fast.types import StepBatch
 
 _START_SECONDS = 60.0
-"""Seconds that a worker has at least for its imports, and one more for each lane's ROM."""
+"""Seconds that a worker has at least for its imports, and one more for each environment's ROM."""
 
 
-class LanePool:
-    """E lanes in W worker processes (W = 0: in this process), stepped together.
+class VectorEnv:
+    """E environments in W worker processes (W = 0: in this process), stepped together.
 
-    A lane's random numbers depend on the seed and its index alone, so results do not depend on W.
+    An environment's random numbers depend on the seed and its index alone, so results do not depend
+    on W.
     """
 
     def __init__(
@@ -68,32 +69,33 @@ class LanePool:
         config: EnvConfig,
         seed: np.random.SeedSequence | Sequence[np.random.SeedSequence],
         *,
-        make: MakeLane = make_lane,
+        make: MakeEnv = make_env,
     ):
-        """Makes the lanes and waits until all are ready.
+        """Makes the environments and waits until all are ready.
 
         Args:
             game: Name of the game.
-            config: Protocol, number of lanes and of workers (-1: none), timeout.
-            seed: Root of all lanes' random numbers, or a seed for each lane.
-            make: Makes a lane; workers import it, so for them it is a function of a module.
+            config: Protocol, number of environments and of workers (-1: none), timeout.
+            seed: Root of all environments' random numbers, or a seed for each environment.
+            make: Makes an environment; workers import it, so for them it is a function of a module.
 
         Raises:
-            ConfigError: The numbers of lanes and workers do not fit, or this program can have no
-                workers.
+            ConfigError: The numbers of environments and workers do not fit, or this program can
+                have no workers.
             EnvError: The game is unknown or its ROM is unusable.
             WorkerError: A worker could not be started, or died or hung while it started.
         """
-        lanes, workers = config.lanes, 0 if config.workers == -1 else config.workers
-        if lanes < 1 or not 0 <= workers <= lanes:
+        num_envs = config.num_envs
+        workers = 0 if config.num_workers == -1 else config.num_workers
+        if num_envs < 1 or not 0 <= workers <= num_envs:
             raise ConfigError(
-                f"env.lanes and env.workers: got {lanes} and {workers}, expected at least one lane "
-                "and from 0 to env.lanes workers"
+                f"env.num_envs and env.num_workers: got {num_envs} and {workers}, expected at "
+                "least one environment and from 0 to env.num_envs workers"
             )
         if workers:
             check_program(workers)
         context = multiprocessing.get_context("spawn")
-        self.num_lanes = lanes
+        self.num_envs = num_envs
         self._timeout = config.worker_timeout
         self._workers: list[Worker] = []
         self._by_channel: dict[int, Worker] = {}
@@ -103,42 +105,42 @@ class LanePool:
         self._runner: Runner | None = None
 
         if isinstance(seed, np.random.SeedSequence):
-            seed = [child(seed, index) for index in range(lanes)]
-        task = Task(game, config, make, range(lanes), list(seed))
-        first = task.lane(seed[0])
+            seed = [child(seed, index) for index in range(num_envs)]
+        task = Task(game, config, make, range(num_envs), list(seed))
+        first = task.env(seed[0])
         self.spec, self._screen_shape = first.spec, first.screen_rgb().shape
         height, width = self.spec.frame_shape
         buffers = Buffers(
-            frames=context.RawArray(ctypes.c_uint8, lanes * height * width),
-            rewards=context.RawArray(ctypes.c_float, lanes),
-            flags=context.RawArray(ctypes.c_uint8, lanes),
-            lives=context.RawArray(ctypes.c_int64, lanes),
-            actions=context.RawArray(ctypes.c_int64, lanes),
+            frames=context.RawArray(ctypes.c_uint8, num_envs * height * width),
+            rewards=context.RawArray(ctypes.c_float, num_envs),
+            flags=context.RawArray(ctypes.c_uint8, num_envs),
+            lives=context.RawArray(ctypes.c_int64, num_envs),
+            actions=context.RawArray(ctypes.c_int64, num_envs),
         )
-        self._arrays = buffers.arrays(self.spec.frame_shape, task.lanes)
+        self._arrays = buffers.arrays(self.spec.frame_shape, task.envs)
         self._batch = StepBatch(*self._arrays[:3])
         if workers == 0:
             self._runner = Runner(task, buffers)
             return
         try:
             for index in range(workers):
-                share = range(lanes * index // workers, lanes * (index + 1) // workers)
-                own = task._replace(lanes=share, seeds=task.seeds[share.start : share.stop])
+                share = range(num_envs * index // workers, num_envs * (index + 1) // workers)
+                own = task._replace(envs=share, seeds=task.seeds[share.start : share.stop])
                 worker = start_worker(context, index, own, buffers)
                 self._workers.append(worker)
                 self._by_channel[worker.pipe.fileno()] = worker
                 self._answers.register(worker.pipe.fileno(), select.POLLIN)
             Finalize(self, stop, (self._workers,), exitpriority=10)  # before Python waits for them
-            self._collect(max(_START_SECONDS + lanes, self._timeout), starting=True)
+            self._collect(max(_START_SECONDS + num_envs, self._timeout), starting=True)
         except BaseException:
             self.close()
             raise
 
     def send(self, actions: NDArray[np.int64]) -> None:
-        """Starts one agent step of every lane.
+        """Starts one agent step of every environment.
 
         Args:
-            actions: int64[E], an action index for each lane.
+            actions: int64[E], an action index for each environment.
 
         Raises:
             EnvError: The actions are wrong, or the last step was not received; nothing was sent.
@@ -156,13 +158,13 @@ class LanePool:
         """Waits for the step that `send` started.
 
         Returns:
-            Views of the pool's memory, valid until the next `send`. After construction the first
-            step delivers the first frame of an episode in every lane.
+            Views of the shared memory, valid until the next `send`. After construction the first
+            step delivers the first frame of an episode in every environment.
 
         Raises:
-            EnvError: Nothing was sent, or a lane raised it.
+            EnvError: Nothing was sent, or an environment raised it.
             WorkerError: A worker raised, died or was silent for `worker_timeout`. After an error in
-                a lane or a worker the pool is closed.
+                an environment or a worker this object is closed.
         """
         self._check_open()
         if not self._sent:
@@ -172,22 +174,22 @@ class LanePool:
                 self._runner.step()
             else:
                 self._collect(self._timeout, starting=False)
-        except BaseException:  # some lanes have played the step and others not
+        except BaseException:  # some environments have played the step and others not
             self.close()
             raise
         self._sent = False
         return self._batch
 
     def step(self, actions: NDArray[np.int64]) -> StepBatch:
-        """Plays one agent step of every lane: `send` and `recv`."""
+        """Plays one agent step of every environment: `send` and `recv`."""
         self.send(actions)
         return self.recv()
 
     def states(self) -> list[dict[str, Any]]:
-        """The states of all lanes, games in flight included, as JSON has them.
+        """The states of all environments, games in flight included, as JSON has them.
 
         Raises:
-            EnvError: A step is under way, or the pool is closed.
+            EnvError: A step is under way, or this object is closed.
             WorkerError: As `recv`.
         """
         self._check_idle("states")
@@ -196,33 +198,36 @@ class LanePool:
         return [state for answer in self._fetch(SAVE) for state in json.loads(answer)]
 
     def load_states(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Goes on with the games that another pool's `states` hold, whatever its workers were.
+        """Goes on with the games in `states` of another `VectorEnv`, whatever its workers were.
 
         Raises:
-            EnvError: The states are not those of as many lanes of this game, or as `states`.
+            EnvError: The states are not those of as many environments of this game, or as `states`.
             WorkerError: As `recv`.
         """
         self._check_idle("load_states")
-        if len(states) != self.num_lanes:
-            raise EnvError(f"states: got {len(states)}, expected those of {self.num_lanes} lanes")
+        if len(states) != self.num_envs:
+            raise EnvError(
+                f"states: got {len(states)}, expected those of {self.num_envs} environments"
+            )
         if self._runner is not None:
             self._runner.load_states(states)
             return
         for worker in self._workers:
-            self._tell(worker, LOAD, json.dumps(states[worker.lanes.start : worker.lanes.stop]))
+            self._tell(worker, LOAD, json.dumps(states[worker.envs.start : worker.envs.stop]))
         self._collect(self._timeout, starting=False)
 
     def renew(self, seeds: Mapping[int, np.random.SeedSequence]) -> StepBatch:
-        """Puts new lanes in the place of some, wherever their games were.
+        """Puts new environments in the place of some, wherever their games were.
 
         Args:
-            seeds: Those of the new lanes by their index, from 0 to `num_lanes` - 1.
+            seeds: Those of the new environments by their index, from 0 to `num_envs` - 1.
 
         Returns:
-            As `recv`, with the first frames of the new lanes; the others' rows stay as they were.
+            As `recv`, with the first frames of the new environments; the others' rows stay as they
+            were.
 
         Raises:
-            EnvError: A step is under way, or the pool is closed.
+            EnvError: A step is under way, or this object is closed.
             WorkerError: As `recv`.
         """
         self._check_idle("renew")
@@ -239,38 +244,38 @@ class LanePool:
         return self._batch
 
     def lives(self) -> NDArray[np.int64]:
-        """Returns the lives left in each lane, a new int64[E]; 0 in games that have none.
+        """Returns the lives left in each environment, a new int64[E]; 0 in games that have none.
 
         Raises:
-            EnvError: A step is under way, or the pool is closed.
+            EnvError: A step is under way, or this object is closed.
         """
         self._check_idle("lives")
         lives: NDArray[np.int64] = self._arrays.lives.copy()
         return lives
 
     def screens(self) -> NDArray[np.uint8]:
-        """Returns the newest screen of each lane in colour, a new uint8[E, H, W, 3].
+        """Returns the newest screen of each environment in colour, a new uint8[E, H, W, 3].
 
         Raises:
-            EnvError: A step is under way, or the pool is closed.
+            EnvError: A step is under way, or this object is closed.
             WorkerError: As `recv`.
         """
         self._check_idle("screens")
         if self._runner is not None:
             return np.stack(self._runner.screens())
         pixels = np.frombuffer(bytearray().join(self._fetch(SHOW)), np.uint8)
-        return pixels.reshape(self.num_lanes, *self._screen_shape)
+        return pixels.reshape(self.num_envs, *self._screen_shape)
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed, as after an error in a lane or a worker."""
+        """Whether it was closed, as after an error in an environment or a worker."""
         return not self._close.alive
 
     def close(self) -> None:
-        """Ends the workers; may be called again, and is when the pool or the program ends."""
+        """Ends the workers; may be called again, and is when the object or the program ends."""
         self._close()
 
-    def __enter__(self) -> LanePool:
+    def __enter__(self) -> VectorEnv:
         return self
 
     def __exit__(
@@ -283,7 +288,7 @@ class LanePool:
 
     def _check_open(self) -> None:
         if self.closed:
-            raise EnvError("the pool is closed; make a new LanePool")
+            raise EnvError("the vector environment is closed; make a new VectorEnv")
 
     def _check_idle(self, call: str) -> None:
         self._check_open()
@@ -300,7 +305,7 @@ class LanePool:
             self._fail(WorkerError(died(worker, starting=False)))
 
     def _fetch(self, command: bytes) -> list[bytes]:
-        """Returns what the workers answer to `SAVE` or `SHOW`, in the order of their lanes."""
+        """Returns the workers' answers to `SAVE` or `SHOW`, in the order of their environments."""
         for worker in self._workers:
             self._tell(worker, command)
         self._collect(self._timeout, starting=False)
@@ -316,16 +321,16 @@ class LanePool:
         return answers
 
     def _check_actions(self, actions: NDArray[np.int64]) -> None:
-        expected = f"int64[{self.num_lanes}] of indices from 0 to {self.spec.num_actions - 1}"
+        expected = f"int64[{self.num_envs}] of indices from 0 to {self.spec.num_actions - 1}"
         if not isinstance(actions, np.ndarray):
             raise EnvError(f"actions: got {type(actions).__name__}, expected numpy {expected}")
-        if actions.dtype != np.int64 or actions.shape != (self.num_lanes,):
+        if actions.dtype != np.int64 or actions.shape != (self.num_envs,):
             raise EnvError(
                 f"actions: got {actions.dtype}{list(actions.shape)}, expected {expected}"
             )
         if actions.view(np.uint64).max() >= self.spec.num_actions:  # negative ones are huge here
-            lane = int(np.flatnonzero((actions < 0) | (actions >= self.spec.num_actions))[0])
-            raise EnvError(f"actions: got {actions[lane]} in lane {lane}, expected {expected}")
+            env = int(np.flatnonzero((actions < 0) | (actions >= self.spec.num_actions))[0])
+            raise EnvError(f"actions: got {actions[env]} in environment {env}, expected {expected}")
 
     def _collect(self, timeout: float, *, starting: bool) -> None:
         """Waits until every worker has said that it is done."""

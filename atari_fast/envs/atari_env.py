@@ -1,7 +1,7 @@
 """One emulator with the exact protocol of the benchmark, delivered one preprocessed frame a step.
 
-A lane's frames are one ordered stream: the true last frame of an episode is delivered with its
-flags, the step after it ignores its action and delivers the first frame of the next episode.
+An environment's frames are one ordered stream: the true last frame of an episode is delivered with
+its flags, the step after it ignores its action and delivers the first frame of the next episode.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ _FIRST, _TERMINATED, _TRUNCATED, _LIFE_LOST = (
 _NOOP = 0
 
 
-class Lane(Protocol):
-    """One environment as the pool drives it."""
+class Env(Protocol):
+    """One environment as `VectorEnv` drives it."""
 
     spec: EnvSpec
 
@@ -91,11 +91,11 @@ class Lane(Protocol):
         ...
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on where the lane whose `state` it is stood, to the same frames and rewards."""
+        """Goes on where the environment with this `state` stood, to the same frames and rewards."""
         ...
 
 
-class AtariLane:
+class AtariEnv:
     """An Atari 2600 game under the deepmind or the machado protocol."""
 
     def __init__(self, game: str, config: EnvConfig, seed: np.random.SeedSequence):
@@ -103,8 +103,8 @@ class AtariLane:
 
         Args:
             game: Name of the game, in any spelling of `canonical_name`.
-            config: Protocol; `lanes` and `workers` do not matter here.
-            seed: Stream of this lane alone.
+            config: Protocol; `num_envs` and `num_workers` do not matter here.
+            seed: Stream of this environment alone.
 
         Raises:
             EnvError: The game is unknown, has not this mode or difficulty, or its ROM is missing or
@@ -156,10 +156,11 @@ class AtariLane:
         )
         return screen
 
-    def share_memory(self, other: AtariLane) -> None:
+    def share_memory(self, other: AtariEnv) -> None:
         """Works in the memory of `other` from here on.
 
-        Lanes that one thread steps in turn are faster so, since that memory stays in the cache.
+        Environments that one thread steps in turn are faster so, since that memory stays in the
+        cache.
         """
         self._screens = other._screens
         self._older, self._newest = self._screens[0]
@@ -176,7 +177,7 @@ class AtariLane:
         self._act = act_and_show
 
     def step(self, action: int, out: NDArray[np.uint8]) -> tuple[float, int]:
-        """Plays one agent step (4 frames) and writes the frame that arrived; see `Lane.step`.
+        """Plays one agent step (4 frames) and writes the frame that arrived; see `Env.step`.
 
         Raises:
             EnvError: The action is no index of `spec.action_names`.
@@ -194,10 +195,10 @@ class AtariLane:
         return reward, flags
 
     def state(self) -> dict[str, Any]:
-        """Everything that the coming steps depend on, as JSON has it; see `Lane.state`.
+        """Everything that the coming steps depend on, as JSON has it; see `Env.state`.
 
-        This lane itself goes on from the saved state as the other will: in qbert and yars_revenge
-        a restored game does not go on quite as one that was not interrupted.
+        This environment itself goes on from the saved state as the other will: in qbert and
+        yars_revenge a restored game does not go on quite as one that was not interrupted.
         """
         emulator = self._ale.cloneState(include_rng=True)
         self._go_to(emulator)
@@ -211,7 +212,7 @@ class AtariLane:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on where another lane stood; see `Lane.load_state`."""
+        """Goes on where another environment stood; see `Env.load_state`."""
         emulator = ale_py.ALEState.__new__(ale_py.ALEState)
         emulator.__setstate__(base64.b64decode(state["emulator"]))  # type: ignore[arg-type]
         self._go_to(emulator)
@@ -349,13 +350,13 @@ def _load(game: str, config: EnvConfig, seed: int) -> Any:
     return ale
 
 
-def make_lane(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Lane:
-    """Returns a lane of an Atari game or a toy.
+def make_env(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Env:
+    """Returns an environment of an Atari game or a toy.
 
     Args:
         game: Name of the game, in any spelling of `canonical_name`.
         config: Protocol of the game.
-        seed: Stream of this lane alone.
+        seed: Stream of this environment alone.
 
     Raises:
         EnvError: The game is unknown, has not this mode or difficulty, or its ROM is unusable.
@@ -363,4 +364,4 @@ def make_lane(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Lan
     name = canonical_name(game)
     if name in TOYS:
         return toy.make_toy(name, config, seed)
-    return AtariLane(name, config, seed)
+    return AtariEnv(name, config, seed)

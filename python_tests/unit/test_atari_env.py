@@ -1,4 +1,4 @@
-"""What a lane delivers and refuses: flags, last frames, lives, colour, ROMs."""
+"""What an environment delivers and refuses: flags, last frames, lives, colour, ROMs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from atari_fast.config import EnvConfig
-from atari_fast.envs.lane import RESET_GAMES, AtariLane, make_lane
+from atari_fast.envs.atari_env import RESET_GAMES, AtariEnv, make_env
 from atari_fast.errors import EnvError
 from atari_fast.games import GAMES
 from atari_fast.seeding import child, stream
@@ -25,12 +25,12 @@ def test_reset_games_are_games() -> None:
 @pytest.mark.parametrize("cap", [1, 2, 3, 4, 5, 6, 7, 8])
 def test_the_last_frame_of_a_capped_episode_is_not_stale(cap: int) -> None:
     config = EnvConfig(max_episode_frames=cap)
-    lane = AtariLane("riverraid", config, stream(4, "env"))
+    env = AtariEnv("riverraid", config, stream(4, "env"))
     out = np.zeros((84, 84), dtype=np.uint8)
     rng = np.random.Generator(np.random.PCG64(child(stream(4, "env"), "protocol")))
-    fire = lane.spec.action_names.index("FIRE")
+    fire = env.spec.action_names.index("FIRE")
     for _ in range(2):
-        assert lane.step(fire, out)[1] == Flag.FIRST
+        assert env.step(fire, out)[1] == Flag.FIRST
         ale = emulator("riverraid")
         for _ in range(int(rng.integers(1, 31))):
             ale.act(0)
@@ -39,7 +39,7 @@ def test_the_last_frame_of_a_capped_episode_is_not_stale(cap: int) -> None:
             ale.act(1)
             screens.append(ale.getScreenGrayscale())
         stale = screens[(cap - 1) // 4 * 4]
-        while lane.step(fire, out)[1] == 0:
+        while env.step(fire, out)[1] == 0:
             pass
         older = screens[-2] if cap % 4 == 0 else np.zeros_like(stale)
         expected = resize(older, screens[-1])
@@ -48,12 +48,12 @@ def test_the_last_frame_of_a_capped_episode_is_not_stale(cap: int) -> None:
 
 
 def _breakout_flags(life_loss: Any, steps: int) -> tuple[list[int], float]:
-    lane = AtariLane("breakout", EnvConfig(life_loss=life_loss), stream(9, "env"))
+    env = AtariEnv("breakout", EnvConfig(life_loss=life_loss), stream(9, "env"))
     out = np.zeros((84, 84), dtype=np.uint8)
-    fire = lane.spec.action_names.index("FIRE")
+    fire = env.spec.action_names.index("FIRE")
     flags, score = [], 0.0
     for _ in range(steps):
-        reward, flag = lane.step(fire, out)
+        reward, flag = env.step(fire, out)
         flags.append(flag)
         score += reward
         if flag == Flag.TERMINATED:
@@ -81,32 +81,32 @@ def test_life_modes() -> None:
 
 
 def test_a_pseudo_episode_goes_on_with_the_same_game() -> None:
-    lane = AtariLane("breakout", EnvConfig(life_loss="episodic"), stream(9, "env"))
+    env = AtariEnv("breakout", EnvConfig(life_loss="episodic"), stream(9, "env"))
     out = np.zeros((84, 84), dtype=np.uint8)
-    fire = lane.spec.action_names.index("FIRE")
-    lane.step(fire, out)
-    assert lane.lives == 5
-    while lane.step(fire, out)[1] == 0:
+    fire = env.spec.action_names.index("FIRE")
+    env.step(fire, out)
+    assert env.lives == 5
+    while env.step(fire, out)[1] == 0:
         pass
-    assert lane.lives == 4
-    frames = lane._ale.getEpisodeFrameNumber()
-    executed = record(lane)
-    assert lane.step(fire, out)[1] == Flag.FIRST
+    assert env.lives == 4
+    frames = env._ale.getEpisodeFrameNumber()
+    executed = record(env)
+    assert env.step(fire, out)[1] == Flag.FIRST
     assert executed == [0, 0, 0, 0]
-    assert lane._ale.getEpisodeFrameNumber() == frames + 4
-    assert lane.lives == 4
+    assert env._ale.getEpisodeFrameNumber() == frames + 4
+    assert env.lives == 4
 
 
 def test_the_action_of_a_first_frame_is_ignored() -> None:
     results = []
     for ignored in (0, 3, -7, 99):
-        lane = AtariLane("breakout", EnvConfig(max_episode_frames=40), stream(9, "env"))
+        env = AtariEnv("breakout", EnvConfig(max_episode_frames=40), stream(9, "env"))
         out = np.zeros((84, 84), dtype=np.uint8)
         frames = []
         flags = 1
         for step in range(60):
             begins = flags & (Flag.TERMINATED | Flag.TRUNCATED) or step == 0
-            _, flags = lane.step(ignored if begins else step % 4, out)
+            _, flags = env.step(ignored if begins else step % 4, out)
             assert bool(flags & Flag.FIRST) == bool(begins)
             frames.append(out.tobytes())
         results.append(b"".join(frames))
@@ -114,66 +114,66 @@ def test_the_action_of_a_first_frame_is_ignored() -> None:
 
 
 def test_deepmind_executes_what_is_asked() -> None:
-    lane = AtariLane("pong", EnvConfig(), stream(1, "env"))
+    env = AtariEnv("pong", EnvConfig(), stream(1, "env"))
     out = np.zeros((84, 84), dtype=np.uint8)
-    lane.step(0, out)
-    executed = record(lane)
+    env.step(0, out)
+    executed = record(env)
     for action in range(6):
-        lane.step(action, out)
+        env.step(action, out)
     assert executed == [code for code in (0, 1, 3, 4, 11, 12) for _ in range(4)]
 
 
 @pytest.mark.parametrize("protocol", ["deepmind", "machado"])
 def test_colour_screen(protocol: Any) -> None:
-    lane = AtariLane("ms_pacman", EnvConfig(protocol=protocol), stream(1, "env"))
+    env = AtariEnv("ms_pacman", EnvConfig(protocol=protocol), stream(1, "env"))
     out = np.zeros((84, 84), dtype=np.uint8)
-    lane.step(0, out)
+    env.step(0, out)
     start = emulator("ms_pacman")
     rng = np.random.Generator(np.random.PCG64(child(stream(1, "env"), "protocol")))
     for _ in range(int(rng.integers(1, 31)) if protocol == "deepmind" else 0):
         start.act(0)
-    np.testing.assert_array_equal(lane.screen_rgb(), start.getScreenRGB())
+    np.testing.assert_array_equal(env.screen_rgb(), start.getScreenRGB())
     for step in range(20):
-        lane.step(step % 9, out)
-        np.testing.assert_array_equal(lane.screen_rgb(), lane._ale.getScreenRGB())
+        env.step(step % 9, out)
+        np.testing.assert_array_equal(env.screen_rgb(), env._ale.getScreenRGB())
 
 
 def test_watch_shows_every_frame() -> None:
-    lane = AtariLane("pong", EnvConfig(), stream(1, "env"))
+    env = AtariEnv("pong", EnvConfig(), stream(1, "env"))
     out = np.zeros((84, 84), dtype=np.uint8)
     shown: list[Frame] = []
-    lane.watch(shown.append)
-    lane.step(0, out)
+    env.watch(shown.append)
+    env.step(0, out)
     assert 1 <= len(shown) <= 30
     del shown[:]
-    lane.step(0, out)
+    env.step(0, out)
     assert len(shown) == 4
-    np.testing.assert_array_equal(shown[-1], lane.screen_rgb())
+    np.testing.assert_array_equal(shown[-1], env.screen_rgb())
 
 
 def test_action_sets() -> None:
-    minimal = make_lane("ALE/Pong-v5", EnvConfig(), stream(1, "env")).spec
+    minimal = make_env("ALE/Pong-v5", EnvConfig(), stream(1, "env")).spec
     assert minimal.action_names == ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")
     assert minimal.frame_shape == (84, 84)
-    full = make_lane("pong", EnvConfig(action_set="full"), stream(1, "env")).spec
+    full = make_env("pong", EnvConfig(action_set="full"), stream(1, "env")).spec
     assert full.num_actions == 18
     assert full.action_names[:3] == ("NOOP", "FIRE", "UP")
 
 
 @pytest.mark.parametrize("action", [-1, 6, 10**9])
 def test_wrong_action(action: int) -> None:
-    lane = AtariLane("pong", EnvConfig(), stream(1, "env"))
+    env = AtariEnv("pong", EnvConfig(), stream(1, "env"))
     out = np.zeros((84, 84), dtype=np.uint8)
-    lane.step(0, out)
+    env.step(0, out)
     with pytest.raises(EnvError, match=f"action: got {action}, expected an index from 0 to 5"):
-        lane.step(action, out)
-    assert lane.step(0, out)[1] == 0
+        env.step(action, out)
+    assert env.step(0, out)[1] == 0
 
 
-def _play(lane: AtariLane, steps: int) -> list[tuple[float, int, bytes]]:
+def _play(env: AtariEnv, steps: int) -> list[tuple[float, int, bytes]]:
     out = np.zeros((84, 84), dtype=np.uint8)
-    actions = np.random.default_rng(5).integers(lane.spec.num_actions, size=steps).tolist()
-    return [(*lane.step(action, out), out.tobytes()) for action in actions]
+    actions = np.random.default_rng(5).integers(env.spec.num_actions, size=steps).tolist()
+    return [(*env.step(action, out), out.tobytes()) for action in actions]
 
 
 @pytest.mark.parametrize(
@@ -181,22 +181,22 @@ def _play(lane: AtariLane, steps: int) -> list[tuple[float, int, bytes]]:
     [("breakout", 12, 1), ("alien", 2, 3), ("berzerk", 16, -1), ("freeway", 3, 0), ("pong", -1, 2)],
 )
 def test_a_mode_and_a_difficulty_last(game: str, mode: int, difficulty: int) -> None:
-    """They change the game, and hold over new episodes and in a lane that goes on elsewhere."""
+    """They change the game, and hold over new episodes and in an environment that goes on."""
     config = EnvConfig(mode=mode, difficulty=difficulty, max_episode_frames=240)
-    lane = AtariLane(game, config, stream(1, "env"))
-    assert _play(lane, 150) != _play(
-        AtariLane(game, EnvConfig(max_episode_frames=240), stream(1, "env")), 150
+    env = AtariEnv(game, config, stream(1, "env"))
+    assert _play(env, 150) != _play(
+        AtariEnv(game, EnvConfig(max_episode_frames=240), stream(1, "env")), 150
     )
-    other = AtariLane(game, config, stream(2, "env"))
-    other.load_state(lane.state())
-    results = _play(lane, 150)
+    other = AtariEnv(game, config, stream(2, "env"))
+    other.load_state(env.state())
+    results = _play(env, 150)
     assert results == _play(other, 150)
     assert sum(flags == Flag.FIRST for _, flags, _ in results) >= 2
 
 
 def test_the_mode_in_which_a_game_starts_is_the_default() -> None:
-    default = AtariLane("breakout", EnvConfig(), stream(1, "env"))
-    named = AtariLane("breakout", EnvConfig(mode=0, difficulty=0), stream(1, "env"))
+    default = AtariEnv("breakout", EnvConfig(), stream(1, "env"))
+    named = AtariEnv("breakout", EnvConfig(mode=0, difficulty=0), stream(1, "env"))
     assert _play(named, 600) == _play(default, 600)
 
 
@@ -206,19 +206,19 @@ def test_a_mode_or_difficulty_that_the_game_has_not() -> None:
         match=r"^env.mode: got 3, expected one that bank_heist has, which are 0, 4, 8, 12, 16, 20, "
         r"24, 28, or -1 for the one in which it starts$",
     ):
-        make_lane("BankHeist", EnvConfig(mode=3), stream(1, "env"))
+        make_env("BankHeist", EnvConfig(mode=3), stream(1, "env"))
     with pytest.raises(EnvError, match=r"env.difficulty: got 9, .* has, which are 0, 1, 2, 3, or"):
-        make_lane("pong", EnvConfig(difficulty=9), stream(1, "env"))
+        make_env("pong", EnvConfig(difficulty=9), stream(1, "env"))
     for toy in ("catch", "chain"):
         with pytest.raises(EnvError, match=f"env.mode: got 0, expected -1 for {toy}, a toy"):
-            make_lane(toy, EnvConfig(mode=0), stream(1, "env"))
+            make_env(toy, EnvConfig(mode=0), stream(1, "env"))
         with pytest.raises(EnvError, match=f"env.difficulty: got 1, expected -1 for {toy}, a toy"):
-            make_lane(toy, EnvConfig(difficulty=1), stream(1, "env"))
+            make_env(toy, EnvConfig(difficulty=1), stream(1, "env"))
 
 
 def test_unknown_game() -> None:
     with pytest.raises(EnvError, match="breakout"):
-        make_lane("breakot", EnvConfig(), stream(1, "env"))
+        make_env("breakot", EnvConfig(), stream(1, "env"))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x00" * 4096, bytes(range(256)) * 16])
@@ -229,27 +229,27 @@ def test_unusable_rom(
         (tmp_path / "pong.bin").write_bytes(content)
     monkeypatch.setenv("ALE_ROMS_DIR", str(tmp_path))
     with pytest.raises(EnvError, match="the ROM of pong cannot be used"):
-        make_lane("pong", EnvConfig(), stream(1, "env"))
+        make_env("pong", EnvConfig(), stream(1, "env"))
 
 
 def test_missing_rom_folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALE_ROMS_DIR", str(tmp_path / "nowhere"))
     with pytest.raises(EnvError, match="ALE_ROMS_DIR"):
-        make_lane("pong", EnvConfig(), stream(1, "env"))
+        make_env("pong", EnvConfig(), stream(1, "env"))
 
 
 @pytest.mark.parametrize("event", ["life", "cap"])
 def test_what_happens_in_the_first_step_of_a_pseudo_episode(event: str) -> None:
     """A second lost life does not end it again; the cap does, and the next step begins a game."""
-    lane = make_lane("breakout", EnvConfig(life_loss="episodic"), stream(1, "test"))
+    env = make_env("breakout", EnvConfig(life_loss="episodic"), stream(1, "test"))
     out, flags = np.zeros((84, 84), np.uint8), 0
     while not flags & Flag.LIFE_LOST:
-        _, flags = lane.step(1, out)
+        _, flags = env.step(1, out)
     if event == "life":
-        lane._lives += 1  # as if one more had been there
+        env._lives += 1  # as if one more had been there
     else:
-        lane._frames_left = 2
-    _, first = lane.step(1, out)
-    _, second = lane.step(1, out)
+        env._frames_left = 2
+    _, first = env.step(1, out)
+    _, second = env.step(1, out)
     expected = (Flag.FIRST, 0) if event == "life" else (Flag.FIRST | Flag.TRUNCATED, Flag.FIRST)
     assert (first, second) == expected

@@ -1,4 +1,4 @@
-"""Programs that make a pool with workers: how they may begin, stand still and end."""
+"""Programs that make environments with workers: how they may begin, stand still and end."""
 
 from __future__ import annotations
 
@@ -49,26 +49,26 @@ PLAY = """
 import multiprocessing, time
 import numpy as np
 from atari_fast.config import EnvConfig
-from atari_fast.envs.pool import LanePool
+from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.seeding import stream
 
 if __name__ == "__main__":
-    pool = LanePool("catch", EnvConfig(lanes=4, workers=2), stream(1, "env"))
-    pool.step(np.zeros(4, np.int64))
+    envs = VectorEnv("catch", EnvConfig(num_envs=4, num_workers=2), stream(1, "env"))
+    envs.step(np.zeros(4, np.int64))
     print(*(process.pid for process in multiprocessing.active_children()), flush=True)
 """
 
 
 def test_time_in_which_all_processes_were_stopped_does_not_count(script: Script) -> None:
     process = script(
-        PLAY.replace("LanePool(", "LanePool(make=pool_lanes.waiting, *(")
-        .replace("workers=2)", "workers=2, worker_timeout=4.0)")
+        PLAY.replace("VectorEnv(", "VectorEnv(make=broken_envs.waiting, *(")
+        .replace("num_workers=2)", "num_workers=2, worker_timeout=4.0)")
         .replace('"env"))', '"env")))')
-        .replace("import multiprocessing", "import multiprocessing, pool_lanes")
+        .replace("import multiprocessing", "import multiprocessing, broken_envs")
         + """
-    pool.send(np.full(4, 2))
+    envs.send(np.full(4, 2))
     print("sent", flush=True)
-    pool.recv()
+    envs.recv()
     print("received", flush=True)
     """
     )
@@ -86,7 +86,7 @@ def test_time_in_which_all_processes_were_stopped_does_not_count(script: Script)
 
 
 def test_workers_end_when_their_parent_is_killed(script: Script) -> None:
-    process = script(PLAY + "    while True: pool.step(np.zeros(4, np.int64))\n")
+    process = script(PLAY + "    while True: envs.step(np.zeros(4, np.int64))\n")
     assert process.stdout is not None
     pids = [int(word) for word in process.stdout.readline().split()]
     assert len(pids) == 2
@@ -99,7 +99,7 @@ def test_workers_end_when_their_parent_is_killed(script: Script) -> None:
 
 @pytest.mark.parametrize("last", ["", "    raise SystemExit(7)\n", "    1 / 0\n"])
 def test_a_program_ends_without_closing(script: Script, last: str) -> None:
-    # An older finalizer makes Python wait for child processes before it closes the pool.
+    # An older finalizer makes Python wait for child processes before it closes the pipes.
     process = script("import tempfile\nfolder = tempfile.TemporaryDirectory()\n" + PLAY + last)
     out, error = process.communicate(timeout=300)
     pids = [int(word) for word in out.split()]
@@ -139,8 +139,8 @@ def test_a_program_that_is_no_file(tmp_path: Path, arguments: tuple[str, ...]) -
     else:
         assert done.returncode == 1
         assert re.fullmatch(
-            r"atari_fast.errors.ConfigError: env.workers: got 2 in the program \S+, which is no "
-            r"file .*; save the program in a file, or set env.workers to 0",
+            r"atari_fast.errors.ConfigError: env.num_workers: got 2 in the program \S+, which is "
+            r"no file .*; save the program in a file, or set env.num_workers to 0",
             done.stderr.splitlines()[-1],
         )
 
@@ -149,11 +149,11 @@ def test_a_daemonic_process_has_no_workers(script: Script) -> None:
     text = """
     import multiprocessing
     from atari_fast.config import EnvConfig
-    from atari_fast.envs.pool import LanePool
+    from atari_fast.envs.vector_env import VectorEnv
     from atari_fast.seeding import stream
 
     def play():
-        LanePool("catch", EnvConfig(lanes=2, workers=1), stream(1, "env"))
+        VectorEnv("catch", EnvConfig(num_envs=2, num_workers=1), stream(1, "env"))
 
     if __name__ == "__main__":
         process = multiprocessing.Process(target=play, daemon=True)
@@ -164,12 +164,14 @@ def test_a_daemonic_process_has_no_workers(script: Script) -> None:
     process = script(text)
     _, error = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "env.workers: got 1 in a daemonic process" in error.splitlines()[-1]
+    assert "env.num_workers: got 1 in a daemonic process" in error.splitlines()[-1]
 
 
 def test_no_open_file_left(script: Script) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))"
-    process = script(limit + PLAY.replace("lanes=4, workers=2", "lanes=40, workers=40"))
+    process = script(
+        limit + PLAY.replace("num_envs=4, num_workers=2", "num_envs=40, num_workers=40")
+    )
     _, error = process.communicate(timeout=300)
     assert process.returncode == 1
     last = error.splitlines()[-1]
@@ -177,6 +179,6 @@ def test_no_open_file_left(script: Script) -> None:
 
 
 def test_workers_import_neither_torch_nor_the_learner(script: Script) -> None:
-    process = script("import sys, atari_fast.envs.pool as p; print('torch' in sys.modules)")
+    process = script("import sys, atari_fast.envs.vector_env as p; print('torch' in sys.modules)")
     out, error = process.communicate(timeout=300)
     assert (out.strip(), error) == ("False", "")

@@ -1,4 +1,4 @@
-"""What is left to chance in a lane: starts, no-op frames, sticky actions, seeds."""
+"""What is left to chance in an environment: starts, no-op frames, sticky actions, seeds."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ import numpy as np
 import pytest
 
 from atari_fast.config import EnvConfig
-from atari_fast.envs.lane import AtariLane
+from atari_fast.envs.atari_env import AtariEnv
 from atari_fast.seeding import stream
 from atari_fast.types import Flag
 from emulator import emulator, record
 
 
 def test_starts_differ_where_resets_are_random() -> None:
-    lane = AtariLane(
-        "solaris", EnvConfig(protocol="machado", max_episode_frames=1), stream(1, "env")
-    )
+    env = AtariEnv("solaris", EnvConfig(protocol="machado", max_episode_frames=1), stream(1, "env"))
     out = np.zeros((84, 84), dtype=np.uint8)
     starts = set()
     for _ in range(16):
-        lane.step(0, out)
+        env.step(0, out)
         starts.add(out.tobytes())
-        lane.step(0, out)
+        env.step(0, out)
     assert len(starts) > 1
 
 
@@ -37,14 +35,14 @@ def _chi_squared_p(statistic: float, freedom: int) -> float:
 
 
 def test_noop_counts_are_uniform_from_1_to_30() -> None:
-    lane = AtariLane("pong", EnvConfig(max_episode_frames=1), stream(2, "env"))
+    env = AtariEnv("pong", EnvConfig(max_episode_frames=1), stream(2, "env"))
     out = np.zeros((84, 84), dtype=np.uint8)
     counts = np.zeros(32)
     starts = 1_500
     for _ in range(starts):
-        assert lane.step(0, out)[1] == Flag.FIRST
-        counts[lane._ale.getEpisodeFrameNumber()] += 1
-        assert lane.step(0, out)[1] == Flag.TRUNCATED
+        assert env.step(0, out)[1] == Flag.FIRST
+        counts[env._ale.getEpisodeFrameNumber()] += 1
+        assert env.step(0, out)[1] == Flag.TRUNCATED
     assert counts[0] == counts[31] == 0
     expected = starts / 30
     statistic = float(((counts[1:31] - expected) ** 2 / expected).sum())
@@ -52,17 +50,17 @@ def test_noop_counts_are_uniform_from_1_to_30() -> None:
 
 
 def test_sticky_frames_repeat_the_executed_action() -> None:
-    lane = AtariLane("pong", EnvConfig(protocol="machado"), stream(1, "env"))
+    env = AtariEnv("pong", EnvConfig(protocol="machado"), stream(1, "env"))
     out = np.zeros((84, 84), dtype=np.uint8)
-    lane.step(0, out)
-    executed = record(lane)
+    env.step(0, out)
+    executed = record(env)
     steps = 600
     held = np.zeros(4)
     before = 0
     for _ in range(steps):
         requested = 1 - before  # never what was executed last, so that every repeat shows
         del executed[:]
-        assert lane.step(requested, out)[1] == 0
+        assert env.step(requested, out)[1] == 0
         assert set(executed) <= {before, requested}
         first = executed.index(requested) if requested in executed else 4
         assert executed[first:] == [requested] * (4 - first)
@@ -85,14 +83,14 @@ def test_stickiness_is_that_of_the_emulator() -> None:
         theirs[ale.getRAM().tobytes()] += 1
 
     config = EnvConfig(protocol="machado", max_episode_frames=4)
-    lane = AtariLane("breakout", config, stream(5, "env"))
+    env = AtariEnv("breakout", config, stream(5, "env"))
     out = np.zeros((84, 84), dtype=np.uint8)
-    right = lane.spec.action_names.index("RIGHT")
+    right = env.spec.action_names.index("RIGHT")
     ours: Counter[bytes] = Counter()
     for _ in range(episodes):
-        lane.step(0, out)
-        lane.step(right, out)
-        ours[lane._ale.getRAM().tobytes()] += 1
+        env.step(0, out)
+        env.step(right, out)
+        ours[env._ale.getRAM().tobytes()] += 1
 
     assert len(theirs) >= 3
     keys = [key for key in theirs | ours if theirs[key] + ours[key] >= 10]
@@ -102,26 +100,26 @@ def test_stickiness_is_that_of_the_emulator() -> None:
 
 def test_machado_episodes_differ() -> None:
     config = EnvConfig(protocol="machado", max_episode_frames=400)
-    lane = AtariLane("ms_pacman", config, stream(1, "env"))
+    env = AtariEnv("ms_pacman", config, stream(1, "env"))
     out = np.zeros((84, 84), dtype=np.uint8)
     episodes = set()
     for _ in range(4):
         frames = []
         for step in range(101):
-            lane.step(step % 9, out)
+            env.step(step % 9, out)
             frames.append(out.tobytes())
         episodes.add(b"".join(frames))
     assert len(episodes) == 4
 
 
 @pytest.mark.parametrize("protocol", ["deepmind", "machado"])
-def test_lanes_depend_on_their_seed_alone(protocol: Any) -> None:
+def test_envs_depend_on_their_seed_alone(protocol: Any) -> None:
     def play(seed: int) -> list[bytes]:
-        lane = AtariLane("breakout", EnvConfig(protocol=protocol), stream(seed, "env"))
+        env = AtariEnv("breakout", EnvConfig(protocol=protocol), stream(seed, "env"))
         out = np.zeros((84, 84), dtype=np.uint8)
         frames = []
         for step in range(80):
-            lane.step(step % 4, out)
+            env.step(step % 4, out)
             frames.append(out.tobytes())
         return frames
 

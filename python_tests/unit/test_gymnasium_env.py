@@ -6,13 +6,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 from atari_fast.config import EnvConfig
-from atari_fast.envs.lane import make_lane
-from atari_fast.envs.pool import LanePool
-from atari_fast.envs.vector import AtariFastVectorEnv
+from atari_fast.envs.atari_env import make_env
+from atari_fast.envs.gymnasium_env import AtariFastVectorEnv
+from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.errors import ConfigError, EnvError, WorkerError
 from atari_fast.seeding import child, stream
 from atari_fast.types import Flag
@@ -20,7 +20,7 @@ from atari_fast.types import Flag
 
 def test_spaces() -> None:
     env = AtariFastVectorEnv("ALE/Pong-v5", num_envs=3)
-    assert isinstance(env, VectorEnv)
+    assert isinstance(env, gymnasium.vector.VectorEnv)
     assert env.num_envs == 3
     assert env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
     assert env.single_observation_space.shape == (4, 84, 84)
@@ -33,7 +33,7 @@ def test_spaces() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_interface_of_gymnasium(workers: int) -> None:
-    env = AtariFastVectorEnv("breakout", num_envs=2, config=EnvConfig(workers=workers), stack=2)
+    env = AtariFastVectorEnv("breakout", num_envs=2, config=EnvConfig(num_workers=workers), stack=2)
     env.action_space.seed(1)
     observations, infos = env.reset(seed=3)
     assert env.observation_space.contains(observations)
@@ -77,30 +77,30 @@ def test_seeding() -> None:
 
 @pytest.mark.parametrize("stack", [1, 3])
 def test_stacks_hold_one_episode_and_the_last_frame_is_the_true_one(stack: int) -> None:
-    config = EnvConfig(lanes=4, max_episode_frames=28)
+    config = EnvConfig(num_envs=4, max_episode_frames=28)
     env = AtariFastVectorEnv("ms_pacman", num_envs=4, config=config, stack=stack)
-    pool = LanePool("ms_pacman", config, child(stream(2, "env"), 0))
+    envs = VectorEnv("ms_pacman", config, child(stream(2, "env"), 0))
     rng = np.random.default_rng(0)
     observations, _ = env.reset(seed=2)
-    batch = pool.step(np.zeros(4, np.int64))
-    episodes: list[list[Any]] = [[batch.frames[lane].copy()] for lane in range(4)]
+    batch = envs.step(np.zeros(4, np.int64))
+    episodes: list[list[Any]] = [[batch.frames[i].copy()] for i in range(4)]
     ends = 0
     for step in range(60):
-        for lane, frames in enumerate(episodes):
+        for i, frames in enumerate(episodes):
             expected = [np.zeros((84, 84), np.uint8)] * stack + frames
-            np.testing.assert_array_equal(observations[lane], expected[-stack:])
+            np.testing.assert_array_equal(observations[i], expected[-stack:])
         actions = rng.integers(9, size=4)
         observations, rewards, terminations, truncations, _ = env.step(actions)
-        batch = pool.step(actions)
+        batch = envs.step(actions)
         np.testing.assert_array_equal(rewards, batch.rewards)
         np.testing.assert_array_equal(truncations, batch.flags == Flag.TRUNCATED)
         assert not terminations.any()
         assert truncations.all() == ((step + 1) % 8 == 7)
         ends += int(truncations.sum())
-        for lane in range(4):
-            if batch.flags[lane] & Flag.FIRST:
-                episodes[lane] = []
-            episodes[lane].append(batch.frames[lane].copy())
+        for i in range(4):
+            if batch.flags[i] & Flag.FIRST:
+                episodes[i] = []
+            episodes[i].append(batch.frames[i].copy())
     assert ends == 4 * 7
 
 
@@ -165,7 +165,7 @@ def test_misuse() -> None:
     with pytest.raises(EnvError, match="call reset"):
         env.step(np.zeros(2, np.int64))
     env.reset(seed=1)
-    with pytest.raises(EnvError, match="got 3 in lane 1"):
+    with pytest.raises(EnvError, match="got 3 in environment 1"):
         env.step(np.array([0, 3]))
     with pytest.raises(EnvError, match=r"got int64\[3\]"):
         env.step(np.zeros(3, np.int64))
@@ -201,7 +201,7 @@ def _copy(results: list[Any], index: int) -> list[bytes]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_reset_of_some_copies_leaves_the_others_as_they_were(workers: int) -> None:
-    config = EnvConfig(workers=workers)
+    config = EnvConfig(num_workers=workers)
     env = AtariFastVectorEnv("breakout", num_envs=3, config=config)
     untouched = AtariFastVectorEnv("breakout", num_envs=3)
     before = [e.reset(seed=4)[0] for e in (env, untouched)]
@@ -298,7 +298,7 @@ def test_seeds() -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("game", "shape"), [("breakout", (210, 160, 3)), ("catch", (160, 80, 3))])
 def test_rendering(workers: int, game: str, shape: tuple[int, ...]) -> None:
-    config = EnvConfig(workers=workers)
+    config = EnvConfig(num_workers=workers)
     env = AtariFastVectorEnv(game, num_envs=3, config=config, render_mode="rgb_array")
     assert env.metadata["render_modes"] == ["rgb_array"]
     assert env.metadata["render_fps"] == 15
@@ -306,16 +306,16 @@ def test_rendering(workers: int, game: str, shape: tuple[int, ...]) -> None:
         env.render()
     env.reset(seed=2)
     root = child(stream(2, "env"), 0)
-    lanes = [make_lane(game, config, child(root, index)) for index in range(3)]
-    out = np.zeros(lanes[0].spec.frame_shape, np.uint8)
+    singles = [make_env(game, config, child(root, index)) for index in range(3)]
+    out = np.zeros(singles[0].spec.frame_shape, np.uint8)
     for step in range(12):
-        for lane in lanes:
-            lane.step(step % 3, out)
+        for single in singles:
+            single.step(step % 3, out)
         screens = env.render()
         assert isinstance(screens, tuple)
-        for screen, lane in zip(screens, lanes, strict=True):
+        for screen, single in zip(screens, singles, strict=True):
             assert (screen.shape, screen.dtype) == (shape, np.uint8)
-            np.testing.assert_array_equal(screen, lane.screen_rgb())
+            np.testing.assert_array_equal(screen, single.screen_rgb())
         env.step(np.full(3, (step + 1) % 3))
     before = [screen.copy() for screen in screens]
     env.render()
@@ -346,7 +346,7 @@ def test_attributes_of_the_copies() -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_lives_in_the_infos(workers: int) -> None:
     env = DictInfoToList(
-        AtariFastVectorEnv("breakout", num_envs=2, config=EnvConfig(workers=workers))
+        AtariFastVectorEnv("breakout", num_envs=2, config=EnvConfig(num_workers=workers))
     )
     _, infos = env.reset(seed=1)
     assert [info["lives"] for info in infos] == [5, 5]
@@ -377,7 +377,7 @@ def test_its_specification_makes_another() -> None:
 
 
 def test_a_reset_after_a_worker_died_begins_anew() -> None:
-    env = AtariFastVectorEnv("catch", num_envs=2, config=EnvConfig(workers=1))
+    env = AtariFastVectorEnv("catch", num_envs=2, config=EnvConfig(num_workers=1))
     expected, _ = env.reset(seed=3)
     (process,) = multiprocessing.active_children()
     process.kill()

@@ -1,4 +1,4 @@
-"""Lanes that misbehave, for test_pool.py; workers import this file."""
+"""Environments that misbehave, for test_vector_env.py; workers import this file."""
 
 from __future__ import annotations
 
