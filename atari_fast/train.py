@@ -19,7 +19,7 @@ from atari_fast.presets import DEFAULT_PRESET, PRESETS
 
 if TYPE_CHECKING:
     from atari_fast.config import Config
-    from atari_fast.runtime.session import Session
+    from atari_fast.runtime.trainer import Trainer
 
 _FEW_ENVS = 4
 _PROG = "python -m atari_fast.train"
@@ -34,11 +34,11 @@ _CHANGEABLE = (
 def main(argv: Sequence[str]) -> int:
     """Trains; returns the exit code, 130 after an interrupt that was saved."""
     runs, rest = take_option(argv, "--resume", "a run directory")
-    session = _resume(runs, rest) if runs else _begin(rest)
-    if not session.run():
+    trainer = _resume(runs, rest) if runs else _begin(rest)
+    if not trainer.run():
         return INTERRUPTED
-    if session.config.run.finish:
-        _finish(session)
+    if trainer.config.run.finish:
+        _finish(trainer)
     return 0
 
 
@@ -72,39 +72,39 @@ class _CallableModule(types.ModuleType):
 
         threads = torch.get_num_threads()
         try:
-            session = _session(config)
-            finished = session.run()
+            trainer = _trainer(config)
+            finished = trainer.run()
             if finished and config.run.finish:
-                _finish(session)
+                _finish(trainer)
         finally:
             torch.set_num_threads(threads)  # those of a training are its own
-        return TrainingResult(session.directory, finished, session.best)
+        return TrainingResult(trainer.directory, finished, trainer.best)
 
 
-def _begin(argv: Sequence[str]) -> Session:
+def _begin(argv: Sequence[str]) -> Trainer:
     """A new run."""
     config = parse_config(argv, PRESETS, DEFAULT_PRESET, _PROG)
     validate(config)
     chosen = _with_workers(config)
     try:
-        return _session(chosen)
+        return _trainer(chosen)
     except WorkerError as error:
         if chosen is config:
             raise
         warn(f"{error}; the environments run without worker processes")  # nobody asked for them
-        return _session(config)
+        return _trainer(config)
 
 
-def _session(config: Config) -> Session:
-    from atari_fast.runtime.session import Session  # late: torch takes a second to import
+def _trainer(config: Config) -> Trainer:
+    from atari_fast.runtime.trainer import Trainer  # late: torch takes a second to import
 
-    return Session(config)
+    return Trainer(config)
 
 
-def _finish(session: Session) -> None:
+def _finish(trainer: Trainer) -> None:
     from atari_fast.runtime.finish import finish
 
-    finish(session.directory, session.device)
+    finish(trainer.directory, trainer.device)
 
 
 def _with_workers(config: Config) -> Config:
@@ -121,14 +121,14 @@ def _with_workers(config: Config) -> Config:
     return dataclasses.replace(config, env=dataclasses.replace(env, num_workers=workers))
 
 
-def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:
+def _resume(runs: Sequence[str], argv: Sequence[str]) -> Trainer:
     """A run that goes on from its newest whole checkpoint with a replay."""
     if len(runs) > 1:
         raise ConfigError(f"--resume: expected one run directory, got {' and '.join(runs)}")
     from atari_fast.infra.checkpoint import is_best, latest_checkpoint, read_checkpoint
-    from atari_fast.infra.files import loading
+    from atari_fast.infra.files import wrap_errors
     from atari_fast.runtime.directory import CONFIG, REPLAY, holds_checkpoint, saved_state
-    from atari_fast.runtime.session import Session
+    from atari_fast.runtime.trainer import Trainer
 
     if not holds_checkpoint(Path(runs[0])) and (Path(runs[0]) / CONFIG).is_file():
         return _begin_again(Path(runs[0]) / CONFIG, argv)
@@ -136,9 +136,9 @@ def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:
     path = latest_checkpoint(root, holding=f"{REPLAY}.bin")
     checkpoint = read_checkpoint(path, snapshots=False)  # verified just now
     state = saved_state(checkpoint)
-    with loading(path):
-        owes_evaluation = bool(state["run"]["owes_evaluation"])
-        owes_mark = state["run"]["best_at"] == checkpoint.frames and not is_best(path)
+    with wrap_errors(path):
+        evaluation_pending = bool(state["run"]["owes_evaluation"])
+        mark_pending = state["run"]["best_at"] == checkpoint.frames and not is_best(path)
         saved = from_record(checkpoint.records["config"])
         validate(saved)
     saved = _in_directory(saved, runs[0])
@@ -151,21 +151,21 @@ def _resume(runs: Sequence[str], argv: Sequence[str]) -> Session:
             f"new run for that, or change only {', '.join(_CHANGEABLE)}"
         )
     played = checkpoint.frames >= config.total_frames
-    if played and not (owes_evaluation or owes_mark) and not _lacks_pictures(config, path):
+    if played and not (evaluation_pending or mark_pending) and not _lacks_pictures(config, path):
         raise ConfigError(
             f"--resume: {runs[0]} has played its {config.total_frames} frames; raise --total-frames"
         )
-    return Session(config, checkpoint)
+    return Trainer(config, checkpoint)
 
 
-def _begin_again(path: Path, argv: Sequence[str]) -> Session:
+def _begin_again(path: Path, argv: Sequence[str]) -> Trainer:
     """A run that ended before its first checkpoint, from its beginning; its settings in `path`."""
     from atari_fast.infra.files import read_bytes
-    from atari_fast.runtime.session import Session
+    from atari_fast.runtime.trainer import Trainer
 
     saved = from_json(read_bytes(path).decode(errors="replace"), str(path))
     config = _parse_resumed(argv, _in_directory(saved, str(path.parent)))
-    return Session(config)
+    return Trainer(config)
 
 
 def _in_directory(config: Config, directory: str) -> Config:

@@ -1,4 +1,4 @@
-"""Records that more than one floor speaks of."""
+"""Records that more than one layer speaks of."""
 
 from __future__ import annotations
 

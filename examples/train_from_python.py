@@ -15,7 +15,7 @@ from atari_fast.config import (
     RunConfig,
 )
 from atari_fast.runtime.evaluation import evaluate
-from atari_fast.runtime.session import Session
+from atari_fast.runtime.trainer import Trainer
 
 
 def main(directory: Path) -> float:
@@ -32,14 +32,14 @@ def main(directory: Path) -> float:
         optim=OptimConfig(lr=1e-3, eps=1e-8),
         run=RunConfig(dir=str(directory), eval_period=0, tensorboard=False),
     )
-    session = Session(config)
-    session.run()
+    trainer = Trainer(config)
+    trainer.run()
     result = evaluate(
-        session.parts.q_values,
+        trainer.parts.q_values,
         config,
-        session.envs.spec,
-        session.device,
-        session.autocast,
+        trainer.envs.spec,
+        trainer.device,
+        trainer.autocast,
         episodes=50,
         epsilon=0.0,
         seed=7,

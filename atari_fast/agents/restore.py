@@ -19,7 +19,7 @@ from atari_fast.infra.checkpoint import (
     latest_checkpoint,
     read_checkpoint,
 )
-from atari_fast.infra.files import loading
+from atari_fast.infra.files import wrap_errors
 from atari_fast.infra.manifest import MANIFEST
 from atari_fast.infra.weights import load_weights
 from atari_fast.seeding import stream
@@ -63,10 +63,10 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
         checkpoint = read_checkpoint(_find(path, which), snapshots=False)
         source, frames = checkpoint.path, checkpoint.frames
         record, tensors = checkpoint.records.get("config"), checkpoint.tensors.get("online", {})
-    with loading(source):
+    with wrap_errors(source):
         config = from_record(record)
     spec = make_env(config.game, config.env, stream(0, "spec")).spec
-    with loading(source):
+    with wrap_errors(source):
         parts = build(config, spec, device)
         parts.trained.load_state_dict(tensors)
     return TrainedAgent(source, frames, config, spec, parts)

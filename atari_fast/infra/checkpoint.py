@@ -130,9 +130,9 @@ def write_checkpoint(
     frames: int,
     tensors: Mapping[str, Mapping[str, Tensor]],
     records: Mapping[str, Any],
-    keep: int,
+    keep_last: int,
     snapshots: Mapping[str, Snapshot] | None = None,
-    spare: Path | None = None,
+    keep: Path | None = None,
 ) -> Path:
     """Write a checkpoint, then prune old ones.
 
@@ -141,9 +141,9 @@ def write_checkpoint(
         frames: emulator frames of play so far, 0 to 10^12 - 1.
         tensors: groups of named tensors; each group becomes NAME.safetensors.
         records: JSON-able values; each becomes NAME.json.
-        keep: number of checkpoints that stay, at least 1; the best one stays besides.
+        keep_last: number of checkpoints that stay, at least 1; the best one stays besides.
         snapshots: files that other parts write; each becomes NAME.bin.
-        spare: another checkpoint that stays.
+        keep: another checkpoint that stays.
 
     Returns:
         The new directory: `ckpt-<frames>`, or `ckpt-<frames>.<n>` where that name is taken.
@@ -153,8 +153,8 @@ def write_checkpoint(
     """
     if not 0 <= frames <= _MAX_FRAMES:
         raise CheckpointError(f"frames: expected 0 to {_MAX_FRAMES}, got {frames}")
-    if keep < 1:
-        raise CheckpointError(f"keep: expected at least 1 checkpoint, got {keep}")
+    if keep_last < 1:
+        raise CheckpointError(f"keep_last: expected at least 1 checkpoint, got {keep_last}")
     blobs = _serialise(tensors, records)
     others = {file_name(name, "bin"): snapshot for name, snapshot in (snapshots or {}).items()}
     needed = sum(map(len, blobs.values())) + sum(other.bytes for other in others.values())
@@ -192,7 +192,7 @@ def write_checkpoint(
     finally:
         remove(temporary)
     fail_point("checkpoint.before_prune")
-    _prune(root, final, keep, spare)
+    _prune(root, final, keep_last, keep)
     fail_point("checkpoint.after_prune")
     return final
 
@@ -337,11 +337,11 @@ def _rename_to_new(temporary: Path, root: Path, frames: int) -> Path:
     return temporary.rename(final)
 
 
-def _prune(root: Path, newest: Path, keep: int, spare: Path | None) -> None:
-    """Remove all but `newest`, the best, `spare` and the last `keep - 1` others."""
-    spared = {newest.name, _best_name(root, quiet=True), spare.name if spare else None}
-    others = [path for path in list_checkpoints(root) if path.name not in spared]
-    for path in others[: max(0, len(others) - (keep - 1))]:
+def _prune(root: Path, newest: Path, keep_last: int, keep: Path | None) -> None:
+    """Remove all but `newest`, the best, `keep` and the last `keep_last - 1` others."""
+    kept = {newest.name, _best_name(root, quiet=True), keep.name if keep else None}
+    others = [path for path in list_checkpoints(root) if path.name not in kept]
+    for path in others[: max(0, len(others) - (keep_last - 1))]:
         remove(path)
 
 

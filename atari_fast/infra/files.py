@@ -118,7 +118,7 @@ def check_file(path: Path, entry: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def loading(path: Path) -> Iterator[None]:
+def wrap_errors(path: Path) -> Iterator[None]:
     """Turns whatever goes wrong with the content of `path` into a CheckpointError that names it.
 
     For values that passed all checksums and that nothing here can have written.

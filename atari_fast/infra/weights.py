@@ -102,7 +102,7 @@ def unpack_state(tensors: Mapping[str, Tensor], record: Any) -> dict[str, Any]:
     return state
 
 
-def like(value: Tensor, template: Tensor) -> Tensor:
+def checked_like(value: Tensor, template: Tensor) -> Tensor:
     """`value` on the device of `template`; ValueError where shape or type is another."""
     if value.shape != template.shape or value.dtype != template.dtype:
         raise ValueError(

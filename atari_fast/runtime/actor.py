@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from atari_fast.infra.weights import like
+from atari_fast.infra.weights import checked_like
 from atari_fast.runtime.device import Autocast
 from atari_fast.types import EnvSpec, Flag, StepBatch
 
@@ -69,7 +69,7 @@ class Actor:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Goes on with the stacks and random numbers of `state`."""
-        self._observations = like(state["observations"], self._observations)
+        self._observations = checked_like(state["observations"], self._observations)
         if not isinstance(self._rng, PerEnvRandom):
             self._rng.bit_generator.state = state["rng"]
 

@@ -13,7 +13,7 @@ from atari_fast.config_io import from_record, to_record
 from atari_fast.envs.atari_env import make_env
 from atari_fast.errors import CheckpointError
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
-from atari_fast.infra.files import loading
+from atari_fast.infra.files import wrap_errors
 from atari_fast.replay.transition import TransitionBatch
 from atari_fast.runtime.device import Autocast, select_device
 from atari_fast.seeding import stream
@@ -55,11 +55,11 @@ def crashed_loss(directory: Path) -> torch.Tensor:
         CheckpointError: there is no whole bundle.
     """
     bundle = read_checkpoint(latest_checkpoint(directory / CRASH))
-    with loading(bundle.path):
+    with wrap_errors(bundle.path):
         config = from_record(bundle.records["config"])
     device = select_device(config.device)
     spec = make_env(config.game, config.env, stream(0, "spec")).spec
-    with loading(bundle.path):
+    with wrap_errors(bundle.path):
         parts = build(config, spec, device)
         for name, net in parts.nets.items():
             net.load_state_dict(bundle.tensors[name])

@@ -14,7 +14,7 @@ from atari_fast.config_io import to_json
 from atari_fast.errors import CheckpointError, ConfigError
 from atari_fast.infra.checkpoint import Checkpoint, Snapshot, open_checkpoints
 from atari_fast.infra.console import warn
-from atari_fast.infra.files import loading, reason, remove, replace_file
+from atari_fast.infra.files import reason, remove, replace_file, wrap_errors
 from atari_fast.infra.logging import METRICS
 from atari_fast.infra.weights import unpack_state
 from atari_fast.replay.transition import TransitionReplay
@@ -70,7 +70,7 @@ def saved_state(checkpoint: Checkpoint) -> dict[str, Any]:
     Raises:
         CheckpointError: it does not fit together.
     """
-    with loading(checkpoint.path):
+    with wrap_errors(checkpoint.path):
         return unpack_state(checkpoint.tensors["state"], checkpoint.records["state"])
 
 

@@ -13,14 +13,14 @@ from torch import nn
 from atari_fast.agents.parts import AgentParts
 from atari_fast.config import OptimConfig
 from atari_fast.errors import NumericError
-from atari_fast.infra.weights import like
+from atari_fast.infra.weights import checked_like
 from atari_fast.nets.torsos import iterate_spectral_norms
 from atari_fast.ops.augmentation import random_shift
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.runtime.device import Autocast
-from atari_fast.runtime.feeder import Feeder
 from atari_fast.runtime.gradients import Gradients
 from atari_fast.runtime.optimizers import make_optimizer
+from atari_fast.runtime.prefetcher import Prefetcher
 
 
 class Learner:
@@ -48,7 +48,7 @@ class Learner:
         self._check_period = check_period
         self.batch: TransitionBatch | None = None
         """The batch of the last update."""
-        self._feeder = Feeder(replay, config.batch_size, device)
+        self._prefetcher = Prefetcher(replay, config.batch_size, device)
         self._gradients = Gradients(parts.loss, parts.trained, autocast, config.batch_size, threads)
         self.optimizer = make_optimizer(parts.trained, config)
         self.updates = 0
@@ -66,7 +66,7 @@ class Learner:
         Raises:
             NumericError: the loss or a priority is not finite.
         """
-        batch = self._feeder.next(beta)
+        batch = self._prefetcher.next(beta)
         if self._config.random_shift:
             shifted = random_shift(batch.frames, self._config.random_shift)
             batch = batch._replace(frames=shifted)
@@ -83,7 +83,7 @@ class Learner:
         self.optimizer.step()
         if self._replay.prioritized:
             self._return_priorities(batch.ids, out.priorities)
-        self._feeder.prefetch(beta)
+        self._prefetcher.prefetch(beta)
         self._add_metrics(
             {"loss/td": out.loss, "loss/priority": out.priorities.mean()} | dict(out.metrics)
         )
@@ -115,7 +115,7 @@ class Learner:
             "updates": self.updates,
             "sums": self._sums,
             "summed": self._summed,
-            "feeder": self._feeder.state(),
+            "feeder": self._prefetcher.state(),
             "gradients": self._gradients.state(),
         }
 
@@ -130,12 +130,14 @@ class Learner:
         for weight, moments in self.optimizer.state.items():
             for name in names:
                 if moments[name].dim() > 0:  # fused steps read both in the order of memory
-                    moments[name] = torch.empty_like(weight).copy_(like(moments[name], weight))
+                    moments[name] = torch.empty_like(weight).copy_(
+                        checked_like(moments[name], weight)
+                    )
         self.updates = int(state["updates"])
         sums = state["sums"].items()
         self._sums = {name: value.to(self._device).reshape(()) for name, value in sums}
         self._summed = int(state["summed"])
-        self._feeder.load_state(state["feeder"])
+        self._prefetcher.load_state(state["feeder"])
         self._gradients.load_state(state.get("gradients", {"generators": []}))
 
     def _moment_names(self) -> set[str]:

@@ -12,7 +12,7 @@ from atari_fast.agents.parts import AgentParts, Interrupted, Services
 from atari_fast.config import FRAMES_PER_STEP, Config
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.errors import NumericError
-from atari_fast.infra.weights import like
+from atari_fast.infra.weights import checked_like
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.device import torch_threads
@@ -23,7 +23,7 @@ from atari_fast.schedules import linear
 from atari_fast.types import Flag, StepBatch
 
 
-class Tick(NamedTuple):
+class StepResult(NamedTuple):
     """Where a run stands after one step of all environments."""
 
     frames: int
@@ -61,7 +61,7 @@ class Loop:
 
     With `config.overlap` the environments' next step runs while the learner computes. The order of
     appends, draws and weights is the same either way, so that a seed gives the same run, for any
-    number of workers. Between two ticks no step is under way, and `state` is all that the loop
+    number of workers. Between two results no step is under way, and `state` is all that the loop
     itself keeps.
     """
 
@@ -90,7 +90,7 @@ class Loop:
         self._frames = 0
         self._step: StepBatch | None = None
 
-    def __iter__(self) -> Iterator[Tick]:
+    def __iter__(self) -> Iterator[StepResult]:
         config, parts, envs, learner = self._config, self._parts, self._envs, self._learner
         limiter = RateLimiter(config.replay.min_frames, config.optim.update_period)
         schedule = schedules(config)
@@ -118,7 +118,7 @@ class Loop:
                 raise NumericError(f"rewards: got {step.rewards.tolist()}, expected finite ones")
             self._frames += FRAMES_PER_STEP * int(np.count_nonzero((step.flags & Flag.FIRST) == 0))
             finished = self._tracker.add(step)
-            yield Tick(
+            yield StepResult(
                 self._frames,
                 epsilon,
                 finished,
@@ -153,7 +153,7 @@ class Loop:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on after the tick at which `state` was taken."""
+        """Goes on after the step at which `state` was taken."""
         self._frames = int(state["frames"])
         done = map(int, state["hooks_done"])
         self._hooks_done = [number for number, _ in zip(done, self._parts.hooks, strict=True)]
@@ -167,4 +167,4 @@ class Loop:
             torch.empty(num_envs, dtype=torch.uint8),
         )
         pairs = zip(state["step"], fields, strict=True)
-        self._step = StepBatch._make(like(value, field).numpy() for value, field in pairs)
+        self._step = StepBatch._make(checked_like(value, field).numpy() for value, field in pairs)

@@ -13,7 +13,7 @@ from atari_fast.infra.cpu import CpuWait
 from atari_fast.infra.logging import RunLogger
 from atari_fast.infra.progress import Progress
 from atari_fast.runtime.episodes import Episode
-from atari_fast.runtime.loop import Tick
+from atari_fast.runtime.loop import StepResult
 
 _WINDOW = 100
 _MUCH_WAITING = 0.2
@@ -85,26 +85,26 @@ class Report:
         self._long_wait = CpuWait()
         self._said_waiting = False
 
-    def show(self, tick: Tick, updates: int) -> None:
-        """Shows where the training stands after `tick` and `updates` updates."""
+    def show(self, result: StepResult, updates: int) -> None:
+        """Shows where the training stands after the step of `result` and `updates` updates."""
         played = self._statistics
         self._progress.update(
-            tick.frames, played.episodes, played.mean_return, tick.epsilon, played.loss, updates
+            result.frames, played.episodes, played.mean_return, result.epsilon, played.loss, updates
         )
 
-    def log(self, tick: Tick, updates: int, learned: Mapping[str, float]) -> None:
+    def log(self, result: StepResult, updates: int, learned: Mapping[str, float]) -> None:
         """Writes a line of metrics; `learned` are the learner's."""
         values = {
             **self._statistics.metrics(),
             "train/updates": float(updates),
-            "epsilon": tick.epsilon,
-            "lr": tick.lr,
+            "epsilon": result.epsilon,
+            "lr": result.lr,
             "perf/frames_per_s": self._progress.frames_per_second,
             "perf/cpu_wait": self._cpu_wait.take(),
         }
-        if tick.beta is not None:
-            values["beta"] = tick.beta
-        self._logger.scalars(tick.frames, values | dict(learned))
+        if result.beta is not None:
+            values["beta"] = result.beta
+        self._logger.scalars(result.frames, values | dict(learned))
         self._statistics.loss = learned.get("loss/td", self._statistics.loss)
         if not self._said_waiting and (seconds := self._long_wait.seconds) > _LONG:
             self._note_waiting(self._long_wait.take() / self._threads, seconds)

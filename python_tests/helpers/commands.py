@@ -20,8 +20,8 @@ from atari_fast.infra.logging import read_metrics
 from atari_fast.infra.weights import unpack_state
 
 if TYPE_CHECKING:
-    from atari_fast.runtime.loop import Tick
-    from atari_fast.runtime.session import Session
+    from atari_fast.runtime.loop import StepResult
+    from atari_fast.runtime.trainer import Trainer
 
 CATCH = [
     *("pong", "--game", "catch", "--run.dir", "run", "--threads", "1"),
@@ -41,7 +41,7 @@ PERIOD = 800
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["atari_fast.runtime.session", "torch._dynamo", "tyro", "rich.live", "safetensors.torch"]
+    ["atari_fast.runtime.trainer", "torch._dynamo", "tyro", "rich.live", "safetensors.torch"]
 )
 
 
@@ -86,19 +86,19 @@ def _serve(
         else:
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     from atari_fast.infra.cli import run_cli
-    from atari_fast.runtime.session import Session
+    from atari_fast.runtime.trainer import Trainer
     from atari_fast.train import main
 
-    take = Session._take
+    take = Trainer._take
 
-    def take_and_signal(session: Session, tick: Tick) -> None:
-        before = session.frames
-        take(session, tick)
-        if before < signal_at <= session.frames:
+    def take_and_signal(trainer: Trainer, result: StepResult) -> None:
+        before = trainer.frames
+        take(trainer, result)
+        if before < signal_at <= trainer.frames:
             signal.raise_signal(signal.SIGTERM)
 
     if signal_at:
-        Session._take = take_and_signal  # type: ignore[method-assign]
+        Trainer._take = take_and_signal  # type: ignore[method-assign]
     sys.argv = ["train", *arguments]
     run_cli(main, output_matters=False)
 

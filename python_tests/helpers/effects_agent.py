@@ -12,7 +12,7 @@ import torch
 from atari_fast.config import Config
 from atari_fast.nets.torsos import ImpalaTorso, MlpTorso, NatureTorso
 from atari_fast.replay.transition import TransitionBatch
-from atari_fast.runtime.session import Session
+from atari_fast.runtime.trainer import Trainer
 from field_runs import ATARI, CATCH, Player, changed, sees
 
 IMPALA = changed(changed(CATCH, "net.torso", "impala"), "total_frames", 400)
@@ -22,7 +22,7 @@ def shapes(player: Player, changes: Mapping[str, Any], base: Config = CATCH) -> 
     """Of the weights after a run, which have all had an update."""
     run = player.run(changes, base)
     assert run.updates
-    trained = run.session.parts.trained
+    trained = run.trainer.parts.trained
     return {name: tuple(weight.shape) for name, weight in trained.state_dict().items()}
 
 
@@ -34,14 +34,14 @@ def torso_is_the_one_that_is_named(player: Player) -> None:
         (ATARI, "nature", NatureTorso),
     ):
         other = changed(base, "net.torso", "nature" if torso == "mlp" else "mlp")
-        assert type(player.session({"net.torso": torso}, other).parts.trained.torso) is kind
+        assert type(player.trainer({"net.torso": torso}, other).parts.trained.torso) is kind
 
 
 @sees("net.pixels")
 def standardized_pixels_have_no_brightness(player: Player) -> None:
     frames = torch.randint(0, 100, (2, 4, 84, 84), dtype=torch.uint8)
     for pixels in ("scale", "standardize"):
-        q_values = player.session({"net.pixels": pixels}, ATARI).parts.q_values
+        q_values = player.trainer({"net.pixels": pixels}, ATARI).parts.q_values
         dark, light = (q_values(x).detach() for x in (frames, frames + 100))
         assert ((dark - light).abs().max() < 1e-4) == (pixels == "standardize")
 
@@ -55,7 +55,7 @@ def layers_have_their_sizes(player: Player) -> None:
     assert found["head.hidden.weight"] == (9, 6 * 49)
     run = player.run({"net.stack": 3, "agent.n_step": 2})
     assert run.batches[0].frames.shape[1] == 5
-    assert run.session.actor._observations.shape[1] == 3
+    assert run.trainer.actor._observations.shape[1] == 3
 
 
 @sees("net.padding")
@@ -68,7 +68,7 @@ def padding_leaves_larger_maps(player: Player) -> None:
 @sees("net.init")
 def first_weights_have_the_bound_of_their_kind(player: Player) -> None:
     for init in ("uniform", "xavier", "fan-in"):
-        layer = player.session({"net.init": init}).parts.trained.head.hidden
+        layer = player.trainer({"net.init": init}).parts.trained.head.hidden
         outputs, inputs = layer.weight.shape
         bounds = {"uniform": inputs**-0.5, "xavier": (6 / (inputs + outputs)) ** 0.5}
         bound = bounds.get(init, 3**0.25 * inputs**-0.5)
@@ -78,7 +78,7 @@ def first_weights_have_the_bound_of_their_kind(player: Player) -> None:
 
 @sees("net.last_bias")
 def actions_have_biases_of_their_own_or_share_one_or_none(player: Player) -> None:
-    actions = player.session({}).envs.spec.num_actions
+    actions = player.trainer({}).envs.spec.num_actions
     for bias, shape in (("each", (actions,)), ("shared", (1,)), ("none", None)):
         assert shapes(player, {"net.last_bias": bias}).get("head.out.bias") == shape
 
@@ -96,10 +96,10 @@ def impala_has_its_options(player: Player) -> None:
     assert full["head.hidden.weight"] == (8, 64)
 
 
-def noise(session: Session, number: int = 64) -> TransitionBatch:
+def noise(trainer: Trainer, number: int = 64) -> TransitionBatch:
     """A batch of random frames."""
     generator = torch.Generator().manual_seed(3)
-    config, spec = session.config, session.envs.spec
+    config, spec = trainer.config, trainer.envs.spec
     window = config.net.stack + config.agent.n_step
     return TransitionBatch(
         torch.randint(0, 256, (number, window, *spec.frame_shape), generator=generator).byte(),
@@ -113,21 +113,21 @@ def noise(session: Session, number: int = 64) -> TransitionBatch:
 
 
 class Values:
-    """Action values of a session's two networks, made unlike, and what its loss makes of them."""
+    """Action values of a trainer's two networks, made unlike, and what its loss makes of them."""
 
     def __init__(self, player: Player, changes: Mapping[str, Any]) -> None:
-        session = player.session(changes)
+        trainer = player.trainer(changes)
         generator = torch.Generator().manual_seed(5)
-        nets = session.parts.nets
+        nets = trainer.parts.nets
         with torch.no_grad():
             for net in (nets["online"], nets["target"]):
                 for weight in net.parameters():
                     weight += torch.randn(weight.shape, generator=generator)
-            self.batch = batch = noise(session)
+            self.batch = batch = noise(trainer)
             now, then = batch.frames[:, :1], batch.frames[:, 1:]
             self.online, self.online_t = (nets["online"](x) for x in (now, then))
             self.target, self.target_t = (nets["target"](x) for x in (now, then))
-        self.found = session.parts.loss(batch)
+        self.found = trainer.parts.loss(batch)
 
     def of(self, q: torch.Tensor, actions: torch.Tensor | None = None) -> torch.Tensor:
         actions = self.batch.actions if actions is None else actions
@@ -216,8 +216,8 @@ def dueling_streams_send_less_into_the_torso(player: Player) -> None:
     gradients = []
     for factor in (1.0, 0.25):
         changes = {"agent.dueling": True, "agent.dueling_gradient": factor}
-        parts = (session := player.session(changes, ATARI)).parts
-        parts.loss(noise(session, 8)).losses.sum().backward()
+        parts = (trainer := player.trainer(changes, ATARI)).parts
+        parts.loss(noise(trainer, 8)).losses.sum().backward()
         gradients.append({name: w.grad for name, w in parts.trained.named_parameters()})
     assert {name.split(".")[1] for name in gradients[0] if name.startswith("head")} == {
         *("value_hidden", "value", "advantage_hidden", "advantage")
@@ -231,14 +231,14 @@ def dueling_streams_send_less_into_the_torso(player: Player) -> None:
 @sees("agent.noisy", "agent.noisy_sigma")
 def noise_explores_but_does_not_play(player: Player) -> None:
     for noisy in (True, False):
-        session = player.session({"agent.noisy": noisy, "agent.noisy_sigma": 0.3})
-        x = noise(session).frames[:, :1]
+        trainer = player.trainer({"agent.noisy": noisy, "agent.noisy_sigma": 0.3})
+        x = noise(trainer).frames[:, :1]
         with torch.no_grad():
-            acting = [session.parts.behaviour(x) for _ in "12"]
-            playing = [session.parts.q_values(x) for _ in "12"]
+            acting = [trainer.parts.behaviour(x) for _ in "12"]
+            playing = [trainer.parts.q_values(x) for _ in "12"]
         assert torch.equal(*playing)
         assert torch.equal(*acting) != noisy
-    head = player.session({"agent.noisy": True, "agent.noisy_sigma": 0.3}).parts.trained.head
+    head = player.trainer({"agent.noisy": True, "agent.noisy_sigma": 0.3}).parts.trained.head
     expected = torch.full_like(head.out.weight_sigma, 0.3 / 8**0.5)
     torch.testing.assert_close(head.out.weight_sigma.detach(), expected)
 
@@ -254,12 +254,12 @@ def algorithm_has_its_outputs(player: Player) -> None:
 
 @sees("agent.v_max")
 def returns_of_c51_go_up_to_v_max(player: Player) -> None:
-    session = player.session({"agent.algorithm": "c51", "agent.v_max": 3.0})
-    out = session.parts.trained.head.out
+    trainer = player.trainer({"agent.algorithm": "c51", "agent.v_max": 3.0})
+    out = trainer.parts.trained.head.out
     with torch.no_grad():
         out.weight.zero_()
         out.bias[:] = torch.linspace(0, 1, 51).repeat(3) * 1e4  # all the mass on the last atom
-        q = session.parts.q_values(noise(session).frames[:, :1])
+        q = trainer.parts.q_values(noise(trainer).frames[:, :1])
     torch.testing.assert_close(q, torch.full_like(q, 3.0))
 
 
@@ -267,11 +267,11 @@ def returns_of_c51_go_up_to_v_max(player: Player) -> None:
 def iqn_draws_its_levels(player: Player) -> None:
     drawn = {True: set(), False: set()}
 
-    def note(session: Session) -> None:
+    def note(trainer: Trainer) -> None:
         def hook(_net: object, inputs: tuple[torch.Tensor, ...]) -> None:
             drawn[torch.is_grad_enabled()].add((inputs[0].shape[0], inputs[1].shape[1]))
 
-        session.parts.trained.register_forward_pre_hook(hook)
+        trainer.parts.trained.register_forward_pre_hook(hook)
 
     changes = {"agent.algorithm": "iqn", "agent.taus": 5, "agent.taus_acting": 3}
     player.run({**changes, "run.eval_period": 1_600}, before=note)
@@ -283,7 +283,7 @@ def iqn_draws_its_levels(player: Player) -> None:
 def target_is_copied_each_period(player: Player) -> None:
     for period in (80, 400):
         run = player.run({"agent.target_period": period})
-        frames = [max(0, frames - 320) for frames, *_ in run.ticks[:-1]]
+        frames = [max(0, frames - 320) for frames, *_ in run.results[:-1]]
         pairs = zip([0, *frames], frames, strict=False)
         assert run.copies == [b for a, b in pairs if a // period < b // period]
 
@@ -292,6 +292,6 @@ def target_is_copied_each_period(player: Player) -> None:
 def random_actions_become_fewer_along_a_line(player: Player) -> None:
     changes = {"agent.epsilon_start": 0.9, "agent.epsilon_end": 0.2, "agent.epsilon_frames": 500}
     run = player.run(changes)
-    acted_on = [0, *(frames for frames, *_ in run.ticks)]
+    acted_on = [0, *(frames for frames, *_ in run.results)]
     since = np.clip(np.array(acted_on[:-1]) - 320, 0, 500)
-    np.testing.assert_allclose([epsilon for _, epsilon, _ in run.ticks], 0.9 - 0.7 * since / 500)
+    np.testing.assert_allclose([epsilon for _, epsilon, _ in run.results], 0.9 - 0.7 * since / 500)

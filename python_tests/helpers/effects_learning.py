@@ -20,7 +20,7 @@ PRIORITIZED = changed(CATCH, "replay.prioritized", True)
 @sees("replay.capacity")
 def replay_keeps_its_capacity(player: Player) -> None:
     for capacity in (200, 320):
-        replay = player.run({"replay.capacity": capacity}).session.replay
+        replay = player.run({"replay.capacity": capacity}).trainer.replay
         starts = replay.valid_ids()
         assert 0.85 * capacity < len(replay) <= capacity
         assert 0.85 * capacity < int(starts.max() - starts.min()) <= capacity
@@ -30,17 +30,17 @@ def replay_keeps_its_capacity(player: Player) -> None:
 def updates_are_what_the_frames_owe(player: Player) -> None:
     for least, period in ((160, 16), (480, 40)):
         run = player.run({"replay.min_frames": least, "optim.update_period": period})
-        acted_on = [0, *(frames for frames, *_ in run.ticks)]
+        acted_on = [0, *(frames for frames, *_ in run.results)]
         owed = [max(0, frames - least) // period for frames in acted_on[:-1]]
-        assert [updates for *_, updates in run.ticks] == owed
+        assert [updates for *_, updates in run.results] == owed
 
 
 @sees("replay.prioritized", "replay.beta_start", "replay.beta_end")
 def importance_exponent_rises_along_a_line(player: Player) -> None:
     changes = {"replay.prioritized": True, "replay.beta_start": 0.25, "replay.beta_end": 0.75}
     run = player.run(changes)
-    updated = [0, *(updates for *_, updates in run.ticks)]
-    frames = [0, *(frames for frames, *_ in run.ticks)]
+    updated = [0, *(updates for *_, updates in run.results)]
+    frames = [0, *(frames for frames, *_ in run.results)]
     expected = [
         0.25 + 0.5 * (at - 320) / 1_280
         for at, before, after in zip(frames, updated, updated[1:], strict=False)
@@ -68,7 +68,7 @@ def draws_have_the_probabilities_of_the_priorities(player: Player) -> None:
     for alpha, epsilon, mix in ((0.5, 1e-12, 0.0), (1.0, 1.0, 0.0), (0.5, 1e-12, 0.5)):
         changes = {"replay.alpha": alpha, "replay.priority_epsilon": epsilon}
         run = player.run({**changes, "replay.uniform_mix": mix}, PRIORITIZED)
-        replay = run.session.replay
+        replay = run.trainer.replay
         found, _ = shares(player, replay, [1.0, 4.0, 9.0])
         p = np.full(len(replay), (0.0 + epsilon) ** alpha)
         p[:3] = (np.array([1.0, 4.0, 9.0]) + epsilon) ** alpha
@@ -79,7 +79,7 @@ def draws_have_the_probabilities_of_the_priorities(player: Player) -> None:
 @sees("replay.stratified")
 def strata_are_drawn_from_once_each(player: Player) -> None:
     for stratified in (True, False):
-        replay = player.run({"replay.stratified": stratified}, PRIORITIZED).session.replay
+        replay = player.run({"replay.stratified": stratified}, PRIORITIZED).trainer.replay
         replay.update_priorities(replay.valid_ids(), torch.ones(len(replay)))
         batch = replay.new_batch(len(replay), pinned=False)
         replay.sample_into(batch, 1.0)
@@ -91,7 +91,7 @@ def strata_are_drawn_from_once_each(player: Player) -> None:
 def weights_are_over_the_largest_of_batch_or_memory(player: Player) -> None:
     for over, largest in (("batch", 1.0), ("buffer", 0.5)):
         changes = {"replay.weights_over": over, "replay.alpha": 1.0, "replay.uniform_mix": 0.0}
-        replay = player.run(changes, PRIORITIZED).session.replay
+        replay = player.run(changes, PRIORITIZED).trainer.replay
         ids = replay.valid_ids()
         errors = torch.full((len(ids),), 2e6)
         errors[0] = 1e6  # whose weight is twice that of the others
@@ -108,7 +108,7 @@ def weights_are_over_the_largest_of_batch_or_memory(player: Player) -> None:
 def frames_take_no_more_than_they_may(player: Player) -> None:
     kept = {}
     for gigabytes in (0.0, 0.005):
-        replay = player.session(
+        replay = player.trainer(
             {"replay.frame_gb": gigabytes, "replay.capacity": 2_000}, ATARI
         ).replay
         rng = np.random.default_rng(0)
@@ -126,9 +126,9 @@ def batches_are_gathered_by_threads(player: Player) -> None:
     def threads() -> int:
         return len(os.listdir("/proc/self/task"))  # noqa: PTH208
 
-    player.session({})
+    player.trainer({})
     before = threads()
-    player.session({"replay.threads": 4})
+    player.trainer({"replay.threads": 4})
     assert threads() - before == 3  # beside the one that asks
 
 
@@ -179,7 +179,7 @@ def batch_has_its_size(player: Player) -> None:
 def frames_are_moved_before_the_loss(player: Player) -> None:
     for pixels in (0, 2):
         run = player.run({"optim.random_shift": pixels})
-        drawn, used = run.batches[-1].frames, run.session.learner.batch.frames
+        drawn, used = run.batches[-1].frames, run.trainer.learner.batch.frames
         moved = {
             (down, right)
             for here, there in zip(drawn[:, 0], used[:, 0], strict=True)
@@ -208,13 +208,13 @@ def solved(player: Player, changes: dict[str, Any], before: Any = lambda _: None
         for name in ("FqiSystem", "LstdqSystem"):
             patch.setattr(ls_dqn, name, noted_system(getattr(ls_dqn, name), systems))
 
-        def note_log(session: Any) -> None:
-            before(session)
-            services, layer = session.loop._services, session.parts.trained.head.out
+        def note_log(trainer: Any) -> None:
+            before(trainer)
+            services, layer = trainer.loop._services, trainer.parts.trained.head.out
             real = services.log
 
             def log(values: Any, note: str) -> None:
-                state = session.learner.optimizer.state
+                state = trainer.learner.optimizer.state
                 moments.append(sum(weight in state for weight in layer.parameters()))
                 real(values, note)
 
@@ -249,7 +249,7 @@ def last_layer_is_solved_for_as_asked(player: Player) -> None:
     for method, name in (("fqi", "FqiSystem"), ("lstdq", "LstdqSystem")):
         changes = {"ls.period": 400, "ls.samples": 50, "ls.prior": 0.125, "ls.batch_size": 20}
         run, systems, _ = solved(player, {"ls.method": method, **changes})
-        frames = [frames for frames, *_ in run.ticks[:-1]]
+        frames = [frames for frames, *_ in run.results[:-1]]
         due = [next(at for at in frames if at >= 320 + 400 * k) for k in (1, 2, 3)]
         assert run.frames_of("ls/samples") == due
         assert [system["name"] for system in systems] == [name] * 3
@@ -268,9 +268,9 @@ def residuals_are_clipped(player: Player) -> None:
 
 @sees("ls.bootstrap")
 def targets_are_of_the_bootstrap_network(player: Player) -> None:
-    def lift(session: Any) -> None:
+    def lift(trainer: Any) -> None:
         with torch.no_grad():
-            session.parts.nets["target"].head.out.bias += 1e4
+            trainer.parts.nets["target"].head.out.bias += 1e4
 
     for network, far in (("target", True), ("online", False)):
         changes = {"ls.bootstrap": network, "agent.target_period": 4_000}

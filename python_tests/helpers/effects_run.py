@@ -26,16 +26,16 @@ def game_is_played(player: Player) -> None:
     other = changed(CATCH, "game", "breakout")
     assert player.run({"game": "catch"}, other).steps[0].frames.shape == (4, 10, 5)
     chain = player.run({"game": "chain"}, other)
-    assert chain.session.envs.spec.action_names == ("LEFT", "RIGHT")
+    assert chain.trainer.envs.spec.action_names == ("LEFT", "RIGHT")
     assert chain.steps[0].frames.shape == (4, 1, 8)
 
 
 @sees("preset")
 def preset_is_in_the_directory_s_name(player: Player) -> None:
     player.patch.chdir(player.folder)
-    session = player.session({"run.dir": "", "preset": "rainbow"})
-    assert session.directory.name.startswith("catch-rainbow-s1-")
-    record = json.loads((session.directory / "config.json").read_text())
+    trainer = player.trainer({"run.dir": "", "preset": "rainbow"})
+    assert trainer.directory.name.startswith("catch-rainbow-s1-")
+    record = json.loads((trainer.directory / "config.json").read_text())
     assert record["config"]["preset"] == "rainbow"
 
 
@@ -45,27 +45,27 @@ def seed_decides_all_random_numbers(player: Player) -> None:
     for series in ("actions", "steps", "updates", "batches"):
         digests = [repr(getattr(run, series)) for run in (first, same, other)]
         assert digests[0] == digests[1] != digests[2], series
-    weights = [flat(player.session({"seed": seed}).parts.trained.parameters()) for seed in (2, 3)]
+    weights = [flat(player.trainer({"seed": seed}).parts.trained.parameters()) for seed in (2, 3)]
     assert not torch.equal(*weights)
 
 
 @sees("total_frames")
 def run_ends_at_its_frames(player: Player) -> None:
     run = player.run({"total_frames": 800})
-    assert run.ticks[-2][0] < 800 <= run.ticks[-1][0] == run.session.frames < 816
+    assert run.results[-2][0] < 800 <= run.results[-1][0] == run.trainer.frames < 816
 
 
 @sees("device")
 def networks_and_stacks_are_on_the_device(player: Player) -> None:
     run = player.run({"device": "cpu"})
-    assert next(run.session.parts.trained.parameters()).device.type == "cpu"
-    assert run.session.actor._observations.device.type == "cpu"
+    assert next(run.trainer.parts.trained.parameters()).device.type == "cpu"
+    assert run.trainer.actor._observations.device.type == "cpu"
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="device: 'cuda' cannot be used here"):
-            player.session({"device": "cuda"})
+            player.trainer({"device": "cuda"})
     else:
-        session = player.session({"device": "cuda"})
-        assert next(session.parts.trained.parameters()).is_cuda
+        trainer = player.trainer({"device": "cuda"})
+        assert next(trainer.parts.trained.parameters()).is_cuda
 
 
 @sees("precision")
@@ -73,13 +73,13 @@ def layers_compute_in_the_precision(player: Player) -> None:
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         seen = set()
 
-        def note(session: object, seen: set[torch.dtype] = seen) -> None:
-            hidden = session.parts.trained.head.hidden
+        def note(trainer: object, seen: set[torch.dtype] = seen) -> None:
+            hidden = trainer.parts.trained.head.hidden
             hidden.register_forward_hook(lambda _module, _inputs, y: seen.add(y.dtype))
 
         run = player.run({"precision": precision}, before=note)
         assert seen == {dtype}
-        assert {w.dtype for w in run.session.parts.trained.parameters()} == {torch.float32}
+        assert {w.dtype for w in run.trainer.parts.trained.parameters()} == {torch.float32}
 
 
 @sees("threads")
@@ -87,12 +87,12 @@ def threads_share_each_batch(player: Player) -> None:
     for threads in (1, 3):
         sizes = set()
 
-        def note(session: object, sizes: set[int] = sizes) -> None:
+        def note(trainer: object, sizes: set[int] = sizes) -> None:
             def hook(_net: object, inputs: tuple[torch.Tensor, ...]) -> None:
                 if torch.is_grad_enabled():
                     sizes.add(len(inputs[0]))
 
-            session.parts.trained.register_forward_pre_hook(hook)
+            trainer.parts.trained.register_forward_pre_hook(hook)
 
         player.run({"threads": threads, "optim.batch_size": 24}, ATARI, before=note)
         assert sizes == {24 // threads}
@@ -113,7 +113,7 @@ def step_is_sent_before_or_after_the_updates(player: Player) -> None:
 def protocol_decides_noops_and_sticky_actions(player: Player) -> None:
     begun, ended = {}, {}
     for protocol in ("deepmind", "machado"):
-        envs = player.session({"env.protocol": protocol, "env.num_envs": 6}, ATARI).envs
+        envs = player.trainer({"env.protocol": protocol, "env.num_envs": 6}, ATARI).envs
         envs.step(np.zeros(6, np.int64))
         emulators = [env._ale for env in envs._runner._envs]
         begun[protocol] = {ale.getEpisodeFrameNumber() for ale in emulators}
@@ -130,14 +130,14 @@ def action_set_is_what_is_drawn(player: Player) -> None:
     for name, number in (("minimal", 6), ("full", 18)):
         run = player.run({"env.action_set": name, "agent.epsilon_end": 1.0}, ATARI)
         assert set(np.concatenate(run.actions).tolist()) == set(range(number))
-        assert run.session.parts.trained.head.out.out_features == number
+        assert run.trainer.parts.trained.head.out.out_features == number
 
 
 @sees("env.mode", "env.difficulty")
 def another_mode_or_difficulty_is_another_game(player: Player) -> None:
     def screens(mode: int, difficulty: int) -> bytes:
         changes = {"env.mode": mode, "env.difficulty": difficulty, "game": "breakout"}
-        envs = player.session({**changes, "env.num_envs": 1}, ATARI).envs
+        envs = player.trainer({**changes, "env.num_envs": 1}, ATARI).envs
         actions = [0, 1, *[2] * 10, *[3] * 10]
         return b"".join(envs.step(np.array([action])).frames.tobytes() for action in actions)
 
@@ -165,7 +165,7 @@ def life_loss_is_what_the_learner_sees(player: Player) -> None:
         lost, over = flags & Flag.LIFE_LOST != 0, flags & Flag.TERMINATED != 0
         cut = any((batch.discounts == 0).any() for batch in run.batches)
         found[mode] = lost.any(), (lost & over).any(), (lost & ~over).any(), bool(cut)
-        services = run.session.loop._services
+        services = run.trainer.loop._services
         games.add(services.play(2, 1.0, "whole games"))
     assert found["none"] == (False, False, False, False)
     assert found["zero_discount"] == (True, False, True, True)
@@ -187,18 +187,18 @@ def envs_are_played_together(player: Player) -> None:
         run = player.run({"env.num_envs": num_envs})
         assert {len(step.flags) for step in run.steps} == {num_envs}
         assert {len(actions) for actions in run.actions} == {num_envs}
-        assert max(np.diff([frames for frames, *_ in run.ticks])) == 4 * num_envs
+        assert max(np.diff([frames for frames, *_ in run.results])) == 4 * num_envs
 
 
 @sees("env.num_workers", "env.worker_timeout")
 def workers_are_processes_that_must_answer(player: Player) -> None:
-    session = player.session({"env.num_workers": 2, "env.worker_timeout": 1.5})
+    trainer = player.trainer({"env.num_workers": 2, "env.worker_timeout": 1.5})
     workers = multiprocessing.active_children()
     assert len(workers) == 2
-    session.envs.step(np.zeros(4, np.int64))
+    trainer.envs.step(np.zeros(4, np.int64))
     os.kill(workers[0].pid, signal.SIGSTOP)
     with pytest.raises(WorkerError, match=r"gave no answer for 1\.5 seconds"):
-        session.envs.step(np.zeros(4, np.int64))
+        trainer.envs.step(np.zeros(4, np.int64))
 
 
 @sees("run.dir")
@@ -208,14 +208,14 @@ def run_is_in_its_directory(player: Player) -> None:
     assert {path.name for path in folder.iterdir()} >= {"config.json", "metrics.jsonl"}
     player.patch.chdir(player.folder)
     player.patch.setattr(directory.time, "strftime", lambda _: "now")
-    assert player.session({"run.dir": "", "seed": 7}).directory == Path(
+    assert player.trainer({"run.dir": "", "seed": 7}).directory == Path(
         "runs", "catch-dqn-nature-s7-now"
     )
 
 
 def passed(run: object, period: int) -> list[int]:
     """Frames of the first step after each multiple of the period."""
-    frames = [0, *(frames for frames, *_ in run.ticks)]
+    frames = [0, *(frames for frames, *_ in run.results)]
     return [b for a, b in itertools.pairwise(frames) if a // period < b // period]
 
 
@@ -223,18 +223,18 @@ def passed(run: object, period: int) -> list[int]:
 def metrics_have_a_line_each_period(player: Player) -> None:
     for period in (160, 480):
         run = player.run({"run.log_period": period})
-        assert run.frames_of("epsilon") == sorted({*passed(run, period), run.session.frames})
+        assert run.frames_of("epsilon") == sorted({*passed(run, period), run.trainer.frames})
 
 
 @sees("run.checkpoint_period", "run.replay_period")
 def checkpoints_are_written_each_period(player: Player) -> None:
     run = player.run({"run.checkpoint_period": 240, "run.replay_period": 600})
     short, long = passed(run, 240), passed(run, 600)
-    last = run.session.frames
+    last = run.trainer.frames
     assert run.saves == [(at, at in {*long, last}) for at in sorted({*short, *long, last})]
     run = player.run({"run.checkpoint_period": 600})
-    assert run.saves == [(at, False) for at in sorted({*passed(run, 600), run.session.frames})]
-    held = [(p / "replay.bin").exists() for p in run.session.directory.glob("checkpoints/ckpt-*")]
+    assert run.saves == [(at, False) for at in sorted({*passed(run, 600), run.trainer.frames})]
+    held = [(p / "replay.bin").exists() for p in run.trainer.directory.glob("checkpoints/ckpt-*")]
     assert held == [False, False]
 
 
@@ -244,7 +244,7 @@ def games_are_played_each_period(player: Player) -> None:
     assert len(passed(run, 560)) == 2
     assert [at for at, _ in run.evaluations] == run.frames_of("eval/mean") == passed(run, 560)
     assert [len(result.scores) for _, result in run.evaluations] == [7, 7]
-    assert run.session._best_at in passed(run, 560)
+    assert run.trainer._best_at in passed(run, 560)
 
 
 @sees("run.eval_epsilon")
@@ -252,8 +252,8 @@ def evaluations_act_at_random_that_often(player: Player) -> None:
     for epsilon, asked in ((1.0, 0), (0.0, 9)):
         calls = []
 
-        def count(session: object, calls: list[int] = calls) -> None:
-            parts, real = session.parts, session.parts.q_values
+        def count(trainer: object, calls: list[int] = calls) -> None:
+            parts, real = trainer.parts, trainer.parts.q_values
             object.__setattr__(parts, "q_values", lambda obs: calls.append(1) or real(obs))
 
         run = player.run({"run.eval_epsilon": epsilon, "run.eval_period": 1_600}, before=count)
@@ -264,7 +264,7 @@ def evaluations_act_at_random_that_often(player: Player) -> None:
 @sees("run.tensorboard")
 def tensorboard_gets_its_events(player: Player) -> None:
     for wanted in (True, False):
-        folder = player.run({"run.tensorboard": wanted}).session.directory
+        folder = player.run({"run.tensorboard": wanted}).trainer.directory
         assert bool(list(folder.glob("events.out.tfevents.*"))) == wanted
 
 

@@ -24,8 +24,8 @@ from atari_fast.config import (
 from atari_fast.config_io import validate
 from atari_fast.replay.transition import TransitionBatch
 from atari_fast.runtime import services as services_module
-from atari_fast.runtime import session as session_module
-from atari_fast.runtime.session import Session
+from atari_fast.runtime import trainer as trainer_module
+from atari_fast.runtime.trainer import Trainer
 
 CATCH = Config(
     game="catch",
@@ -94,8 +94,8 @@ def changed(config: Any, path: str, value: Any) -> Any:
 class Record:
     """What happened in a run, in order."""
 
-    session: Session
-    ticks: list[tuple[int, float, int]] = dataclasses.field(default_factory=list)
+    trainer: Trainer
+    results: list[tuple[int, float, int]] = dataclasses.field(default_factory=list)
     """Frames and epsilon of a step of all environments, and updates before it arrived."""
     episodes: list[Any] = dataclasses.field(default_factory=list)
     steps: list[Any] = dataclasses.field(default_factory=list)
@@ -119,7 +119,7 @@ class Record:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        text = (self.session.directory / "metrics.jsonl").read_text()
+        text = (self.trainer.directory / "metrics.jsonl").read_text()
         return [json.loads(line) for line in text.splitlines()]
 
     def frames_of(self, metric: str) -> list[int]:
@@ -131,49 +131,49 @@ def flat(tensors: Any) -> torch.Tensor:
 
 
 class Player:
-    """Makes sessions with some fields changed; `ignored` keeps its value whatever is asked."""
+    """Makes trainers with some fields changed; `ignored` keeps its value whatever is asked."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch, ignored: str = "") -> None:
         self.folder, self.patch, self.ignored = folder, patch, ignored
-        self.sessions: list[Session] = []
+        self.trainers: list[Trainer] = []
 
-    def session(self, changes: Mapping[str, Any], base: Config = CATCH) -> Session:
-        directory = str(self.folder / f"run{len(self.sessions)}")
+    def trainer(self, changes: Mapping[str, Any], base: Config = CATCH) -> Trainer:
+        directory = str(self.folder / f"run{len(self.trainers)}")
         config = base
         for path, value in {"run.dir": directory, **changes}.items():
             if path != self.ignored:
                 config = changed(config, path, value)
         validate(config)
-        self.sessions.append(Session(config))
-        return self.sessions[-1]
+        self.trainers.append(Trainer(config))
+        return self.trainers[-1]
 
     def close(self) -> None:
-        for session in self.sessions:
-            session.envs.close()
-            session._unlock()
+        for trainer in self.trainers:
+            trainer.envs.close()
+            trainer._unlock()
 
     def run(
         self,
         changes: Mapping[str, Any],
         base: Config = CATCH,
-        before: Callable[[Session], object] = lambda _: None,
+        before: Callable[[Trainer], object] = lambda _: None,
     ) -> Record:
-        """Runs to the end; `before` gets the session first."""
-        session = self.session(changes, base)
-        record = Record(session)
-        before(session)
+        """Runs to the end; `before` gets the trainer first."""
+        trainer = self.trainer(changes, base)
+        record = Record(trainer)
+        before(trainer)
         note_play(record)
         note_updates(record)
         with self.patch.context() as patch:
-            for module in (session_module, services_module):
+            for module in (trainer_module, services_module):
                 note_evaluations(record, module, patch)
-            assert session.run()
+            assert trainer.run()
         return record
 
 
 def note_play(record: Record) -> None:
-    session = record.session
-    send, recv, take, save = session.envs.send, session.envs.recv, session._take, session.save
+    trainer = record.trainer
+    send, recv, take, save = trainer.envs.send, trainer.envs.recv, trainer._take, trainer.save
 
     def noted_send(actions: Any) -> None:
         record.events.append("send")
@@ -186,23 +186,23 @@ def note_play(record: Record) -> None:
         record.steps.append(type(step)._make(field.copy() for field in step))
         return step
 
-    def noted_take(tick: Any) -> None:
-        record.ticks.append((tick.frames, tick.epsilon, session.learner.updates))
-        record.episodes.extend(tick.finished)
-        take(tick)
+    def noted_take(result: Any) -> None:
+        record.results.append((result.frames, result.epsilon, trainer.learner.updates))
+        record.episodes.extend(result.finished)
+        take(result)
 
     def noted_save(with_replay: bool) -> Path:
-        record.saves.append((session.frames, with_replay))
+        record.saves.append((trainer.frames, with_replay))
         return save(with_replay)
 
-    session.envs.send, session.envs.recv = noted_send, noted_recv
-    session._take, session.save = noted_take, noted_save
+    trainer.envs.send, trainer.envs.recv = noted_send, noted_recv
+    trainer._take, trainer.save = noted_take, noted_save
 
 
 def note_updates(record: Record) -> None:
-    session, trained = record.session, record.session.parts.trained
-    sample, step = session.replay.sample_into, session.learner.optimizer.step
-    target = session.parts.nets["target"]
+    trainer, trained = record.trainer, record.trainer.parts.trained
+    sample, step = trainer.replay.sample_into, trainer.learner.optimizer.step
+    target = trainer.parts.nets["target"]
     load = target.load_state_dict
 
     def noted_sample(batch: TransitionBatch, beta: float) -> None:
@@ -214,14 +214,14 @@ def note_updates(record: Record) -> None:
         record.events.append("update")
         before, gradient = flat(trained.parameters()), flat(p.grad for p in trained.parameters())
         step()
-        rate = session.learner.optimizer.param_groups[0]["lr"]
+        rate = trainer.learner.optimizer.param_groups[0]["lr"]
         record.updates.append((rate, gradient, flat(trained.parameters()) - before))
 
     def noted_load(state: Any) -> Any:
-        record.copies.append(session.frames - session.config.replay.min_frames)
+        record.copies.append(trainer.frames - trainer.config.replay.min_frames)
         return load(state)
 
-    session.replay.sample_into, session.learner.optimizer.step = noted_sample, noted_step
+    trainer.replay.sample_into, trainer.learner.optimizer.step = noted_sample, noted_step
     target.load_state_dict = noted_load
 
 
@@ -230,7 +230,7 @@ def note_evaluations(record: Record, module: types.ModuleType, patch: pytest.Mon
 
     def noted(*arguments: Any, **options: Any) -> Any:
         result = real(*arguments, **options)
-        record.evaluations.append((record.session.frames, result))
+        record.evaluations.append((record.trainer.frames, result))
         return result
 
     patch.setattr(module, "evaluate", noted)

@@ -24,7 +24,7 @@ from atari_fast.runtime.actor import Actor
 from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.services import RunServices
-from atari_fast.runtime.session import Session
+from atari_fast.runtime.trainer import Trainer
 from atari_fast.types import EnvSpec
 
 CPU = torch.device("cpu")
@@ -93,7 +93,7 @@ TINY_PONG = Config(
 )
 
 
-def tiny_session(directory: Path, **changes: object) -> Session:
-    """A session of TINY_PONG with other settings, in its own directory."""
+def tiny_trainer(directory: Path, **changes: object) -> Trainer:
+    """A trainer of TINY_PONG with other settings, in its own directory."""
     run = dataclasses.replace(TINY_PONG.run, dir=str(directory))
-    return Session(dataclasses.replace(TINY_PONG, run=run, **changes))
+    return Trainer(dataclasses.replace(TINY_PONG, run=run, **changes))

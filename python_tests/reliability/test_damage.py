@@ -278,7 +278,7 @@ class Forger:
             self.checkpoint.frames,
             {**self.checkpoint.tensors, "state": state_tensors, **(tensors or {})},
             {**self.checkpoint.records, "state": state_record, **(records or {})},
-            keep=1,
+            keep_last=1,
             snapshots={"replay": Snapshot(0, lambda path: shutil.copyfile(replay, path))},
         )
         return main(["--resume", "run"])

@@ -19,7 +19,7 @@ import pytest
 
 from atari_fast.infra import checkpoint as ckpt
 from atari_fast.infra.logging import read_metrics
-from atari_fast.runtime import session as session_module
+from atari_fast.runtime import trainer as trainer_module
 from atari_fast.runtime.learner import Learner
 from atari_fast.train import main
 from commands import CATCH, PERIOD, one_sentence, outcome, train, training
@@ -189,7 +189,7 @@ def test_a_run_that_a_signal_ends_goes_on_bit_for_bit(
 def test_evaluations_that_a_signal_ends_are_held_after_the_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: set[int]
 ) -> None:
-    real, calls = session_module.evaluate, []
+    real, calls = trainer_module.evaluate, []
 
     def signalled(*arguments: Any, **options: Any) -> Any:
         calls.append(0)
@@ -200,7 +200,7 @@ def test_evaluations_that_a_signal_ends_are_held_after_the_resume(
     monkeypatch.chdir(tmp_path)
     arguments = [*CATCH, "--total-frames", str(3 * PERIOD)]
     assert main([*arguments, "--run.dir", "whole"]) == 0
-    monkeypatch.setattr(session_module, "evaluate", signalled)
+    monkeypatch.setattr(trainer_module, "evaluate", signalled)
     assert main(arguments) == 130
     for _ in ended - {min(ended)}:
         assert main(["--resume", "run"]) == 130

@@ -19,9 +19,9 @@ from atari_fast.config_io import from_record
 from atari_fast.errors import WorkerError
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.infra.logging import read_metrics
-from atari_fast.runtime.session import Session
+from atari_fast.runtime.trainer import Trainer
 from commands import command
-from run_parts import TINY_PONG, tiny_session
+from run_parts import TINY_PONG, tiny_trainer
 
 
 @contextlib.contextmanager
@@ -134,8 +134,8 @@ def test_signals_of_schedulers_while_a_video_is_made(tmp_path: Path) -> None:
 
 def test_a_training_in_another_thread_needs_no_signals(tmp_path: Path) -> None:
     results: list[bool] = []
-    session = tiny_session(tmp_path / "run")
-    thread = threading.Thread(target=lambda: results.append(session.run()))
+    trainer = tiny_trainer(tmp_path / "run")
+    thread = threading.Thread(target=lambda: results.append(trainer.run()))
     thread.start()
     thread.join()
     assert results == [True]
@@ -147,20 +147,20 @@ def test_a_worker_that_dies_before_the_first_step_leaves_a_run_that_can_go_on(
     """Also when it dies at the start of a resume: an older whole checkpoint stays of use."""
     env = dataclasses.replace(TINY_PONG.env, num_workers=1)
     for resumed in (False, True):
-        session = tiny_session(tmp_path / "run", env=env) if not resumed else _resumed(tmp_path)
-        for worker in session.envs._workers:
+        trainer = tiny_trainer(tmp_path / "run", env=env) if not resumed else _resumed(tmp_path)
+        for worker in trainer.envs._workers:
             worker.process.kill()
         with pytest.raises(WorkerError, match="SIGKILL"):
-            session.run()
-    session = _resumed(tmp_path)
-    assert session.run()
-    assert session.frames >= TINY_PONG.total_frames
+            trainer.run()
+    trainer = _resumed(tmp_path)
+    assert trainer.run()
+    assert trainer.frames >= TINY_PONG.total_frames
 
 
-def _resumed(tmp_path: Path) -> Session:
+def _resumed(tmp_path: Path) -> Trainer:
     newest = latest_checkpoint(tmp_path / "run" / "checkpoints", holding="replay.bin")
     checkpoint = read_checkpoint(newest)
-    return Session(from_record(checkpoint.records["config"]), checkpoint)
+    return Trainer(from_record(checkpoint.records["config"]), checkpoint)
 
 
 def test_a_dead_worker_ends_the_run_with_5_after_saving(tmp_path: Path) -> None:

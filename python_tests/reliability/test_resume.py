@@ -187,7 +187,7 @@ def half_a_run(folder: Path) -> Path:
     return list_checkpoints(root)[-1]
 
 
-def test_a_resume_under_other_conditions_says_that_it_may_differ(tmp_path: Path) -> None:
+def test_a_resume_with_another_fingerprint_says_that_it_may_differ(tmp_path: Path) -> None:
     newest = half_a_run(tmp_path)
     shutil.copytree(tmp_path / "run", tmp_path / "same")
     assert "warning: " not in train("--resume", "same", cwd=tmp_path).stdout

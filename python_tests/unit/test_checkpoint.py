@@ -29,8 +29,8 @@ RECORDS = {"counters": {"frames": 400, "updates": 12, "best": -21.0}, "config": 
 FILES = ["online.safetensors", "optimizer.safetensors", "counters.json", "config.json"]
 
 
-def write(root: Path, frames: int = 400, keep: int = 3) -> Path:
-    return ckpt.write_checkpoint(root, frames, TENSORS, RECORDS, keep)
+def write(root: Path, frames: int = 400, keep_last: int = 3) -> Path:
+    return ckpt.write_checkpoint(root, frames, TENSORS, RECORDS, keep_last)
 
 
 def names(root: Path) -> list[str]:
@@ -62,7 +62,7 @@ def test_checkpoint_manifest_names_sizes_and_checksums(tmp_path):
 
 def test_checkpoint_tensors_that_share_memory_are_stored(tmp_path):
     shared = torch.arange(4.0)
-    path = ckpt.write_checkpoint(tmp_path, 4, {"net": {"a": shared, "b": shared}}, {}, keep=1)
+    path = ckpt.write_checkpoint(tmp_path, 4, {"net": {"a": shared, "b": shared}}, {}, keep_last=1)
     read = ckpt.read_checkpoint(path).tensors["net"]
     assert torch.equal(read["a"], shared)
     assert torch.equal(read["b"], shared)
@@ -82,7 +82,7 @@ def test_checkpoint_is_never_replaced(tmp_path):
 def test_prune_keeps_last_and_best(tmp_path):
     ckpt.mark_best(tmp_path, write(tmp_path, 4), score=3.0)
     for frames in range(8, 32, 4):
-        write(tmp_path, frames, keep=2)
+        write(tmp_path, frames, keep_last=2)
     kept = [path.name for path in ckpt.list_checkpoints(tmp_path)]
     assert kept == ["ckpt-000000000004", "ckpt-000000000024", "ckpt-000000000028"]
     assert ckpt.best_checkpoint(tmp_path).name == "ckpt-000000000004"
@@ -90,9 +90,9 @@ def test_prune_keeps_last_and_best(tmp_path):
 
 
 def test_prune_spares_the_new_one_behind_a_later_damaged_one(tmp_path):
-    damaged = write(tmp_path, 800, keep=1)
+    damaged = write(tmp_path, 800, keep_last=1)
     (damaged / "online.safetensors").unlink()
-    assert write(tmp_path, 400, keep=1) == ckpt.latest_checkpoint(tmp_path)
+    assert write(tmp_path, 400, keep_last=1) == ckpt.latest_checkpoint(tmp_path)
     assert names(tmp_path) == ["ckpt-000000000400"]
 
 
@@ -259,12 +259,12 @@ def test_full_disk_leaves_nothing_and_the_older_one_whole(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
         with pytest.raises(CheckpointError, match=r"of 80\d{4} bytes \(\d+ bytes are free\)"):
-            ckpt.write_checkpoint(tmp_path, 800, big, RECORDS, keep=1)
+            ckpt.write_checkpoint(tmp_path, 800, big, RECORDS, keep_last=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert names(tmp_path) == [older.name]
     assert ckpt.latest_checkpoint(tmp_path) == older
-    ckpt.write_checkpoint(tmp_path, 800, big, RECORDS, keep=1)
+    ckpt.write_checkpoint(tmp_path, 800, big, RECORDS, keep_last=1)
     assert names(tmp_path) == ["ckpt-000000000800"]
 
 
@@ -278,7 +278,7 @@ def test_checkpoint_larger_than_the_free_space_is_refused_first(tmp_path, monkey
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "../a", "manifest", "a.b", "x" * 101])
 def test_bad_names_of_parts_are_refused(tmp_path, name):
     with pytest.raises(CheckpointError, match="expected a name"):
-        ckpt.write_checkpoint(tmp_path, 4, {}, {name: {}}, keep=1)
+        ckpt.write_checkpoint(tmp_path, 4, {}, {name: {}}, keep_last=1)
     assert names(tmp_path) == []
 
 
@@ -288,9 +288,9 @@ def test_bad_arguments_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="frames"):
         write(tmp_path, frames=10**12)
     with pytest.raises(CheckpointError, match="keep"):
-        write(tmp_path, keep=0)
+        write(tmp_path, keep_last=0)
     with pytest.raises(CheckpointError, match="record odd: cannot be stored as JSON"):
-        ckpt.write_checkpoint(tmp_path, 4, {}, {"odd": object()}, keep=1)
+        ckpt.write_checkpoint(tmp_path, 4, {}, {"odd": object()}, keep_last=1)
     assert names(tmp_path) == []
 
 

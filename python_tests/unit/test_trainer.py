@@ -16,71 +16,71 @@ from atari_fast.config import LeastSquaresConfig
 from atari_fast.errors import CheckpointError, ConfigError, NumericError, WorkerError
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.runtime import directory as directory_module
-from atari_fast.runtime import session as session_module
+from atari_fast.runtime import trainer as trainer_module
 from atari_fast.runtime.loop import Loop
-from atari_fast.runtime.session import Session
+from atari_fast.runtime.trainer import Trainer
 from atari_fast.types import StepBatch
-from run_parts import TINY_PONG, tiny_session
+from run_parts import TINY_PONG, tiny_trainer
 
 
 def test_learning_rate_falls_along_a_line(tmp_path: Path) -> None:
     optim = dataclasses.replace(TINY_PONG.optim, lr_final_fraction=0.1)
-    session = tiny_session(tmp_path / "run", optim=optim)
+    trainer = tiny_trainer(tmp_path / "run", optim=optim)
     rates = []
-    step = session.learner.optimizer.step
+    step = trainer.learner.optimizer.step
 
     def record() -> None:
-        rates.append(session.learner.optimizer.param_groups[0]["lr"])
+        rates.append(trainer.learner.optimizer.param_groups[0]["lr"])
         step()
 
-    session.learner.optimizer.step = record
-    assert session.run()
+    trainer.learner.optimizer.step = record
+    assert trainer.run()
     assert rates[0] == pytest.approx(1e-3, rel=0.03)
     assert rates[-1] == pytest.approx(1e-4, rel=0.2)
     assert np.all(np.diff(rates) <= 0)
 
 
-def state_hash(session: Session) -> str:
+def state_hash(trainer: Trainer) -> str:
     digest = hashlib.sha256()
-    for net in session.parts.nets.values():
+    for net in trainer.parts.nets.values():
         for tensor in net.state_dict().values():
             digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
 
 
-def run_session(directory: Path, **changes: object) -> tuple[str, list[str]]:
+def run_trainer(directory: Path, **changes: object) -> tuple[str, list[str]]:
     env = dataclasses.replace(TINY_PONG.env, num_workers=int(changes.pop("num_workers", 0)))
-    session = tiny_session(directory, env=env, **changes)
-    assert session.run()
+    trainer = tiny_trainer(directory, env=env, **changes)
+    assert trainer.run()
     drop = ("seconds", "perf/frames_per_s", "perf/cpu_wait")
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return state_hash(session), [{k: v for k, v in x.items() if k not in drop} for x in lines]
+    return state_hash(trainer), [{k: v for k, v in x.items() if k not in drop} for x in lines]
 
 
 def test_a_seed_gives_the_same_run_for_any_number_of_workers_and_either_order(
     tmp_path: Path,
 ) -> None:
-    first = run_session(tmp_path / "a")
-    assert run_session(tmp_path / "b", num_workers=3) == first
-    assert run_session(tmp_path / "c", num_workers=1, overlap=False) == first
-    assert run_session(tmp_path / "d", seed=2)[0] != first[0]
+    first = run_trainer(tmp_path / "a")
+    assert run_trainer(tmp_path / "b", num_workers=3) == first
+    assert run_trainer(tmp_path / "c", num_workers=1, overlap=False) == first
+    assert run_trainer(tmp_path / "d", seed=2)[0] != first[0]
 
 
 def test_run_directory_holds_config_metrics_and_checkpoints(tmp_path: Path) -> None:
-    run_session(tmp_path / "run")
+    run_trainer(tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["config"]["game"] == "pong"
     checkpoints = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
     assert len(checkpoints) == 2
     assert all(name.startswith("ckpt-") for name in checkpoints)
     with pytest.raises(ConfigError, match="holds a run already"):
-        run_session(tmp_path / "run")
+        run_trainer(tmp_path / "run")
 
 
 def test_session_takes_any_spelling_of_a_game(tmp_path: Path) -> None:
-    session = tiny_session(tmp_path / "run", game="ALE/Pong-v5")
-    session.envs.close()
-    assert session.config.game == "pong"
+    trainer = tiny_trainer(tmp_path / "run", game="ALE/Pong-v5")
+    trainer.envs.close()
+    assert trainer.config.game == "pong"
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["game"] == "pong"
 
 
@@ -93,13 +93,13 @@ def test_session_that_cannot_begin_leaves_no_lock(
     with monkeypatch.context() as patch:
         patch.setattr(directory_module, "replace_file", full)
         with pytest.raises(CheckpointError, match="no space left"):
-            tiny_session(tmp_path / "run")
-    tiny_session(tmp_path / "run").envs.close()
+            tiny_trainer(tmp_path / "run")
+    tiny_trainer(tmp_path / "run").envs.close()
 
 
 def fail_saves(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Makes the first `number` checkpoints fail."""
-    real, failures = session_module.write_checkpoint, [0]
+    real, failures = trainer_module.write_checkpoint, [0]
 
     def write(*arguments: object, **options: object) -> object:
         if failures[0] < number:
@@ -107,7 +107,7 @@ def fail_saves(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
             raise CheckpointError("no space")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(session_module, "write_checkpoint", write)
+    monkeypatch.setattr(trainer_module, "write_checkpoint", write)
 
 
 @pytest.mark.parametrize("failing", [1, 3])
@@ -118,9 +118,9 @@ def test_session_goes_on_when_a_checkpoint_cannot_be_written_and_says_so_at_the_
     failing: int,
 ) -> None:
     run = dataclasses.replace(TINY_PONG.run, checkpoint_period=400, dir=str(tmp_path / "run"))
-    session = Session(dataclasses.replace(TINY_PONG, run=run))
+    trainer = Trainer(dataclasses.replace(TINY_PONG, run=run))
     fail_saves(monkeypatch, failing)
-    assert session.run()
+    assert trainer.run()
     warnings = [x for x in capsys.readouterr().out.splitlines() if x.startswith("warning: ")]
     assert len(warnings) == failing + 1
     assert f"saves that failed: {failing}" in warnings[-1]
@@ -130,36 +130,36 @@ def test_session_goes_on_when_a_checkpoint_cannot_be_written_and_says_so_at_the_
 def test_session_whose_last_checkpoint_cannot_be_written_ends_with_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    session = tiny_session(tmp_path / "run")
+    trainer = tiny_trainer(tmp_path / "run")
     fail_saves(monkeypatch, 2)
     with pytest.raises(CheckpointError, match="no space"):
-        session.run()
+        trainer.run()
     out = capsys.readouterr().out
     assert "saves that failed: 1" in out
     assert "saved " not in out
 
 
-def lose_worker(session: Session, then: Callable[[], object] = lambda: None) -> None:
-    """Makes a worker of the session die at 1000 frames."""
-    real = session.envs.recv
+def lose_worker(trainer: Trainer, then: Callable[[], object] = lambda: None) -> None:
+    """Makes a worker of the trainer die at 1000 frames."""
+    real = trainer.envs.recv
 
     def recv() -> StepBatch:
-        if session.frames < 1_000:
+        if trainer.frames < 1_000:
             return real()
         then()
-        session.envs.close()  # as it does itself
+        trainer.envs.close()  # as it does itself
         raise WorkerError("worker 0 was killed")
 
-    session.envs.recv = recv  # type: ignore[method-assign]
+    trainer.envs.recv = recv  # type: ignore[method-assign]
 
 
 def test_session_that_lost_a_worker_and_cannot_save_says_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = tiny_session(tmp_path / "run")
-    lose_worker(session, lambda: fail_saves(monkeypatch, 1))
+    trainer = tiny_trainer(tmp_path / "run")
+    lose_worker(trainer, lambda: fail_saves(monkeypatch, 1))
     with pytest.raises(WorkerError, match=r"worker 0 was killed; .* is lost too: no space"):
-        session.run()
+        trainer.run()
 
 
 @pytest.mark.parametrize("failing", [0, 1])
@@ -169,18 +169,18 @@ def test_session_that_a_signal_ended_with_its_workers_claims_no_save_that_failed
     capsys: pytest.CaptureFixture[str],
     failing: int,
 ) -> None:
-    session = tiny_session(tmp_path / "run")
+    trainer = tiny_trainer(tmp_path / "run")
 
     def signalled() -> None:
-        session.interrupt.requested = True
+        trainer.interrupt.requested = True
         fail_saves(monkeypatch, failing)
 
-    lose_worker(session, signalled)
+    lose_worker(trainer, signalled)
     if failing:
         with pytest.raises(CheckpointError, match="no space"):
-            session.run()
+            trainer.run()
     else:
-        assert not session.run()
+        assert not trainer.run()
     assert ("saved " in capsys.readouterr().out) == (not failing)
     checkpoints = (tmp_path / "run" / "checkpoints").glob("ckpt-*")
     assert len(list(checkpoints)) == 2 - failing
@@ -189,24 +189,24 @@ def test_session_that_a_signal_ended_with_its_workers_claims_no_save_that_failed
 def test_session_that_lost_a_worker_and_has_bad_weights_leaves_a_crash_bundle(
     tmp_path: Path,
 ) -> None:
-    session = tiny_session(tmp_path / "run")
+    trainer = tiny_trainer(tmp_path / "run")
 
     def spoil() -> None:
         with torch.no_grad():
-            next(session.parts.trained.parameters()).fill_(float("nan"))
+            next(trainer.parts.trained.parameters()).fill_(float("nan"))
 
-    lose_worker(session, spoil)
+    lose_worker(trainer, spoil)
     with pytest.raises(NumericError, match="has the batch and the networks"):
-        session.run()
+        trainer.run()
     assert list((tmp_path / "run" / "crash").glob("ckpt-*"))
 
 
 def test_session_never_saves_weights_that_are_not_finite(tmp_path: Path) -> None:
-    session = tiny_session(tmp_path / "run")
+    trainer = tiny_trainer(tmp_path / "run")
     with torch.no_grad():
-        next(session.parts.trained.parameters()).fill_(float("nan"))
+        next(trainer.parts.trained.parameters()).fill_(float("nan"))
     with pytest.raises(NumericError):
-        session.run()
+        trainer.run()
     assert not list((tmp_path / "run" / "checkpoints").glob("ckpt-*"))
 
 
@@ -216,26 +216,26 @@ def test_loop_does_the_updates_and_target_copies_that_the_frames_owe(
     num_envs: int, overlap: bool, tmp_path: Path
 ) -> None:
     env = dataclasses.replace(TINY_PONG.env, num_envs=num_envs)
-    session = tiny_session(tmp_path / "run", overlap=overlap, env=env)
-    config = session.config
+    trainer = tiny_trainer(tmp_path / "run", overlap=overlap, env=env)
+    config = trainer.config
     copies: list[int] = []
-    hook = session.parts.hooks[0]._replace(call=lambda _: copies.append(session.learner.updates))
-    parts = dataclasses.replace(session.parts, hooks=(hook,))
-    with session.envs:
-        ticks = list(
+    hook = trainer.parts.hooks[0]._replace(call=lambda _: copies.append(trainer.learner.updates))
+    parts = dataclasses.replace(trainer.parts, hooks=(hook,))
+    with trainer.envs:
+        results = list(
             Loop(
                 config,
                 parts,
-                session.envs,
-                session.replay,
-                session.actor,
-                session.learner,
-                session.loop._services,
+                trainer.envs,
+                trainer.replay,
+                trainer.actor,
+                trainer.learner,
+                trainer.loop._services,
             )
         )
-    assert ticks[-1].frames >= 1_600
-    acted_on = ticks[-2].frames  # the last update comes before the last step arrives
-    assert session.learner.updates == (acted_on - 400) // 16
+    assert results[-1].frames >= 1_600
+    acted_on = results[-2].frames  # the last update comes before the last step arrives
+    assert trainer.learner.updates == (acted_on - 400) // 16
     assert len(copies) == (acted_on - 400) // 160
 
 
@@ -245,18 +245,18 @@ def test_session_on_a_gpu_goes_on_with_a_checkpoint_of_the_cpu(
     """Which has no state of the GPU's random numbers."""
     run = dataclasses.replace(TINY_PONG.run, replay_period=800, dir=str(tmp_path / "run"))
     config = dataclasses.replace(TINY_PONG, total_frames=800, run=run)
-    assert Session(config).run()
-    real = Session._build
+    assert Trainer(config).run()
+    real = Trainer._build
 
-    def build(session: Session) -> None:
-        session._cuda = True
-        real(session)
+    def build(trainer: Trainer) -> None:
+        trainer._cuda = True
+        real(trainer)
 
-    monkeypatch.setattr(Session, "_build", build)
+    monkeypatch.setattr(Trainer, "_build", build)
     path = latest_checkpoint(tmp_path / "run" / "checkpoints")
-    session = Session(config, read_checkpoint(path))
-    session.envs.close()
-    assert session.frames == 800
+    trainer = Trainer(config, read_checkpoint(path))
+    trainer.envs.close()
+    assert trainer.frames == 800
 
 
 LS = LeastSquaresConfig(method="fqi", period=400, conditional=True, games=2)
@@ -264,9 +264,9 @@ LS = LeastSquaresConfig(method="fqi", period=400, conditional=True, games=2)
 
 def test_a_signal_in_the_games_of_an_update_saves_and_the_resume_is_exact(tmp_path: Path) -> None:
     env = dataclasses.replace(TINY_PONG.env, max_episode_frames=400)
-    whole = tiny_session(tmp_path / "whole", ls=LS, env=env)
+    whole = tiny_trainer(tmp_path / "whole", ls=LS, env=env)
     assert whole.run()
-    ended = tiny_session(tmp_path / "ended", ls=LS, env=env)
+    ended = tiny_trainer(tmp_path / "ended", ls=LS, env=env)
     services = ended.loop._services
     calls = []
 
@@ -281,7 +281,7 @@ def test_a_signal_in_the_games_of_an_update_saves_and_the_resume_is_exact(tmp_pa
     assert ended.frames < TINY_PONG.total_frames
     checkpoint = read_checkpoint(latest_checkpoint(tmp_path / "ended" / "checkpoints"))
     assert checkpoint.frames == ended.frames == calls[-1]
-    resumed = Session(ended.config, checkpoint)
+    resumed = Trainer(ended.config, checkpoint)
     assert resumed.run()
     assert state_hash(resumed) == state_hash(whole)
 
@@ -292,9 +292,9 @@ def test_lstdq_needs_memory_for_its_joint_system(
     unknowns = 6 * (TINY_PONG.net.hidden + 1)
     asked: dict[str, int] = {}
     monkeypatch.setattr(
-        session_module, "require_memory", lambda needed, what, *_: asked.update({what: needed})
+        trainer_module, "require_memory", lambda needed, what, *_: asked.update({what: needed})
     )
-    tiny_session(
+    tiny_trainer(
         tmp_path / "a",
         agent=dataclasses.replace(TINY_PONG.agent, dueling=False),
         ls=LeastSquaresConfig(method="lstdq", period=400),

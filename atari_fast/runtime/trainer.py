@@ -1,4 +1,4 @@
-"""A training run: its directory, and what becomes of every tick of the loop."""
+"""A training run: its directory, and what becomes of every result of the loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from atari_fast.infra.checkpoint import (
     write_checkpoint,
 )
 from atari_fast.infra.cpu import available_cores
-from atari_fast.infra.files import loading
+from atari_fast.infra.files import wrap_errors
 from atari_fast.infra.logging import RunLogger
 from atari_fast.infra.memory import require_memory
 from atari_fast.infra.progress import Progress
@@ -34,7 +34,6 @@ from atari_fast.infra.weights import pack_state
 from atari_fast.ops.least_squares import LstdqSystem
 from atari_fast.replay.transition import TransitionReplay, replay_bytes
 from atari_fast.runtime.actor import Actor
-from atari_fast.runtime.conditions import changes, conditions, saved_threads, schedule_changes
 from atari_fast.runtime.crash import crash_text
 from atari_fast.runtime.device import Autocast, keep_freed_memory, select_device, set_threads
 from atari_fast.runtime.directory import (
@@ -44,9 +43,10 @@ from atari_fast.runtime.directory import (
     saved_state,
 )
 from atari_fast.runtime.evaluation import evaluate
+from atari_fast.runtime.fingerprint import changes, fingerprint, saved_threads, schedule_changes
 from atari_fast.runtime.interrupt import Interrupt
 from atari_fast.runtime.learner import Learner
-from atari_fast.runtime.loop import Loop, Tick
+from atari_fast.runtime.loop import Loop, StepResult
 from atari_fast.runtime.services import RunServices
 from atari_fast.runtime.statistics import Report, Statistics
 from atari_fast.seeding import stream, to_int
@@ -54,7 +54,7 @@ from atari_fast.seeding import stream, to_int
 _KEPT_CHECKPOINTS = 2
 
 
-class Session:
+class Trainer:
     """Everything that one training run needs, built from its configuration alone.
 
     With a checkpoint that holds a replay it goes on where that was written, as if it had never
@@ -82,7 +82,7 @@ class Session:
             self._best_at = -1
             self._failed_saves = 0
             self._changes: list[str] = []
-            self._owes_evaluation = False
+            self._evaluation_pending = False
             self.interrupt = Interrupt()
             self._saved_at = self._replay_at = 0
             self._seconds = 0.0
@@ -96,7 +96,7 @@ class Session:
             self._unlock = weakref.finalize(self, os.close, lock)
             if resumed is not None:
                 self._require_memory()  # the saved replay comes into being beside the empty one
-                with loading(resumed.path):
+                with wrap_errors(resumed.path):
                     self._load(resumed, state)
                 self._mark_best(resumed.path)  # it may have been killed just before it did
         except BaseException:
@@ -208,11 +208,11 @@ class Session:
     def _train(self) -> None:
         """Plays and learns to the end or to a signal, and saves; raises as `run`."""
         try:
-            if self._owes_evaluation:
+            if self._evaluation_pending:
                 self._evaluate(with_replay=True)
-            ticks = iter(self.loop)
-            while not self.interrupt.requested and (tick := next(ticks, None)):
-                self._take(tick)
+            results = iter(self.loop)
+            while not self.interrupt.requested and (result := next(results, None)):
+                self._take(result)
                 asked = self.interrupt.take_save_request()
                 if asked and self._unsaved() and self._try_save(self._with_replay):
                     self.progress.note(f"saved at {self.frames:,} frames, as a signal asked")
@@ -240,19 +240,19 @@ class Session:
         if not self.interrupt.requested:
             raise error
 
-    def _take(self, tick: Tick) -> None:
+    def _take(self, result: StepResult) -> None:
         run = self.config.run
-        before, self.frames = self.frames, tick.frames
-        self.statistics.add(tick.finished)
+        before, self.frames = self.frames, result.frames
+        self.statistics.add(result.finished)
         updates = self.learner.updates
-        self.report.show(tick, updates)
+        self.report.show(result, updates)
 
         def passed(period: int) -> bool:
             return period > 0 and before // period < self.frames // period
 
         last = self.frames >= self.config.total_frames
         if last or passed(run.log_period):
-            self.report.log(tick, updates, self.learner.take_metrics())
+            self.report.log(result, updates, self.learner.take_metrics())
         with_replay = run.replay_period > 0 and (last or passed(run.replay_period))
         if passed(run.eval_period):
             self._evaluate(with_replay)
@@ -265,7 +265,7 @@ class Session:
 
     def _evaluate(self, with_replay: bool) -> None:
         run = self.config.run
-        self._owes_evaluation = True  # until it is done, whatever ends it
+        self._evaluation_pending = True  # until it is done, whatever ends it
         result = evaluate(
             self.parts.q_values,
             self.config,
@@ -277,8 +277,8 @@ class Session:
             seed=to_int(stream(self.config.seed, f"evaluation/{self.frames}"), 31),
             stop=lambda: self.interrupt.requested,
         )
-        self._owes_evaluation = self.interrupt.requested
-        if self._owes_evaluation:
+        self._evaluation_pending = self.interrupt.requested
+        if self._evaluation_pending:
             return
         summary = result.summary()
         values = {f"eval/{key}": float(summary[key]) for key in ("mean", "median", "min", "max")}
@@ -333,9 +333,9 @@ class Session:
             self.frames,
             {**nets, "state": state},
             {"config": to_record(self.config), "state": record},
-            keep=_KEPT_CHECKPOINTS,
+            keep_last=_KEPT_CHECKPOINTS,
             snapshots=replay_snapshot(self.replay, self._saved_replay) if with_replay else None,
-            spare=self._saved_replay.parent if self._saved_replay and not with_replay else None,
+            keep=self._saved_replay.parent if self._saved_replay and not with_replay else None,
         )
         if with_replay:
             self._saved_replay, self._replay_at = path / f"{REPLAY}.bin", self.frames
@@ -350,8 +350,8 @@ class Session:
                 "frames": self.frames,
                 "best": None if self.best == -math.inf else self.best,
                 "best_at": self._best_at,
-                "owes_evaluation": self._owes_evaluation,
-                "conditions": conditions(self.device, self.autocast, self.threads),
+                "owes_evaluation": self._evaluation_pending,
+                "conditions": fingerprint(self.device, self.autocast, self.threads),
                 "metrics_size": self.logger.size,
                 "seconds": self.logger.seconds,
             },
@@ -384,11 +384,11 @@ class Session:
         self.statistics.load_state(run)
         self.best = -math.inf if run["best"] is None else float(run["best"])
         self._best_at = int(run["best_at"])
-        self._owes_evaluation = bool(run["owes_evaluation"])
+        self._evaluation_pending = bool(run["owes_evaluation"])
         self._changes = changes(
             checkpoint.manifest.get("versions", {}),
             run.get("conditions", {}),
-            conditions(self.device, self.autocast, self.threads),
+            fingerprint(self.device, self.autocast, self.threads),
         )
         saved = from_record(checkpoint.records["config"])
         self._changes += schedule_changes(saved, self.config, self.frames)

@@ -16,7 +16,7 @@ from atari_fast.runtime.loop import schedules
 _LIBRARIES = ("atari_fast", "ale_py", "torch")
 
 
-def conditions(device: torch.device, autocast: Autocast, threads: int) -> dict[str, str]:
+def fingerprint(device: torch.device, autocast: Autocast, threads: int) -> dict[str, str]:
     """Device, precision and learner's threads that a run computes with, `auto` resolved."""
     if device.type == "cuda":
         kind = torch.cuda.get_device_name(device)
@@ -76,7 +76,7 @@ def changes(
 
     Args:
         versions: of the libraries, as its manifest has them; one that is missing is not compared.
-        before: what `conditions` said then; empty for checkpoints of versions that did not ask.
+        before: what `fingerprint` said then; empty for checkpoints of versions that did not ask.
         now: what it says now.
     """
     was = {name: versions[name] for name in _LIBRARIES if name in versions} | dict(before)

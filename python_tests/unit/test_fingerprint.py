@@ -5,14 +5,14 @@ import torch
 
 from atari_fast.errors import CheckpointError
 from atari_fast.infra.manifest import library_versions
-from atari_fast.runtime.conditions import changes, conditions, saved_threads
 from atari_fast.runtime.device import Autocast
+from atari_fast.runtime.fingerprint import changes, fingerprint, saved_threads
 
-NOW = conditions(torch.device("cpu"), Autocast(torch.device("cpu"), "bf16"), 3)
+NOW = fingerprint(torch.device("cpu"), Autocast(torch.device("cpu"), "bf16"), 3)
 
 
-def test_conditions_are_resolved():
-    now = conditions(torch.device("cpu"), Autocast(torch.device("cpu"), "bf16"), 3)
+def test_the_fingerprint_is_resolved():
+    now = fingerprint(torch.device("cpu"), Autocast(torch.device("cpu"), "bf16"), 3)
     assert now["device"].startswith("cpu (")
     assert now["precision"] == "bf16"
     assert now["threads"] == "3"

@@ -1,4 +1,4 @@
-"""A file imports only from floors below it, or from its own folder (docs/architecture.md)."""
+"""A file imports only from layers below it, or from its own folder (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "atari_fast"
 CSRC = ROOT / "csrc"
 
-CSRC_FLOORS = {"base": 0, "kernels": 1, "structures": 2, "replay": 3, "bindings": 4}
+CSRC_LAYERS = {"base": 0, "kernels": 1, "structures": 2, "replay": 3, "bindings": 4}
 
-FLOORS = {
+LAYERS = {
     "_core": 0,
     "types": 0,
     "errors": 0,
@@ -40,7 +40,7 @@ FLOORS = {
     "__main__": 6,
     "__init__": 6,
 }
-"""Floor of every file and folder of the package."""
+"""Layer of every file and folder of the package."""
 
 LATE = {"torch", "cv2", "matplotlib", "tensorboard", "safetensors"}
 """Slow to import: infra and the command lines import them inside functions."""
@@ -66,10 +66,10 @@ def imports(path: Path, top_level_only: bool = False) -> set[str]:
 
 def is_allowed(mine: str, theirs: str) -> bool:
     """Whether a unit may import another: from below, from its own folder."""
-    if mine == theirs or FLOORS[theirs] < FLOORS[mine]:
+    if mine == theirs or LAYERS[theirs] < LAYERS[mine]:
         return True
     files = not (PACKAGE / mine).is_dir() and not (PACKAGE / theirs).is_dir()
-    return files and FLOORS[theirs] == FLOORS[mine]
+    return files and LAYERS[theirs] == LAYERS[mine]
 
 
 def breaches(path: Path) -> list[str]:
@@ -82,9 +82,9 @@ def breaches(path: Path) -> list[str]:
             found.append(f"{mine}: relative import {name}; name the package")
         if first != "atari_fast" or not rest:
             continue
-        theirs = rest[0] if rest[0] in FLOORS else "__init__"
+        theirs = rest[0] if rest[0] in LAYERS else "__init__"
         if not is_allowed(mine, theirs):
-            found.append(f"{mine} (floor {FLOORS[mine]}) imports {name} (floor {FLOORS[theirs]})")
+            found.append(f"{mine} (layer {LAYERS[mine]}) imports {name} (layer {LAYERS[theirs]})")
     return found
 
 
@@ -92,14 +92,14 @@ def python_files() -> list[Path]:
     return sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 
 
-def test_every_file_has_a_floor():
-    unknown = {unit(path) for path in python_files()} - set(FLOORS)
-    assert not unknown, f"no floor for {sorted(unknown)}; see docs/architecture.md"
+def test_every_file_has_a_layer():
+    unknown = {unit(path) for path in python_files()} - set(LAYERS)
+    assert not unknown, f"no layer for {sorted(unknown)}; see docs/architecture.md"
     folders = {path.name for path in CSRC.iterdir() if path.is_dir()}
-    assert folders <= set(CSRC_FLOORS), f"no floor for {sorted(folders - set(CSRC_FLOORS))}"
+    assert folders <= set(CSRC_LAYERS), f"no layer for {sorted(folders - set(CSRC_LAYERS))}"
 
 
-def test_python_imports_stay_on_their_floors():
+def test_python_imports_stay_in_their_layers():
     found = [breach for path in python_files() for breach in breaches(path)]
     assert not found, "\n".join(found)
 
@@ -117,7 +117,7 @@ def test_python_imports_stay_on_their_floors():
         ("envs/x.py", "from atari_fast import __version__", "imports atari_fast.__version__"),
     ],
 )
-def test_a_breach_of_the_floors_is_found(tmp_path, monkeypatch, file, text, breach):
+def test_a_breach_of_the_layers_is_found(tmp_path, monkeypatch, file, text, breach):
     monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
     for folder in ("ops", "nets", "infra", "agents", "runtime", "envs"):
         (tmp_path / folder).mkdir()
@@ -128,7 +128,7 @@ def test_a_breach_of_the_floors_is_found(tmp_path, monkeypatch, file, text, brea
 
 
 def test_slow_libraries_are_imported_late():
-    commands = [path for path in PACKAGE.glob("*.py") if FLOORS[unit(path)] != 0]
+    commands = [path for path in PACKAGE.glob("*.py") if LAYERS[unit(path)] != 0]
     for path in [*commands, *(PACKAGE / "infra").glob("*.py")]:
         early = {name.split(".")[0] for name in imports(path, top_level_only=True)} & LATE
         assert not early, f"{path.name} imports {sorted(early)} at its top; do it in a function"
@@ -142,14 +142,14 @@ def cpp_files() -> list[Path]:
     return sorted(path for path in CSRC.rglob("*") if path.suffix in (".h", ".cpp"))
 
 
-def test_cpp_includes_stay_on_their_floors():
+def test_cpp_includes_stay_in_their_layers():
     assert cpp_files()
     for path in cpp_files():
         mine = path.relative_to(CSRC).parts[0]
         for name in includes(path):
             theirs = name.split("/")[0]
-            if theirs in CSRC_FLOORS:
-                assert theirs == mine or CSRC_FLOORS[theirs] < CSRC_FLOORS[mine], (
+            if theirs in CSRC_LAYERS:
+                assert theirs == mine or CSRC_LAYERS[theirs] < CSRC_LAYERS[mine], (
                     f"{mine}/{path.name} includes {name}"
                 )
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from atari_fast.infra.weights import like
+from atari_fast.infra.weights import checked_like
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 
 
-class Feeder:
+class Prefetcher:
     """Samples batches into memory that is allocated once.
 
     On CUDA two page-locked buffers take turns: `prefetch`, called when an update is on its way,
@@ -70,5 +70,5 @@ class Feeder:
         if state["ahead"] is None or not self._cuda:
             return
         pairs = zip(state["ahead"], self._buffers[0], strict=True)
-        *fields, ids = (like(value, field) for value, field in pairs)
+        *fields, ids = (checked_like(value, field) for value, field in pairs)
         self._ahead = TransitionBatch._make([*(field.to(self._device) for field in fields), ids])
