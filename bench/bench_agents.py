@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from atari_fast.agents.recipes import build
+from atari_fast.agents.registry import build
 from atari_fast.config import Config
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.infra.cpu import available_cores

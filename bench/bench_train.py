@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atari_fast.agents.recipes import build
+from atari_fast.agents.registry import build
 from atari_fast.config import FRAMES_PER_STEP, Config, NetConfig
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.infra.cpu import available_cores

@@ -1,3 +1,3 @@
-"""Recipes: one file an algorithm."""
+"""Agents: one file per algorithm."""
 
 from __future__ import annotations

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from atari_fast.agents.common import shaped, value_metrics, with_target
+from atari_fast.agents.common import apply_operator, value_metrics, with_target
 from atari_fast.agents.parts import AgentParts, LossOutput
 from atari_fast.config import Config
 from atari_fast.nets.networks import QNetwork
-from atari_fast.ops.distributions import categorical_loss, categorical_projection, of_actions
+from atari_fast.ops.distributions import categorical_loss, categorical_projection
 from atari_fast.ops.stacks import cut_stacks
+from atari_fast.ops.targets import select_actions
 from atari_fast.replay.transition import TransitionBatch
 from atari_fast.schedules import linear
 from atari_fast.types import EnvSpec
@@ -31,9 +32,9 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
             logits_t = target(obs_t, noise=1)
             q_t = mean(logits_t)
             selector = mean(online(obs_t, noise=1)) if agent.double else q_t
-            p_t = of_actions(logits_t, selector.argmax(dim=1)).softmax(dim=1)
+            p_t = select_actions(logits_t, selector.argmax(dim=1)).softmax(dim=1)
             observations = obs_tm1, obs_t
-            rewards = shaped(
+            rewards = apply_operator(
                 agent,
                 batch.rewards,
                 batch,
@@ -45,7 +46,7 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
             atoms = rewards[:, None] + batch.discounts[:, None] * support
             p = categorical_projection(atoms, p_t, support)
         logits_tm1 = online(obs_tm1, noise=1)
-        losses = categorical_loss(of_actions(logits_tm1, batch.actions), p)
+        losses = categorical_loss(select_actions(logits_tm1, batch.actions), p)
         metrics = value_metrics(mean(logits_tm1.detach()), (p * support).sum(dim=1))
         return LossOutput(losses, losses.detach(), metrics)
 

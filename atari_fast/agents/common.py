@@ -1,4 +1,4 @@
-"""What several recipes share."""
+"""What several agents share."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from atari_fast.agents.parts import Hook, Services
 from atari_fast.config import AgentConfig
 from atari_fast.ops.action_gap import action_gap, relative_gap
 from atari_fast.ops.operators import (
-    action_deficit,
+    advantage,
     advantage_learning,
     consistent_bellman,
     lazy,
     persistent,
     persistent_advantage_learning,
 )
-from atari_fast.ops.targets import munchausen_reward, taken
+from atari_fast.ops.targets import munchausen_reward, select_actions
 from atari_fast.replay.transition import TransitionBatch
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -37,7 +37,7 @@ def with_target(online: Net, period: int, device: torch.device) -> tuple[Net, Ne
     return online, target, Hook(period, sync)
 
 
-def shaped(
+def apply_operator(
     agent: AgentConfig,
     y: torch.Tensor,
     batch: TransitionBatch,
@@ -73,20 +73,20 @@ def shaped(
         return y
     alpha = agent.operator_alpha
     # Where the selector's action is worth less than the one taken, no operator raises the target.
-    deficit_t = action_deficit(q_t, batch.actions, selector).clamp(min=0) * (batch.discounts > 0)
+    advantage_t = advantage(q_t, batch.actions, selector).clamp(max=0) * (batch.discounts > 0)
     factor = batch.discounts if agent.operator_next == "gamma" else alpha
     if agent.operator == "persistent":
-        return persistent(y, deficit_t, factor)
+        return persistent(y, advantage_t, factor)
     if agent.operator == "consistent":
         same = (observations[0] == observations[1]).flatten(1).all(dim=1)
-        return consistent_bellman(y, deficit_t, batch.discounts, same)
+        return consistent_bellman(y, advantage_t, batch.discounts, same)
     q_tm1 = target_q(observations[0])
-    deficit_tm1 = action_deficit(q_tm1, batch.actions)
+    advantage_tm1 = advantage(q_tm1, batch.actions)
     if agent.operator == "al":
-        return advantage_learning(y, deficit_tm1, alpha)
+        return advantage_learning(y, advantage_tm1, alpha)
     if agent.operator == "pal":
-        return persistent_advantage_learning(y, deficit_tm1, deficit_t, alpha, factor)
-    return lazy(y, taken(q_tm1, batch.actions), deficit_tm1, alpha)
+        return persistent_advantage_learning(y, advantage_tm1, advantage_t, alpha, factor)
+    return lazy(y, select_actions(q_tm1, batch.actions), advantage_tm1, alpha)
 
 
 def value_metrics(q_tm1: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:

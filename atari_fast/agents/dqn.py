@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from atari_fast.agents.common import shaped, value_metrics, with_target
+from atari_fast.agents.common import apply_operator, value_metrics, with_target
 from atari_fast.agents.ls_dqn import Observations, least_squares_hooks
 from atari_fast.agents.parts import AgentParts, LossOutput
 from atari_fast.config import Config
 from atari_fast.nets.networks import QNetwork
 from atari_fast.ops.losses import huber, squared
 from atari_fast.ops.stacks import cut_stacks
-from atari_fast.ops.targets import double_q_learning, q_learning, soft_q_learning, taken
+from atari_fast.ops.targets import double_q_learning, q_learning, select_actions, soft_q_learning
 from atari_fast.replay.transition import TransitionBatch
 from atari_fast.schedules import linear
 from atari_fast.types import EnvSpec
@@ -40,14 +40,16 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
             y = double_q_learning(batch.rewards, batch.discounts, q_t, selector)
         else:
             y = q_learning(batch.rewards, batch.discounts, q_t)
-        return shaped(agent, y, batch, observations, lambda o: bootstrap(o, noise), q_t, selector)
+        return apply_operator(
+            agent, y, batch, observations, lambda o: bootstrap(o, noise), q_t, selector
+        )
 
     def loss(batch: TransitionBatch) -> LossOutput:
         observations = cut_stacks(batch.frames, batch.steps, config.net.stack)
         with torch.no_grad():
             y = targets(batch, observations, target, noise=1)
         q_tm1 = online(observations[0], noise=1)
-        td = y - taken(q_tm1, batch.actions)
+        td = y - select_actions(q_tm1, batch.actions)
         return LossOutput(element_loss(td, batch), td.detach().abs(), value_metrics(q_tm1, y))
 
     return AgentParts(

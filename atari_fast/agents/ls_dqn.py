@@ -9,14 +9,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from atari_fast.agents.paired_evaluation import paired_evaluation, put
 from atari_fast.agents.parts import Hook, Services
-from atari_fast.agents.trial import put, trial
 from atari_fast.config import Config
 from atari_fast.errors import LeastSquaresError
 from atari_fast.nets.networks import QNetwork
 from atari_fast.ops.least_squares import DuelingSystem, FqiSystem, LstdqSystem, boosted_residuals
 from atari_fast.ops.stacks import cut_stacks
-from atari_fast.ops.targets import q_learning, taken
+from atari_fast.ops.targets import q_learning, select_actions
 from atari_fast.replay.transition import TransitionBatch
 from atari_fast.seeding import stream
 
@@ -51,7 +51,7 @@ def least_squares_hooks(
         values = {"ls/samples": len(ids), "ls/change": norm, "ls/accepted": 1.0}
         note = f"least squares on {len(ids):,} transitions, change of the last layer {norm:.3g}"
         if ls.conditional:
-            games = trial(services, weights, solved, ls.games, ls.epsilon)
+            games = paired_evaluation(services, weights, solved, ls.games, ls.epsilon)
             before, after = float(games.old.mean()), float(games.new.mean())
             values |= {"ls/score_before": before, "ls/score_after": after}
             values |= {"ls/accepted": float(after > before), "ls/decided": float(games.decided)}
@@ -100,7 +100,7 @@ def _solve(
         services.show(f"least squares, features of {system.samples:,} of {len(ids):,} transitions")
         obs_tm1, obs_t = cut_stacks(batch.frames, batch.steps, config.net.stack)
         features = online.features(obs_tm1)
-        q_tm1 = taken(head.last(features).squeeze(-1), batch.actions)
+        q_tm1 = select_actions(head.last(features).squeeze(-1), batch.actions)
         columns = [*features, batch.actions]
         if ls.method == "lstdq":
             features_t = online.features(obs_t)

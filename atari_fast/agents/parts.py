@@ -69,7 +69,7 @@ class Hook(NamedTuple):
 
 @dataclass(frozen=True)
 class AgentParts:
-    """One agent, as its recipe builds it."""
+    """One agent, as its `build` function makes it."""
 
     nets: Mapping[str, nn.Module]
     """Every network by name; all of them go into checkpoints."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from atari_fast.agents.common import shaped, value_metrics, with_target
+from atari_fast.agents.common import apply_operator, value_metrics, with_target
 from atari_fast.agents.parts import AgentParts, LossOutput
 from atari_fast.config import Config
 from atari_fast.nets.networks import QNetwork
 from atari_fast.ops.distributions import (
-    of_actions,
     quantile_huber_loss,
     quantile_midpoints,
     soft_quantiles,
 )
 from atari_fast.ops.stacks import cut_stacks
+from atari_fast.ops.targets import select_actions
 from atari_fast.replay.transition import TransitionBatch
 from atari_fast.schedules import linear
 from atari_fast.types import EnvSpec
@@ -40,9 +40,9 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
             if agent.munchausen:
                 chosen = soft_quantiles(quantiles_t, q_t, agent.munchausen_temperature)
             else:
-                chosen = of_actions(quantiles_t, selector.argmax(dim=1))
+                chosen = select_actions(quantiles_t, selector.argmax(dim=1))
             observations = obs_tm1, obs_t
-            rewards = shaped(
+            rewards = apply_operator(
                 agent,
                 batch.rewards,
                 batch,
@@ -53,7 +53,7 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
             )
             y = rewards[:, None] + batch.discounts[:, None] * chosen
         quantiles_tm1 = online(obs_tm1, noise=1)
-        losses = quantile_huber_loss(of_actions(quantiles_tm1, batch.actions), taus, y)
+        losses = quantile_huber_loss(select_actions(quantiles_tm1, batch.actions), taus, y)
         metrics = value_metrics(quantiles_tm1.detach().mean(dim=2), y.mean(dim=1))
         return LossOutput(losses, losses.detach(), metrics)
 

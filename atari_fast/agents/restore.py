@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from atari_fast.agents.parts import AgentParts
-from atari_fast.agents.recipes import build
+from atari_fast.agents.registry import build
 from atari_fast.config import Config
 from atari_fast.config_io import from_record
 from atari_fast.envs.atari_env import make_env

@@ -6,11 +6,6 @@ import torch
 import torch.nn.functional as F
 
 
-def of_actions(values: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-    """values[b, a_b]: of float32[B, A, N] and int64[B] the float32[B, N]."""
-    return values[torch.arange(len(actions), device=values.device), actions]
-
-
 def categorical_projection(
     atoms: torch.Tensor, probabilities: torch.Tensor, support: torch.Tensor
 ) -> torch.Tensor:

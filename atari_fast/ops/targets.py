@@ -5,9 +5,19 @@ from __future__ import annotations
 import torch
 
 
-def taken(q: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-    """q(a) of action values float32[B, A] and actions int64[B]: float32[B]."""
-    return q.gather(1, actions[:, None]).squeeze(1)
+def select_actions(values: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """Selects the values of one action in each row.
+
+    Args:
+        values: float32[B, A], or float32[B, A, N] for distributions.
+        actions: a. int64[B]
+
+    Returns:
+        values[b, a_b], float32[B] or float32[B, N].
+    """
+    if values.dim() == 2:
+        return values.gather(1, actions[:, None]).squeeze(1)
+    return values[torch.arange(len(actions), device=values.device), actions]
 
 
 def q_learning(reward_t: torch.Tensor, discount_t: torch.Tensor, q_t: torch.Tensor) -> torch.Tensor:
@@ -38,7 +48,7 @@ def double_q_learning(
     Returns:
         float32[B]
     """
-    return reward_t + discount_t * taken(q_t, q_t_selector.argmax(dim=1))
+    return reward_t + discount_t * select_actions(q_t, q_t_selector.argmax(dim=1))
 
 
 def soft_value(q: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -77,7 +87,7 @@ def munchausen_reward(
     Returns:
         float32[B]
     """
-    log_policy = taken(q_tm1, actions) - soft_value(q_tm1, temperature)
+    log_policy = select_actions(q_tm1, actions) - soft_value(q_tm1, temperature)
     return reward_t + alpha * log_policy.clamp(lowest, 0.0)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from atari_fast.agents.recipes import build
+from atari_fast.agents.registry import build
 from atari_fast.config import Config
 from atari_fast.config_io import from_record, to_record
 from atari_fast.envs.vector_env import VectorEnv

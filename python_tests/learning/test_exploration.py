@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from atari_fast.agents.recipes import build
+from atari_fast.agents.registry import build
 from atari_fast.config import Config
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.presets import PRESETS

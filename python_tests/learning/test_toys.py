@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from atari_fast.agents.parts import AgentParts
-from atari_fast.agents.recipes import build
+from atari_fast.agents.registry import build
 from atari_fast.config import (
     AgentConfig,
     Config,

@@ -1,4 +1,4 @@
-"""Random shifts beside a slow twin in numpy."""
+"""Random shifts beside a slow reference in numpy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from atari_fast.ops.augmentation import random_shift
 
 
-def twin(frames: np.ndarray, up: int, left: int) -> np.ndarray:
+def reference(frames: np.ndarray, up: int, left: int) -> np.ndarray:
     """Frames uint8[S, H, W] moved by `up` and `left` pixels, the edge repeated."""
     size = abs(up), abs(left)
     padded = np.pad(frames, ((0, 0), (size[0], size[0]), (size[1], size[1])), mode="edge")
@@ -23,7 +23,7 @@ def test_random_shift_moves_all_frames_of_an_item_alike() -> None:
     offsets = [(up, left) for up in range(-2, 3) for left in range(-2, 3)]
     counts = dict.fromkeys(offsets, 0)
     for item, moved in zip(frames.numpy(), found, strict=True):
-        fitting = [o for o in offsets if np.array_equal(twin(item, *o), moved)]
+        fitting = [o for o in offsets if np.array_equal(reference(item, *o), moved)]
         assert len(fitting) == 1
         counts[fitting[0]] += 1
     assert found.dtype == np.uint8

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atari_fast.agents.recipes import build
+from atari_fast.agents.registry import build
 from atari_fast.agents.restore import load_agent
 from atari_fast.config import Config, EnvConfig, NetConfig, OptimConfig, ReplayConfig
 from atari_fast.config_io import (

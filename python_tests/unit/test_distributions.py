@@ -7,12 +7,11 @@ import torch
 from atari_fast.ops.distributions import (
     categorical_loss,
     categorical_projection,
-    of_actions,
     quantile_huber_loss,
     quantile_midpoints,
     soft_quantiles,
 )
-from atari_fast.ops.targets import soft_value
+from atari_fast.ops.targets import select_actions, soft_value
 from rounding import FLOAT32, assert_rounded
 
 CPU = torch.device("cpu")
@@ -50,7 +49,7 @@ def slow_projection(atoms: np.ndarray, masses: np.ndarray, support: np.ndarray) 
     return out
 
 
-def test_projection_conserves_mass_and_equals_its_slow_twin() -> None:
+def test_projection_conserves_mass_and_equals_its_slow_reference() -> None:
     rng = np.random.default_rng(0)
     for points, low, high in ((51, -10, 10), (5, -1, 1), (2, 0, 3)):
         support = np.linspace(low, high, points)
@@ -90,7 +89,7 @@ def test_quantile_huber_loss_matches_the_oracle() -> None:
 
 
 @pytest.mark.parametrize("kappa", [0.1, 1.0, 2.0])
-def test_quantile_huber_loss_equals_its_slow_twin(kappa: float) -> None:
+def test_quantile_huber_loss_equals_its_slow_reference(kappa: float) -> None:
     rng = np.random.default_rng(0)
     theta, taus, y = rng.normal(size=(3, 4)) * 2, rng.random((3, 4)), rng.normal(size=(3, 5)) * 2
     expected, slopes = np.zeros(3), np.zeros((3, 4))
@@ -122,9 +121,11 @@ def test_quantile_regression_finds_the_quantiles_of_a_sample() -> None:
     np.testing.assert_allclose(theta.detach()[0], expected, atol=0.06)
 
 
-def test_of_actions_takes_each_row_s_own() -> None:
+def test_select_actions_takes_each_row_s_own() -> None:
     values = torch.arange(24).reshape(2, 3, 4)
-    assert of_actions(values, torch.tensor([2, 0])).tolist() == [[8, 9, 10, 11], [12, 13, 14, 15]]
+    actions = torch.tensor([2, 0])
+    assert select_actions(values, actions).tolist() == [[8, 9, 10, 11], [12, 13, 14, 15]]
+    assert select_actions(values[..., 1], actions).tolist() == [9, 13]
 
 
 def test_soft_quantiles_have_the_soft_value_as_their_mean() -> None:
@@ -133,5 +134,5 @@ def test_soft_quantiles_have_the_soft_value_as_their_mean() -> None:
     for temperature in (0.03, 1.0):
         found = soft_quantiles(quantiles, q, temperature)
         torch.testing.assert_close(found.mean(1), soft_value(q, temperature))
-    greedy = of_actions(quantiles, q.argmax(1))
+    greedy = select_actions(quantiles, q.argmax(1))
     torch.testing.assert_close(soft_quantiles(quantiles, q, 1e-6), greedy, atol=1e-4, rtol=0)

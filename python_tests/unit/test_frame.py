@@ -1,4 +1,4 @@
-"""The fused frame kernel against OpenCV, a numpy twin and wrong arguments."""
+"""The fused frame kernel against OpenCV, a numpy reference and wrong arguments."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_random_noise_is_within_one_level_of_opencv(instruction_set: str) -> Non
         assert levels_apart(gray_frame, opencv(pair)) <= 1
 
 
-def test_numpy_twin(instruction_set: str) -> None:
+def test_numpy_reference(instruction_set: str) -> None:
     screens = random_screens(10, seed=3)
     rows, columns = area_weights(210, 84), area_weights(160, 84)
     exact = rows @ screens.max(axis=1).astype(np.float64) @ columns.T

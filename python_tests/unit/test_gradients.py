@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from atari_fast.agents.parts import AgentParts, LossOutput
-from atari_fast.agents.recipes import build
+from atari_fast.agents.registry import build
 from atari_fast.config import Config
 from atari_fast.presets import PRESETS
 from atari_fast.replay.transition import TransitionBatch

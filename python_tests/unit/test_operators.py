@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from atari_fast.agents.common import shaped
+from atari_fast.agents.common import apply_operator
 from atari_fast.config import AgentConfig
 from atari_fast.ops.action_gap import action_gap, relative_gap
 from atari_fast.ops.operators import (
-    action_deficit,
+    advantage,
     advantage_learning,
     consistent_bellman,
     lazy,
@@ -47,8 +47,8 @@ def test_advantage_learning_and_its_persistent_form_match_the_oracle(
     q_tm1, q_t, action = tensor([1.0, 3.0]), tensor(q_t), torch.tensor([0])
     discounts = tensor(discount)
     y = q_learning(tensor(1.0), discounts, q_t)
-    now = action_deficit(q_tm1, action)
-    then = action_deficit(q_t, action) * (discounts > 0)
+    now = advantage(q_tm1, action)
+    then = advantage(q_t, action) * (discounts > 0)
     torch.testing.assert_close(advantage_learning(y, now, ALPHA), tensor(al))
     torch.testing.assert_close(persistent(y, then, ALPHA), tensor(second))
     torch.testing.assert_close(
@@ -61,7 +61,7 @@ def test_persistent_with_gamma_is_the_value_of_the_same_action() -> None:
     for discount in (GAMMA, 0.0):
         discounts = tensor(discount)
         y = q_learning(tensor(1.0), discounts, q_t)
-        value = persistent(y, action_deficit(q_t, action), discounts)
+        value = persistent(y, advantage(q_t, action), discounts)
         torch.testing.assert_close(value, tensor(1.0 + discount * 5.0))
 
 
@@ -69,17 +69,15 @@ def test_consistent_takes_the_same_action_where_nothing_changed() -> None:
     q_t, actions = tensor([4.0, 5.0], [4.0, 5.0]), torch.tensor([0, 0])
     discounts = tensor(GAMMA, GAMMA)
     y = q_learning(tensor(1.0, 1.0), discounts, q_t)
-    value = consistent_bellman(
-        y, action_deficit(q_t, actions), discounts, torch.tensor([True, False])
-    )
+    value = consistent_bellman(y, advantage(q_t, actions), discounts, torch.tensor([True, False]))
     torch.testing.assert_close(value, tensor(1 + GAMMA * 4, 1 + GAMMA * 5))
 
 
 def test_lazy_keeps_a_value_only_between_its_bounds() -> None:
     # Q = 1, V = 3, alpha 0.9: kept for targets from 1 to 2.8.
-    q, deficit = tensor(1.0, 1.0, 1.0, 1.0), tensor(2.0, 2.0, 2.0, 2.0)
+    q, advantages = tensor(1.0, 1.0, 1.0, 1.0), tensor(-2.0, -2.0, -2.0, -2.0)
     y = tensor(0.5, 1.0, 2.5, 2.9)
-    torch.testing.assert_close(lazy(y, q, deficit, ALPHA), tensor(0.5, 1.0, 1.0, 2.9))
+    torch.testing.assert_close(lazy(y, q, advantages, ALPHA), tensor(0.5, 1.0, 1.0, 2.9))
 
 
 @pytest.mark.parametrize(
@@ -135,8 +133,8 @@ class Mdp:
     def apply(self, name: str, q: torch.Tensor) -> torch.Tensor:
         """One sweep of an operator, made of the functions under test."""
         y = self.bellman(q).flatten()
-        now = action_deficit(q.repeat_interleave(q.shape[1], 0), self.all_actions)
-        then = self.expected(q.max(1, keepdim=True).values - q).flatten()
+        now = advantage(q.repeat_interleave(q.shape[1], 0), self.all_actions)
+        then = self.expected(q - q.max(1, keepdim=True).values).flatten()
         if name == "al":
             y = advantage_learning(y, now, ALPHA)
         elif name == "pal":  # gamma: the operator as it is defined
@@ -201,6 +199,8 @@ def test_no_operator_raises_a_double_target(operator: str, after: str) -> None:
     )
     y = double_q_learning(rewards, discounts, q_t, selector)
     agent = AgentConfig(double=True, operator=operator, operator_next=after)  # type: ignore[arg-type]
-    found = shaped(agent, y, batch, (frames[:, :4], frames[:, 1:]), lambda _: q_tm1, q_t, selector)
+    found = apply_operator(
+        agent, y, batch, (frames[:, :4], frames[:, 1:]), lambda _: q_tm1, q_t, selector
+    )
     assert (found <= y).all()
     assert (found < y).any()

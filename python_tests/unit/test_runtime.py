@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from atari_fast.agents.recipes import build
+from atari_fast.agents.registry import build
 from atari_fast.agents.restore import TrainedAgent
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig
 from atari_fast.envs.atari_env import make_env

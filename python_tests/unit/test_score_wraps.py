@@ -77,7 +77,7 @@ class Pair:
 
     def __init__(self, game: str, seed: int):
         config = EnvConfig(protocol="machado")
-        self.env, self.twin = (AtariEnv(game, config, stream(seed, game)) for _ in range(2))
+        self.env, self.reference = (AtariEnv(game, config, stream(seed, game)) for _ in range(2))
         self._out = np.zeros((84, 84), np.uint8)
         self._rng = np.random.default_rng(seed)
         self._action = 0
@@ -86,7 +86,7 @@ class Pair:
         for address, value in NINES[game].items():
             self.env._ale.setRAM(address, value)
         self.env._ale.act(0)  # takes the leap
-        self.twin._ale.act(0)
+        self.reference._ale.act(0)
         self.raw = 0
         act = self.env._act
 
@@ -103,7 +103,7 @@ class Pair:
         if self._rng.random() < 0.3:
             self._action = int(self._rng.integers(self.env.spec.num_actions))
         reward, flags = self.env.step(self._action, self._out)
-        other, more = self.twin.step(self._action, self._out)
+        other, more = self.reference.step(self._action, self._out)
         return reward, other, not (flags | more) & ~1
 
 

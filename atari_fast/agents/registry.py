@@ -1,4 +1,4 @@
-"""Every recipe by the name that `config.agent.algorithm` has for it."""
+"""Every agent by the name that `config.agent.algorithm` has for it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from atari_fast.agents.parts import AgentParts
 from atari_fast.config import Config
 from atari_fast.types import EnvSpec
 
-_RECIPES = {"dqn": dqn.build, "c51": c51.build, "qr-dqn": qr_dqn.build, "iqn": iqn.build}
+_AGENTS = {"dqn": dqn.build, "c51": c51.build, "qr-dqn": qr_dqn.build, "iqn": iqn.build}
 
 
 def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
     """Builds the agent that the settings name, with its networks on `device`."""
-    return _RECIPES[config.agent.algorithm](config, spec, device)
+    return _AGENTS[config.agent.algorithm](config, spec, device)

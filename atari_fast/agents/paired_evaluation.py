@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from atari_fast.agents.parts import Services
 
 
-class Trial(NamedTuple):
+class PairedEvaluation(NamedTuple):
     """Scores of full games, N of each on the same seeds."""
 
     old: NDArray[np.float64]
@@ -31,17 +31,17 @@ def put(weights: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None
         weight.copy_(value)
 
 
-def trial(
+def paired_evaluation(
     services: Services,
     weights: Sequence[torch.Tensor],
     values: Sequence[torch.Tensor],
     games: int,
     epsilon: float,
-) -> Trial:
+) -> PairedEvaluation:
     """Plays full games with `weights` as they are and with `values` in them, on the same seeds.
 
-    There are `games` of each, then twice, then four times as many, until the trial is decided. The
-    weights are as before afterwards, whatever happens.
+    There are `games` of each, then twice, then four times as many, until the scores are decisive.
+    The weights are as before afterwards, whatever happens.
 
     Args:
         services: those of the run.
@@ -70,4 +70,4 @@ def trial(
                 break
     finally:
         put(weights, before)
-    return Trial(old, new, decided)
+    return PairedEvaluation(old, new, decided)

@@ -1,4 +1,4 @@
-"""Each recipe's loss beside a slow twin, item by item, in all combinations that are allowed."""
+"""Each agent's loss beside a slow reference, item by item, in all combinations there may be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from atari_fast.agents import iqn
 from atari_fast.agents.parts import AgentParts
-from atari_fast.agents.recipes import build
+from atari_fast.agents.registry import build
 from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, OptimConfig
 from atari_fast.config_io import validate
 from atari_fast.errors import ConfigError
@@ -92,7 +92,7 @@ def make_parts(config: Config) -> AgentParts:
     return parts
 
 
-class Twin:
+class Reference:
     """One item at a time, in numpy: returns as atoms float64[A, N] with their probabilities."""
 
     def __init__(self, config: Config, parts: AgentParts) -> None:
@@ -163,16 +163,16 @@ class Twin:
 
 
 @pytest.mark.parametrize("changes", combinations(), ids=lambda c: "-".join(map(str, c.values())))
-def test_loss_equals_its_slow_twin(
+def test_loss_equals_its_slow_reference(
     changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(BASE, agent=replace(BASE.agent, **changes))
     parts, batch = make_parts(config), make_batch(config.agent.n_step)
-    twin = Twin(config, parts)
-    levels = torch.tensor(twin.levels, dtype=torch.float32)
+    reference = Reference(config, parts)
+    levels = torch.tensor(reference.levels, dtype=torch.float32)
     monkeypatch.setattr(iqn, "uniform", lambda rows, _, device: levels.expand(rows, -1))
     found = parts.loss(batch)
-    expected = [twin.loss(batch, b) for b in range(ITEMS)]
+    expected = [reference.loss(batch, b) for b in range(ITEMS)]
     terms = [10 * n for n in (24, 16, 5, 11)]  # values are up to ten times their differences
     assert_rounded(found.losses, expected, *terms)
     if config.agent.algorithm != "dqn":
