@@ -30,7 +30,7 @@ LAYERS = {
     "replay": 2,
     "nets": 2,
     "ops": 2,
-    "intrinsic": 3,
+    "exploration": 3,
     "agents": 4,
     "runtime": 5,
     "train": 6,

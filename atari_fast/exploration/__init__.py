@@ -1,0 +1,3 @@
+"""Exploration that several agents share: policy families and the bandit that chooses from them."""
+
+from __future__ import annotations
