@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
     env = dataclasses.replace(agent.config.env, num_workers=options.num_workers)
     autocast = Autocast(device, agent.config.precision)
     result = evaluate(
-        agent.parts.q_values,
+        agent.agent,
         dataclasses.replace(agent.config, env=env),
         agent.spec,
         device,
@@ -114,7 +114,7 @@ def main(argv: Sequence[str]) -> int:
                 "config": to_record(dataclasses.replace(agent.config, run=run_settings)),
                 "evaluation": {**summary, "source": agent.source.name},
             }
-            export_weights(Path(options.export), agent.parts.trained.state_dict(), metadata)
+            export_weights(Path(options.export), agent.agent.nets["online"].state_dict(), metadata)
     finally:  # the games are played: what they gave is shown at any rate
         _show(summary)
     return 0

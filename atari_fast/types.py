@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,32 @@ class StepBatch(NamedTuple):
     passed its end."""
     flags: NDArray[np.uint8]
     """uint8[E], bit set of `Flag`."""
+
+
+class Acted(NamedTuple):
+    """What an actor chose in E environments, and what the memory needs to know about it."""
+
+    actions: NDArray[np.int64]
+    """int64[E], indices of actions."""
+    columns: tuple[NDArray[Any], ...] = ()
+    """[E, width] each: further columns of the rows, in the order of the memory's specs."""
+    states: tuple[NDArray[Any], ...] = ()
+    """[E, width] each: recurrent state before this step."""
+    estimates: tuple[NDArray[np.float32], ...] = ()
+    """float32[E] each: inputs of initial priorities, which are not stored."""
+
+
+class Episode(NamedTuple):
+    """A finished game."""
+
+    env: int
+    """Index of its environment."""
+    score: float
+    """Sum of the raw rewards."""
+    steps: int
+    """Agent steps."""
+    truncated: bool
+    """Whether the frame cap ended it."""
 
 
 class EnvSpec(NamedTuple):

@@ -27,10 +27,10 @@ from atari_fast.config import Config
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.infra.cpu import available_cores
 from atari_fast.presets import PRESETS
-from atari_fast.replay.transition import TransitionReplay
 from atari_fast.runtime.device import Autocast, keep_freed_memory, select_device, set_threads
 from atari_fast.runtime.learner import Learner
 from atari_fast.seeding import stream
+from atari_fast.types import Acted
 
 NAMES = (
     "dqn-nature", "double-dqn", "dueling", "per", "al", "pal", "m-dqn", "c51", "rainbow",
@@ -55,17 +55,15 @@ def make_learner(config: Config, device: torch.device, threads: int, steps: int 
     """A learner whose replay holds `steps` steps of random play in each of its environments."""
     rng = np.random.default_rng(0)
     with VectorEnv(config.game, config.env, stream(1, "lanes")) as envs:
-        replay = TransitionReplay(
-            config.env, config.net, config.agent, config.replay, envs.spec.frame_shape, seed=1
-        )
+        agent = build(config, envs.spec, device)
+        memory = agent.make_memory(1)
         step = envs.step(np.zeros(envs.num_envs, np.int64))
         for _ in range(steps):
             actions = rng.integers(envs.spec.num_actions, size=envs.num_envs)
-            replay.append(step, actions)
+            memory.append(step, Acted(actions))
             step = envs.step(actions)
-        parts = build(config, envs.spec, device)
     autocast = Autocast(device, config.precision)
-    return Learner(parts, replay, config.optim, device, autocast, threads=threads)
+    return Learner(agent, memory, device, autocast, threads=threads)
 
 
 def main() -> None:

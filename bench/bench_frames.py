@@ -25,14 +25,15 @@ from bench_replay import NUM_ENVS, SIDE, STACK, Cpprb, measure
 from numpy.typing import NDArray
 
 from atari_fast import _core
+from atari_fast.agents.agent import ActorSpec
 from atari_fast.agents.restore import load_agent
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.replay.transition import TransitionReplay
-from atari_fast.runtime.actor import Actor
+from atari_fast.runtime.acting import StackedActor
 from atari_fast.runtime.device import Autocast
 from atari_fast.seeding import stream
-from atari_fast.types import StepBatch
+from atari_fast.types import Acted, StepBatch
 
 GAMES = ["breakout", "ms_pacman", "seaquest", "montezuma_revenge", "pong"]
 CPU = torch.device("cpu")
@@ -55,9 +56,9 @@ def play(game: str, rows: int, agent: Path | None) -> Play:
     with VectorEnv(game, EnvConfig(num_envs=NUM_ENVS), stream(1, "env")) as envs:
         actor = None
         if agent is not None:
-            q_values = load_agent(agent, "best", CPU).parts.q_values
-            spec = envs.spec
-            actor = Actor(q_values, spec, NUM_ENVS, STACK, CPU, Autocast(CPU, "fp32"), rng)
+            trained = load_agent(agent, "best", CPU).agent
+            acting = ActorSpec(NUM_ENVS, "evaluate", rng, Autocast(CPU, "fp32"), epsilon=0.01)
+            actor = StackedActor(trained, acting, envs.spec, CPU)
         actions = np.zeros(NUM_ENVS, np.int64)
         for row in range(rows):
             step = envs.step(actions)
@@ -65,7 +66,7 @@ def play(game: str, rows: int, agent: Path | None) -> Play:
             if actor is None:
                 actions = rng.integers(envs.spec.num_actions, size=NUM_ENVS)
             else:
-                actions = actor.act(step, 0.01)
+                actions = actor.act(step).actions
     return Play(frames, flags)
 
 
@@ -86,7 +87,7 @@ def fill(replay: TransitionReplay, real: Play, rows: int) -> float:
     start = time.perf_counter()
     for row in range(rows):
         at = row % len(real.frames)
-        replay.append(StepBatch(real.frames[at], rewards, real.flags[at]), actions)
+        replay.append(StepBatch(real.frames[at], rewards, real.flags[at]), Acted(actions))
     return 1e6 * (time.perf_counter() - start) / (rows * NUM_ENVS)
 
 

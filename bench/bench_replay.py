@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.replay.transition import TransitionReplay
-from atari_fast.types import Flag, StepBatch
+from atari_fast.types import Acted, Flag, StepBatch
 
 SIDE = 84
 STACK = 4
@@ -85,7 +85,7 @@ class Ours:
         step = StepBatch(
             self.frames[start : start + NUM_ENVS], self.rewards, np.full(NUM_ENVS, flag, np.uint8)
         )
-        self.replay.append(step, self.actions)
+        self.replay.append(step, Acted(self.actions))
         self.row += 1
 
     def sampler(self, size: int) -> Call:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atari_fast.replay.sequence import RowSpec, SequenceConfig, SequenceReplay, StateSpec
-from atari_fast.types import Flag, StepBatch
+from atari_fast.types import Acted, Flag, StepBatch
 
 SIDE = 84
 NUM_ENVS = 8
@@ -56,7 +56,7 @@ def filled(config: SequenceConfig, noise: bool) -> SequenceReplay:
         else:
             frames = np.stack([game_frame(row, env) for env in range(NUM_ENVS)])
         step = StepBatch(frames, rewards, np.full(NUM_ENVS, flag, np.uint8))
-        replay.append(step, np.zeros(NUM_ENVS, np.int64), columns, states)
+        replay.append(step, Acted(np.zeros(NUM_ENVS, np.int64), tuple(columns), tuple(states)))
     return replay
 
 

@@ -22,16 +22,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from atari_fast.agents.agent import ActorSpec
 from atari_fast.agents.registry import build
 from atari_fast.config import FRAMES_PER_STEP, Config, NetConfig
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.infra.cpu import available_cores
 from atari_fast.presets import PRESETS
-from atari_fast.replay.transition import TransitionReplay
-from atari_fast.runtime.actor import Actor
+from atari_fast.runtime.acting import StackedActor
 from atari_fast.runtime.device import Autocast, keep_freed_memory, set_threads, torch_threads
+from atari_fast.runtime.driver import SyncDriver
 from atari_fast.runtime.learner import Learner
-from atari_fast.runtime.loop import Loop
 from atari_fast.runtime.services import RunServices
 from atari_fast.seeding import stream
 
@@ -66,36 +66,35 @@ def ours(config: Config) -> Callable[[int], int]:
     device = torch.device("cpu")
     autocast = Autocast(device, config.precision)
     envs = VectorEnv(config.game, config.env, stream(config.seed, "lanes"))
-    parts = build(config, envs.spec, device)
-    shape = envs.spec.frame_shape
-    replay = TransitionReplay(config.env, config.net, config.agent, config.replay, shape, seed=1)
-    threads = available_cores()
-    learner = Learner(parts, replay, config.optim, device, autocast, threads=threads)
-    rng = np.random.default_rng(0)
-    actor = Actor(
-        parts.behaviour, envs.spec, envs.num_envs, config.net.stack, device, autocast, rng
-    )
+    agent = build(config, envs.spec, device)
+    memory = agent.make_memory(1)
+    learner = Learner(agent, memory, device, autocast, threads=available_cores())
+    acting = ActorSpec(envs.num_envs, "train", np.random.default_rng(0), autocast)
+    actor = StackedActor(agent, acting, envs.spec, device)
     frames = 0
     services = RunServices(
         config,
-        parts,
+        agent,
         envs.spec,
         device,
         autocast,
-        replay,
-        learner.optimizer,
+        memory,
+        learner.optimizers,
         now=lambda: frames,
         stop=lambda: False,
         busy=print,
         log=print,
     )
-    loop = iter(Loop(config, parts, envs, replay, actor, learner, services))
+    driver = SyncDriver(
+        agent, envs, memory, actor, learner, services, total_frames=config.total_frames
+    )
+    results = iter(driver)
 
     def train(steps: int) -> int:
         nonlocal frames
         before = frames
         while frames - before < FRAMES_PER_STEP * steps:
-            frames = next(loop).frames
+            frames = next(results).frames
         return (frames - before) // FRAMES_PER_STEP
 
     return train

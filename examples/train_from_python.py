@@ -35,7 +35,7 @@ def main(directory: Path) -> float:
     trainer = Trainer(config)
     trainer.run()
     result = evaluate(
-        trainer.parts.q_values,
+        trainer.agent,
         config,
         trainer.envs.spec,
         trainer.device,

@@ -1,17 +1,29 @@
-"""What several agents share."""
+"""What the agents of the DQN family share."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-from atari_fast.agents.parts import Hook, Services
-from atari_fast.config import AgentConfig
+from atari_fast.agents.acting import EpsilonGreedyActor
+from atari_fast.agents.agent import (
+    ActorSpec,
+    Agent,
+    Hook,
+    LossOutput,
+    MemoryNeed,
+    Objective,
+    QValues,
+    Services,
+)
+from atari_fast.config import AgentConfig, Config
 from atari_fast.ops.action_gap import action_gap, relative_gap
+from atari_fast.ops.augmentation import random_shift
+from atari_fast.ops.least_squares import LstdqSystem
 from atari_fast.ops.operators import (
     advantage,
     advantage_learning,
@@ -21,9 +33,88 @@ from atari_fast.ops.operators import (
     persistent_advantage_learning,
 )
 from atari_fast.ops.targets import munchausen_reward, select_actions
-from atari_fast.replay.transition import TransitionBatch
+from atari_fast.replay.transition import TransitionBatch, TransitionReplay, replay_bytes
+from atari_fast.schedules import linear
+from atari_fast.types import EnvSpec
 
 Net = TypeVar("Net", bound=nn.Module)
+OBJECTIVE = "td"
+"""Name of the family's one objective."""
+
+
+def value_agent(
+    config: Config,
+    spec: EnvSpec,
+    online: nn.Module,
+    target: nn.Module,
+    *,
+    q_values: QValues,
+    behaviour: QValues,
+    loss: Callable[[TransitionBatch], LossOutput],
+    hooks: Sequence[Hook],
+) -> Agent[TransitionBatch]:
+    """An agent that acts epsilon-greedily and learns from transitions.
+
+    Args:
+        config: its settings.
+        spec: its environments.
+        online: the network that is trained.
+        target: the network of the bootstrap targets.
+        q_values: values by which a trained agent acts.
+        behaviour: values by which it acts in training, noise included.
+        loss: the algorithm's mathematics, given observations as they are to be learned from.
+        hooks: periodic parts.
+    """
+    replay, optim = config.replay, config.optim
+    decay = linear(
+        config.agent.epsilon_start, config.agent.epsilon_end, config.agent.epsilon_frames
+    )
+
+    def make_actor(acting: ActorSpec) -> EpsilonGreedyActor:
+        if acting.mode == "evaluate":
+            return EpsilonGreedyActor(acting, spec.num_actions, q_values, lambda _: acting.epsilon)
+        return EpsilonGreedyActor(
+            acting,
+            spec.num_actions,
+            behaviour,
+            lambda frames: decay(max(0, frames - replay.min_frames)),
+        )
+
+    def make_memory(seed: int) -> TransitionReplay:
+        return TransitionReplay(
+            config.env,
+            config.net,
+            config.agent,
+            replay,
+            spec.frame_shape,
+            seed,
+            update_period=optim.update_period,
+        )
+
+    def augmented_loss(batch: TransitionBatch) -> LossOutput:
+        if optim.random_shift:
+            batch = batch._replace(frames=random_shift(batch.frames, optim.random_shift))
+        return loss(batch)
+
+    needed = replay_bytes(replay, config.env.num_envs, spec.frame_shape)
+    needs = [MemoryNeed(needed, "replay.capacity", "lower --replay.capacity")]
+    if config.ls.method == "lstdq":
+        needed = LstdqSystem.bytes_needed(spec.num_actions, config.net.hidden)
+        needs.append(MemoryNeed(needed, "ls.method lstdq", "use --ls.method fqi"))
+    return Agent(
+        nets={"online": online, "target": target},
+        make_actor=make_actor,
+        make_memory=make_memory,
+        memory_needs=tuple(needs),
+        batch_type=TransitionBatch,
+        objectives=(Objective(OBJECTIVE, online, optim, augmented_loss),),
+        stack=config.net.stack,
+        batch_size=optim.batch_size,
+        learning_starts=replay.min_frames,
+        parallel=config.net.torso != "mlp",
+        hooks=tuple(hooks),
+        q_values=q_values,
+    )
 
 
 def with_target(online: Net, period: int, device: torch.device) -> tuple[Net, Net, Hook]:

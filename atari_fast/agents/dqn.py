@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import torch
 
-from atari_fast.agents.common import apply_operator, value_metrics, with_target
+from atari_fast.agents.agent import Agent, LossOutput
+from atari_fast.agents.common import apply_operator, value_agent, value_metrics, with_target
 from atari_fast.agents.ls_dqn import Observations, least_squares_hooks
-from atari_fast.agents.parts import AgentParts, LossOutput
 from atari_fast.config import Config
 from atari_fast.nets.networks import QNetwork
 from atari_fast.ops.losses import huber, squared
 from atari_fast.ops.stacks import cut_stacks
 from atari_fast.ops.targets import double_q_learning, q_learning, select_actions, soft_q_learning
 from atari_fast.replay.transition import TransitionBatch
-from atari_fast.schedules import linear
 from atari_fast.types import EnvSpec
 
 
-def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
-    """Builds the agent's networks on `device` and its loss."""
+def build(config: Config, spec: EnvSpec, device: torch.device) -> Agent[TransitionBatch]:
+    """Build the agent with its networks on `device`."""
     agent = config.agent
     online, target, sync = with_target(QNetwork(config, spec), agent.target_period, device)
 
@@ -52,12 +51,13 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
         td = y - select_actions(q_tm1, batch.actions)
         return LossOutput(element_loss(td, batch), td.detach().abs(), value_metrics(q_tm1, y))
 
-    return AgentParts(
-        nets={"online": online, "target": target},
-        trained=online,
+    return value_agent(
+        config,
+        spec,
+        online,
+        target,
         q_values=online,
         behaviour=lambda obs: online(obs, noise=len(obs)),
-        epsilon=linear(agent.epsilon_start, agent.epsilon_end, agent.epsilon_frames),
         loss=loss,
         hooks=(*least_squares_hooks(config, online, target, targets), sync),
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from atari_fast.agents.common import apply_operator, value_metrics, with_target
-from atari_fast.agents.parts import AgentParts, LossOutput
+from atari_fast.agents.agent import Agent, LossOutput
+from atari_fast.agents.common import apply_operator, value_agent, value_metrics, with_target
 from atari_fast.config import Config
 from atari_fast.nets.networks import ImplicitQuantileNetwork
 from atari_fast.nets.noise import uniform
@@ -13,12 +13,11 @@ from atari_fast.ops.distributions import quantile_huber_loss, soft_quantiles
 from atari_fast.ops.stacks import cut_stacks
 from atari_fast.ops.targets import select_actions
 from atari_fast.replay.transition import TransitionBatch
-from atari_fast.schedules import linear
 from atari_fast.types import EnvSpec
 
 
-def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
-    """Builds the agent's networks on `device` and its loss."""
+def build(config: Config, spec: EnvSpec, device: torch.device) -> Agent[TransitionBatch]:
+    """Build the agent with its networks on `device`."""
     agent = config.agent
     network = ImplicitQuantileNetwork(config, spec)
     online, target, sync = with_target(network, agent.target_period, device)
@@ -58,12 +57,13 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> AgentParts:
         metrics = value_metrics(quantiles_tm1.detach().mean(dim=2), y.mean(dim=1))
         return LossOutput(losses, losses.detach(), metrics)
 
-    return AgentParts(
-        nets={"online": online, "target": target},
-        trained=online,
+    return value_agent(
+        config,
+        spec,
+        online,
+        target,
         q_values=lambda obs: mean(online, obs, 0),
         behaviour=lambda obs: mean(online, obs, len(obs)),
-        epsilon=linear(agent.epsilon_start, agent.epsilon_end, agent.epsilon_frames),
         loss=loss,
         hooks=(sync,),
     )

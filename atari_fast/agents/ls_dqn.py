@@ -9,15 +9,16 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from atari_fast.agents.agent import Hook, Services
+from atari_fast.agents.common import OBJECTIVE
 from atari_fast.agents.paired_evaluation import paired_evaluation, put
-from atari_fast.agents.parts import Hook, Services
 from atari_fast.config import Config
 from atari_fast.errors import LeastSquaresError
 from atari_fast.nets.networks import QNetwork
 from atari_fast.ops.least_squares import DuelingSystem, FqiSystem, LstdqSystem, boosted_residuals
 from atari_fast.ops.stacks import cut_stacks
 from atari_fast.ops.targets import q_learning, select_actions
-from atari_fast.replay.transition import TransitionBatch
+from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.seeding import stream
 
 Observations = tuple[torch.Tensor, torch.Tensor]
@@ -63,7 +64,7 @@ def least_squares_hooks(
         if values["ls/accepted"]:
             put(weights, solved)
             for weight in weights if ls.moments == "reset" else ():
-                services.optimizer.state.pop(weight, None)
+                services.optimizers[OBJECTIVE].state.pop(weight, None)
         values["perf/ls_seconds"] = time.perf_counter() - began
         services.log(values, note)
 
@@ -72,7 +73,8 @@ def least_squares_hooks(
 
 def _samples(config: Config, services: Services) -> torch.Tensor:
     """Ids of the transitions to solve on: the whole replay, or `ls.samples` of it."""
-    ids, samples = services.replay.valid_ids(), config.ls.samples
+    memory: TransitionReplay = services.memory
+    ids, samples = memory.valid_ids(), config.ls.samples
     if not 0 < samples < len(ids):
         return ids
     rng = np.random.default_rng(stream(config.seed, f"ls/{services.frames}/samples"))
@@ -96,7 +98,7 @@ def _solve(
     sizes = [layer.in_features for layer in layers]
     system = kind(layers[-1].out_features, *sizes, device=device)
     bootstrap = online if ls.bootstrap == "online" else target
-    for batch in services.replay.batches(ids, ls.batch_size, device):
+    for batch in services.memory.batches(ids, ls.batch_size, device):
         services.show(f"least squares, features of {system.samples:,} of {len(ids):,} transitions")
         obs_tm1, obs_t = cut_stacks(batch.frames, batch.steps, config.net.stack)
         features = online.features(obs_tm1)

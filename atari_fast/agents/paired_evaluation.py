@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from atari_fast.agents.parts import Services
+from atari_fast.agents.agent import Services
 
 
 class PairedEvaluation(NamedTuple):

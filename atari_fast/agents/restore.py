@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from atari_fast.agents.parts import AgentParts
+from atari_fast.agents.agent import Agent
 from atari_fast.agents.registry import build
 from atari_fast.config import Config
 from atari_fast.config_io import from_record
@@ -35,7 +35,7 @@ class TrainedAgent(NamedTuple):
     """Emulator frames that it was trained for."""
     config: Config
     spec: EnvSpec
-    parts: AgentParts
+    agent: Agent[Any]
 
     @property
     def folder(self) -> Path:
@@ -67,9 +67,9 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
         config = from_record(record)
     spec = make_env(config.game, config.env, stream(0, "spec")).spec
     with wrap_errors(source):
-        parts = build(config, spec, device)
-        parts.trained.load_state_dict(tensors)
-    return TrainedAgent(source, frames, config, spec, parts)
+        agent = build(config, spec, device)
+        agent.nets["online"].load_state_dict(tensors)
+    return TrainedAgent(source, frames, config, spec, agent)
 
 
 def _find(path: Path, which: str) -> Path:

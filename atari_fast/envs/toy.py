@@ -12,18 +12,17 @@ from atari_fast.config import FRAMES_PER_STEP, EnvConfig
 from atari_fast.errors import EnvError
 from atari_fast.types import EnvSpec, Flag
 
-_FIRST, _TERMINATED, _TRUNCATED = (
-    int(flag) for flag in (Flag.FIRST, Flag.TERMINATED, Flag.TRUNCATED)
-)
+FIRST, TERMINATED, TRUNCATED = (int(flag) for flag in (Flag.FIRST, Flag.TERMINATED, Flag.TRUNCATED))
 
 
-def _check_action(action: int, spec: EnvSpec) -> None:
+def check_action(action: int, spec: EnvSpec) -> None:
+    """Raises EnvError unless the action is an index."""
     if not 0 <= action < spec.num_actions:
         raise EnvError(f"action: got {action}, expected an index from 0 to {spec.num_actions - 1}")
 
 
-def _screen(spec: EnvSpec, draw: Callable[[NDArray[np.uint8]], None]) -> NDArray[np.uint8]:
-    """Returns a frame with squares of 16 pixels as a screen in colour."""
+def draw_screen(spec: EnvSpec, draw: Callable[[NDArray[np.uint8]], None]) -> NDArray[np.uint8]:
+    """Returns what `draw` draws, with squares of 16 pixels, as a screen in colour."""
     frame = np.zeros(spec.frame_shape, np.uint8)
     draw(frame)
     return np.repeat(np.repeat(np.repeat(frame[..., None], 3, 2), 16, 0), 16, 1)
@@ -53,15 +52,15 @@ class Catch:
             self._row, self._column = 0, int(self._rng.integers(self.COLUMNS))
             self._paddle = self.COLUMNS // 2
             self._over = False
-            flags = _FIRST
+            flags = FIRST
         else:
-            _check_action(action, self.spec)
+            check_action(action, self.spec)
             self._row += 1
             self._paddle = min(max(self._paddle + action - 1, 0), self.COLUMNS - 1)
             if self._row == self.ROWS - 1:
                 reward = 1.0 if self._paddle == self._column else -1.0
                 self._over = True
-                flags = _TERMINATED
+                flags = TERMINATED
         self._draw(out)
         return reward, flags
 
@@ -71,7 +70,7 @@ class Catch:
 
     def screen_rgb(self) -> NDArray[np.uint8]:
         """Returns the frame in squares, a new uint8[160, 80, 3]."""
-        return _screen(self.spec, self._draw)
+        return draw_screen(self.spec, self._draw)
 
     def state(self) -> dict[str, Any]:
         """See `Env.state`."""
@@ -125,18 +124,18 @@ class Chain:
         if self._over:
             self._state = self._steps = 0
             self._over = False
-            flags = _FIRST
+            flags = FIRST
         else:
-            _check_action(action, self.spec)
+            check_action(action, self.spec)
             last = self._length - 1
             self._state = min(max(self._state + 2 * action - 1, 0), last)
             self._steps += 1
             reward = self._step_reward
             if self._state == last and not self._endless:
                 reward += 1.0
-                flags = _TERMINATED
+                flags = TERMINATED
             elif self._steps == self._max_steps:
-                flags = _TRUNCATED
+                flags = TRUNCATED
             self._over = flags != 0
         self._draw(out)
         return reward, flags
@@ -147,7 +146,7 @@ class Chain:
 
     def screen_rgb(self) -> NDArray[np.uint8]:
         """Returns the frame in squares, a new uint8[16, 16 * n, 3]."""
-        return _screen(self.spec, self._draw)
+        return draw_screen(self.spec, self._draw)
 
     def state(self) -> dict[str, Any]:
         """See `Env.state`."""

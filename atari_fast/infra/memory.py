@@ -29,13 +29,13 @@ def available_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgr
     return max(0, min(rooms)) if rooms else 2**63 - 1
 
 
-def require_memory(needed: int, what: str, mend: str = "lower --replay.capacity") -> None:
+def require_memory(needed: int, what: str, remedy: str) -> None:
     """Refuse to start what would not fit into memory.
 
     Args:
         needed: bytes that will be taken.
         what: what takes them, the head of the message.
-        mend: how the user can need less.
+        remedy: how the user can need less.
 
     Raises:
         ConfigError: `needed` is more than nine tenths of what is available.
@@ -44,7 +44,7 @@ def require_memory(needed: int, what: str, mend: str = "lower --replay.capacity"
     if needed > _SHARE * available:
         raise ConfigError(
             f"{what}: needs {needed / _GB:.1f} GB, {available / _GB:.1f} GB available "
-            f"(at most {_SHARE:.0%} of it is taken); {mend}"
+            f"(at most {_SHARE:.0%} of it is taken); {remedy}"
         )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from atari_fast import _core
 from atari_fast.replay.common import frame_memory, load_snapshot, save_snapshot
-from atari_fast.types import StepBatch
+from atari_fast.types import Acted, StepBatch
 
 TORCH_TYPES = {
     "float32": torch.float32,
@@ -184,26 +184,20 @@ class SequenceReplay:
         """Goes to the state of a replay with the same settings; see `load_snapshot`."""
         load_snapshot(self._core, path)
 
-    def append(
-        self,
-        step: StepBatch,
-        actions: NDArray[np.int64],
-        columns: Sequence[NDArray[np.generic]] = (),
-        states: Sequence[NDArray[np.generic]] = (),
-    ) -> NewSequences:
+    def append(self, step: StepBatch, acted: Acted) -> NewSequences:
         """Stores what arrived in E environments and what the actor made of it.
 
         Args:
             step: What arrived.
-            actions: int64[E], the actions then chosen.
-            columns: [E, width] each, in the order of the specs.
-            states: [E, width] each: recurrent states before this step was fed to the network.
+            acted: Actions, columns and states, in the order of the specs.
 
         Returns:
             The sequences that this made. They have the largest priority seen so far until the
             actor gives them its own, by `update_priorities` with its |delta| or `set_priorities`.
         """
-        made = self._core.append(step.frames, actions, step.rewards, step.flags, columns, states)
+        made = self._core.append(
+            step.frames, acted.actions, step.rewards, step.flags, acted.columns, acted.states
+        )
         return NewSequences(*np.ascontiguousarray(made.T))
 
     def new_batch(self, size: int, pinned: bool) -> SequenceBatch:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from atari_fast import _core
-from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.config import FRAMES_PER_STEP, AgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.replay.common import frame_memory, load_snapshot, save_snapshot
-from atari_fast.types import StepBatch
+from atari_fast.replay.rate_limiter import RateLimiter
+from atari_fast.types import Acted, StepBatch
 
 
 class TransitionBatch(NamedTuple):
@@ -34,6 +33,10 @@ class TransitionBatch(NamedTuple):
     """float32[B], importance weights, at most 1."""
     ids: torch.Tensor
     """int64[B], row numbers for `TransitionReplay.update_priorities`; always on the CPU."""
+
+    def slice(self, begin: int, end: int) -> TransitionBatch:
+        """Transitions [begin, end), as views."""
+        return TransitionBatch._make(field[begin:end] for field in self)
 
 
 def replay_bytes(replay: ReplayConfig, num_envs: int, frame_shape: tuple[int, int]) -> int:
@@ -57,8 +60,23 @@ class TransitionReplay:
         replay: ReplayConfig,
         frame_shape: tuple[int, int],
         seed: int,
+        *,
+        update_period: int = FRAMES_PER_STEP,
     ) -> None:
+        """Make an empty replay.
+
+        Args:
+            env: number of environments, and what a lost life means.
+            net: frames of an observation.
+            agent: steps, discount and clipping of rewards.
+            replay: capacity and draws.
+            frame_shape: (height, width) of a frame.
+            seed: seed of the draws.
+            update_period: emulator frames for each update.
+        """
         self._frame_shape = frame_shape
+        self._limiter = RateLimiter(replay.min_frames, update_period)
+        self._betas = replay.beta_start, replay.beta_end
         self._window = net.stack + agent.n_step
         self.prioritized = replay.prioritized
         self._core = _core.TransitionReplay(
@@ -107,9 +125,18 @@ class TransitionReplay:
         """Goes to the state of a replay with the same settings; see `load_snapshot`."""
         load_snapshot(self._core, path)
 
-    def append(self, step: StepBatch, actions: NDArray[np.int64]) -> None:
-        """Stores what arrived in E environments and the actions int64[E] then chosen."""
-        self._core.append(step.frames, actions, step.rewards, step.flags)
+    def append(self, step: StepBatch, acted: Acted) -> None:
+        """Stores what arrived in E environments and the actions then chosen."""
+        self._core.append(step.frames, acted.actions, step.rewards, step.flags)
+
+    def due(self, frames: int, updates: int) -> int:
+        """Updates to do now, after `frames` emulator frames and `updates` updates."""
+        return self._limiter.due(frames, updates)
+
+    def beta(self, progress: float) -> float:
+        """Importance exponent after a fraction `progress` of the run's learning."""
+        start, end = self._betas
+        return (1.0 - progress) * start + progress * end
 
     def new_batch(self, size: int, pinned: bool) -> TransitionBatch:
         """Allocates a batch of `size` transitions on the CPU, in page-locked memory if `pinned`."""
@@ -165,3 +192,10 @@ class TransitionReplay:
     def update_priorities(self, ids: torch.Tensor, td_abs: torch.Tensor) -> int:
         """Sets the priorities of rows int64[B] to float32[B]; returns how many rows were gone."""
         return self._core.update_priorities(ids.numpy(), td_abs.numpy())
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: `save` writes everything."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Nothing to load."""

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from atari_fast.agents.parts import QValues
+from atari_fast.agents.agent import ActorSpec
 from atari_fast.agents.restore import TrainedAgent
-from atari_fast.config import Config
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.errors import ConfigError, NumericError
 from atari_fast.games import canonical_name
@@ -20,10 +19,10 @@ from atari_fast.infra.console import number
 from atari_fast.infra.gap_plot import MEASURES, RANDOM, Gaps, GapStudy
 from atari_fast.ops.action_gap import action_gap, relative_gap, value_gap
 from atari_fast.ops.stacks import cut_sequence_stacks
-from atari_fast.runtime.actor import Actor
+from atari_fast.runtime.acting import StackedActor
 from atari_fast.runtime.device import Autocast, seeded
 from atari_fast.seeding import child, stream, to_int
-from atari_fast.types import EnvSpec, Flag
+from atari_fast.types import Flag
 
 _FUNCTIONS = dict(zip(MEASURES, (action_gap, relative_gap, value_gap), strict=True))
 _BATCH = 256
@@ -89,14 +88,12 @@ def _interface(agent: TrainedAgent) -> dict[str, Any]:
         "env.max_episode_frames": config.env.max_episode_frames,
         "actions": " ".join(spec.action_names),
         "frame shape": "x".join(map(str, spec.frame_shape)),
-        "net.stack": config.net.stack,
+        "net.stack": agent.agent.stack,
     }
 
 
 def play(
-    q_values: QValues,
-    config: Config,
-    spec: EnvSpec,
+    trained: TrainedAgent,
     device: torch.device,
     *,
     epsilon: float,
@@ -109,11 +106,13 @@ def play(
     Raises:
         ConfigError: the games have fewer states.
     """
+    config, spec = trained.config, trained.spec
     env = dataclasses.replace(config.env, num_envs=games, num_workers=0, life_loss="none")
     autocast = Autocast(device, config.precision)
     rng = np.random.default_rng(child(seed, "actor"))
-    actor = Actor(q_values, spec, games, config.net.stack, device, autocast, rng)
-    shape = (config.net.stack, *spec.frame_shape)
+    acting = ActorSpec(games, "evaluate", rng, autocast, epsilon)
+    actor = StackedActor(trained.agent, acting, spec, device)
+    shape = (trained.agent.stack, *spec.frame_shape)
     sample = _Sample(states, shape, np.random.default_rng(child(seed, "sample")))
     first_game = []
     scores = np.zeros(games)
@@ -125,8 +124,8 @@ def play(
     ):
         batch = envs.step(np.zeros(games, np.int64))
         while playing.any():
-            actions = actor.act(batch, epsilon)
-            observations = actor.state()["observations"]
+            actions = actor.act(batch).actions
+            observations = actor.observations
             for game in np.flatnonzero(playing).tolist():
                 sample.offer(observations[game], game, step)
             if playing[0]:
@@ -166,12 +165,16 @@ def measure(
 
     Raises:
         NumericError: an agent's values are not finite.
+        ConfigError: an agent has no values of single observations.
     """
     rows = []
     for name, agent in agents.items():
+        q_values = agent.agent.q_values
+        if q_values is None:
+            raise ConfigError(f"{name}: its action values depend on more than one observation")
         with torch.inference_mode(), seeded(device, 0):  # alike beside any other agents
             batches = (observations[n : n + _BATCH] for n in range(0, len(observations), _BATCH))
-            q = torch.cat([agent.parts.q_values(batch.to(device)).cpu() for batch in batches])
+            q = torch.cat([q_values(batch.to(device)).cpu() for batch in batches])
             if not q.isfinite().all():
                 raise NumericError(f"{name}: its action values are not finite; it has diverged")
             rows.append(q)
@@ -210,9 +213,7 @@ def study_gaps(
     reference = next(iter(agents.values()))
     for index, (name, agent) in enumerate([*agents.items(), (RANDOM, reference)]):
         plays[name] = play(
-            agent.parts.q_values,
-            agent.config,
-            agent.spec,
+            agent,
             device,
             epsilon=1.0 if name == RANDOM else agent.config.run.eval_epsilon,
             games=episodes,
@@ -223,7 +224,7 @@ def study_gaps(
         report(f"{name}: mean score {mean} in {episodes} games")
     best = max(agents, key=lambda name: np.mean(plays[name].scores))
     frames = plays[best].first_game
-    stack = reference.config.net.stack
+    stack = reference.agent.stack
     rows = np.concatenate([np.zeros((stack - 1, *frames.shape[1:]), np.uint8), frames])
     episode = cut_sequence_stacks(torch.from_numpy(rows)[:, None], stack)[:, 0]
     shared = torch.cat([played.observations for played in plays.values()])

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from atari_fast.agents.agent import Memory
 from atari_fast.config import Config
 from atari_fast.config_io import to_json
 from atari_fast.errors import CheckpointError, ConfigError
@@ -17,7 +18,6 @@ from atari_fast.infra.console import warn
 from atari_fast.infra.files import reason, remove, replace_file, wrap_errors
 from atari_fast.infra.logging import METRICS
 from atari_fast.infra.weights import unpack_state
-from atari_fast.replay.transition import TransitionReplay
 
 CONFIG = "config.json"
 """Name of the settings in a run directory."""
@@ -90,9 +90,9 @@ def _new_directory(config: Config) -> Path:
     raise AssertionError  # the numbers do not end
 
 
-def replay_snapshot(replay: TransitionReplay, before: Path | None) -> dict[str, Snapshot]:
+def replay_snapshot(memory: Memory[Any], before: Path | None) -> dict[str, Snapshot]:
     """The replay's files; what it has in common with its last snapshot, `before`, is linked."""
     parts = before.parent.glob(f"{REPLAY}-*.bin") if before else ()
     linked = sum(part.stat().st_size for part in parts)
-    needed = max(0, replay.bytes_used - linked)
-    return {REPLAY: Snapshot(needed, lambda path: replay.save(path, split=True, previous=before))}
+    needed = max(0, memory.bytes_used - linked)
+    return {REPLAY: Snapshot(needed, lambda path: memory.save(path, split=True, previous=before))}

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from atari_fast.types import Flag, StepBatch
-
-
-class Episode(NamedTuple):
-    """A finished game."""
-
-    env: int
-    score: float
-    """Sum of the raw rewards."""
-    steps: int
-    """Agent steps."""
-    truncated: bool
-    """Whether the frame cap ended it."""
+from atari_fast.types import Episode, Flag, StepBatch
 
 
 class EpisodeTracker:

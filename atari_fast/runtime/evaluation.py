@@ -10,16 +10,14 @@ import numpy as np
 import torch
 
 from atari_fast import games
+from atari_fast.agents.agent import ActorSpec, Agent, B, PerEnvRandom
 from atari_fast.config import FRAMES_PER_STEP, Config
 from atari_fast.envs.vector_env import VectorEnv
-from atari_fast.runtime.actor import Actor, PerEnvRandom
+from atari_fast.runtime.acting import StackedActor
 from atari_fast.runtime.device import Autocast, seeded
 from atari_fast.runtime.episodes import EpisodeTracker
 from atari_fast.seeding import child, stream
 from atari_fast.types import EnvSpec
-
-_BATCH = 16
-"""Observations that the network sees at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Evaluation:
 
 
 def evaluate(
-    q_values: Callable[[torch.Tensor], torch.Tensor],
+    agent: Agent[B],
     config: Config,
     spec: EnvSpec,
     device: torch.device,
@@ -89,7 +87,8 @@ def evaluate(
     env = dataclasses.replace(env, num_workers=workers)
     starts, chances = stream(seed, "evaluation/lanes"), stream(seed, "evaluation/actor")
     chance = PerEnvRandom([np.random.default_rng(child(chances, i)) for i in range(num_envs)])
-    actor = Actor(_padded(q_values), spec, num_envs, config.net.stack, device, autocast, chance)
+    acting = ActorSpec(num_envs, "evaluate", chance, autocast, epsilon, fixed_batches=True)
+    actor = StackedActor(agent, acting, spec, device)
     tracker = EpisodeTracker(num_envs)
     game_of = list(range(num_envs))  # -1: no more games for that environment
     waiting = iter(range(num_envs, episodes))
@@ -101,10 +100,12 @@ def evaluate(
     ):
         step = envs.step(np.zeros(num_envs, np.int64))
         while len(scores) < episodes and not stop():
-            step = envs.step(actor.act(step, epsilon))
+            step = envs.step(actor.act(step).actions)
             frames += FRAMES_PER_STEP * sum(game >= 0 for game in game_of)
             seeds = {}
-            for episode in tracker.add(step):
+            finished = tracker.add(step)
+            actor.actor.episodes_finished([one for one in finished if game_of[one.env] >= 0])
+            for episode in finished:
                 i = episode.env
                 if game_of[i] >= 0:
                     truncated += episode.truncated
@@ -126,18 +127,3 @@ def evaluate(
         truncated=truncated,
         scores=tuple(scores[game] for game in sorted(scores)),
     )
-
-
-def _padded(q_values: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """The same values from batches whose size is a multiple of `_BATCH`, padded with zeros.
-
-    Kernels round differently for batches of other sizes.
-    """
-
-    def values(observations: torch.Tensor) -> torch.Tensor:
-        rows = len(observations)
-        pad = observations.new_zeros(-rows % _BATCH, *observations.shape[1:])
-        batches = torch.split(torch.cat((observations, pad)), _BATCH)
-        return torch.cat([q_values(batch) for batch in batches])[:rows]
-
-    return values

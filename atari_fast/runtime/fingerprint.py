@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from atari_fast.config import Config
+from atari_fast.agents.agent import Agent, B, Memory
 from atari_fast.errors import CheckpointError
 from atari_fast.infra.manifest import library_versions
 from atari_fast.runtime.device import MAX_THREADS, Autocast
-from atari_fast.runtime.loop import schedules
+from atari_fast.runtime.driver import progress, scheduled
 
 _LIBRARIES = ("atari_fast", "ale_py", "torch")
 
@@ -42,30 +42,28 @@ def saved_threads(state: Mapping[str, Any]) -> int:
     return int(saved)
 
 
-def schedule_changes(before: Config, now: Config, frames: int) -> list[str]:
-    """A sentence for every schedule that jumps at a resume since the run ends at other frames.
+def schedule_changes(
+    agent: Agent[B], memory: Memory[B], frames: int, before: int, now: int
+) -> list[str]:
+    """A sentence for every schedule that jumps at a resume, because the run ends elsewhere.
 
     Args:
-        before: the settings of the checkpoint.
-        now: those of the resumed run.
+        agent: the agent of the run.
+        memory: its memory.
         frames: emulator frames of the checkpoint.
+        before: total frames in the settings of the checkpoint.
+        now: total frames of the resumed run.
     """
-    learning = max(0, frames - now.replay.min_frames)
-    was, has = schedules(before), schedules(now)
-    values = [
-        (
-            "optim.lr",
-            now.optim.lr * was.lr_fraction(learning),
-            now.optim.lr * has.lr_fraction(learning),
-        )
-    ]
-    if now.replay.prioritized:
-        values.append(("beta", was.beta(learning), has.beta(learning)))
+    was, has = (
+        scheduled(agent, memory, progress(frames, agent.learning_starts, total))
+        for total in (before, now)
+    )
+    names = {"lr": "optim.lr"}
     return [
-        f"{name} goes from {old:.3g} to {new:.3g} here, since its schedule ends with the run, at "
-        f"{now.total_frames:,} frames and no longer at {before.total_frames:,}"
-        for name, old, new in values
-        if old != new
+        f"{names.get(name, name)} goes from {was[name]:.3g} to {has[name]:.3g} here, since its "
+        f"schedule ends with the run, at {now:,} frames and no longer at {before:,}"
+        for name in has
+        if was[name] != has[name]
     ]
 
 

@@ -15,14 +15,13 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import torch
 from torch import nn
 
-from atari_fast.agents.parts import LossOutput
+from atari_fast.agents.agent import B, LossOutput
 from atari_fast.nets.noise import drawing_from
-from atari_fast.replay.transition import TransitionBatch
 from atari_fast.runtime.device import Autocast
 
 _SMALLEST_SHARE = 8
@@ -76,7 +75,7 @@ class ThreadChoice:
             self._seconds.clear()
 
 
-class Gradients:
+class Gradients(Generic[B]):
     """Computes the gradient of the mean loss of a batch into `.grad` of a network's parameters.
 
     Each of the K shares draws its random numbers (noise, quantile levels) from its own generator,
@@ -86,7 +85,7 @@ class Gradients:
 
     def __init__(
         self,
-        loss: Callable[[TransitionBatch], LossOutput],
+        loss: Callable[[B], LossOutput],
         net: nn.Module,
         autocast: Autocast,
         batch_size: int,
@@ -116,7 +115,7 @@ class Gradients:
                 self.shares - 1, "learner", initializer=torch.set_num_threads, initargs=(1,)
             )
 
-    def __call__(self, batch: TransitionBatch) -> BatchResult:
+    def __call__(self, batch: B) -> BatchResult:
         """Compute the gradients of a batch, replacing those of earlier batches."""
         if self.shares == 1:
             with self._autocast():
@@ -127,10 +126,7 @@ class Gradients:
             loss.backward()  # type: ignore[no-untyped-call]
             return BatchResult(loss.detach(), out.priorities, out.metrics)
         bounds = [self._batch_size * k // self.shares for k in range(self.shares + 1)]
-        shares = [
-            TransitionBatch._make(field[begin:end] for field in batch)
-            for begin, end in itertools.pairwise(bounds)
-        ]
+        shares = [batch.slice(begin, end) for begin, end in itertools.pairwise(bounds)]
         start = time.perf_counter()
         if self._choice.parallel():
             results = self._in_parallel(shares)
@@ -139,9 +135,7 @@ class Gradients:
         self._choice.took(time.perf_counter() - start)
         return self._sum(results)
 
-    def _in_parallel(
-        self, shares: Sequence[TransitionBatch]
-    ) -> list[tuple[BatchResult, list[torch.Tensor]]]:
+    def _in_parallel(self, shares: Sequence[B]) -> list[tuple[BatchResult, list[torch.Tensor]]]:
         """Results of all shares; the calling thread computes the first one."""
         others = [self._pool.submit(self._share, k, shares[k]) for k in range(1, self.shares)]
         try:
@@ -153,7 +147,7 @@ class Gradients:
                 raise error
         return [first, *(other.result() for other in others)]
 
-    def _share(self, k: int, batch: TransitionBatch) -> tuple[BatchResult, list[torch.Tensor]]:
+    def _share(self, k: int, batch: B) -> tuple[BatchResult, list[torch.Tensor]]:
         """Loss and gradients of share `k`, weighted by its fraction of the batch."""
         with drawing_from(self._generators[k]):
             with self._autocast():

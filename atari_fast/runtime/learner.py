@@ -1,155 +1,129 @@
-"""One learner for every agent: sampling, precision, importance weights, priorities, metrics."""
+"""One learner for every agent: batches, objectives, optimizers, priorities, metrics."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic
 
 import torch
-from torch import nn
 
-from atari_fast.agents.parts import AgentParts
-from atari_fast.config import OptimConfig
+from atari_fast.agents.agent import Agent, B, Memory
 from atari_fast.errors import NumericError
-from atari_fast.infra.weights import checked_like
-from atari_fast.nets.torsos import iterate_spectral_norms
-from atari_fast.ops.augmentation import random_shift
-from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.runtime.device import Autocast
-from atari_fast.runtime.gradients import Gradients
-from atari_fast.runtime.optimizers import make_optimizer
+from atari_fast.runtime.objective import ObjectiveStep
 from atari_fast.runtime.prefetcher import Prefetcher
 
 
-class Learner:
-    """Updates an agent's network from a replay."""
+class Learner(Generic[B]):
+    """Updates an agent's networks from its memory."""
 
     def __init__(
         self,
-        parts: AgentParts,
-        replay: TransitionReplay,
-        config: OptimConfig,
+        agent: Agent[B],
+        memory: Memory[B],
         device: torch.device,
         autocast: Autocast,
         check_period: int = 100,
         threads: int = 1,
     ) -> None:
-        """Makes a learner that looks at its loss every `check_period` updates.
+        """Make a learner.
 
-        A look waits for the device; with 1 the weights are still finite when the loss is not.
-        `threads` compute the gradient on the CPU; see `Gradients`.
+        Args:
+            agent: its objectives are trained.
+            memory: the source of batches.
+            device: where the agent's networks are.
+            autocast: precision in which losses are computed.
+            check_period: updates between checks of the losses. A check waits for the device; with
+                1 the weights are still finite when a loss is not.
+            threads: threads that compute the gradients on the CPU; see `Gradients`.
         """
-        self._parts = parts
-        self._replay = replay
-        self._config = config
+        self._memory = memory
         self._device = device
         self._check_period = check_period
-        self.batch: TransitionBatch | None = None
+        self.batch: B | None = None
         """The batch of the last update."""
-        self._prefetcher = Prefetcher(replay, config.batch_size, device)
-        self._gradients = Gradients(parts.loss, parts.trained, autocast, config.batch_size, threads)
-        self.optimizer = make_optimizer(parts.trained, config)
+        self._prefetcher = Prefetcher(memory, agent.batch_size, device)
+        self._steps = [
+            ObjectiveStep(objective, device, autocast, agent.batch_size, threads)
+            for objective in agent.objectives
+        ]
         self.updates = 0
         self._sums: dict[str, torch.Tensor] = {}
         self._summed = 0
         self._late: deque[tuple[torch.Tensor, torch.Tensor, torch.cuda.Event]] = deque()
 
-    def update(self, beta: float, lr_fraction: float = 1.0) -> None:
-        """Takes one step of the optimizer on a new batch.
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Optimizer of each objective, by the objective's name."""
+        return {step.objective.name: step.optimizer for step in self._steps}
+
+    def update(self, beta: float, progress: float = 0.0) -> None:
+        """Take one step of every optimizer on a new batch.
 
         Args:
             beta: importance exponent.
-            lr_fraction: learning rate of this step, as a fraction of the configured one.
+            progress: fraction of the run's learning that is done, from 0 to 1, by which learning
+                rates are scheduled.
 
         Raises:
-            NumericError: the loss or a priority is not finite.
+            NumericError: a loss or a priority is not finite.
         """
-        batch = self._prefetcher.next(beta)
-        if self._config.random_shift:
-            shifted = random_shift(batch.frames, self._config.random_shift)
-            batch = batch._replace(frames=shifted)
-        self.batch = batch
-        iterate_spectral_norms(self._parts.trained)
-        out = self._gradients(batch)
+        self.batch = batch = self._prefetcher.next(beta)
         self.updates += 1
-        if self.updates % self._check_period == 0 and not math.isfinite(out.loss.item()):
-            raise self._not_finite("loss: its values")
-        if self._config.max_grad_norm > 0:
-            self._clip_gradient()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._config.lr * lr_fraction
-        self.optimizer.step()
-        if self._replay.prioritized:
-            self._return_priorities(batch.ids, out.priorities)
+        check = self.updates % self._check_period == 0
+        metrics: dict[str, torch.Tensor] = {}
+        for index, step in enumerate(self._steps):
+            name = step.objective.name
+            out = step.gradients(batch)
+            if check and not math.isfinite(out.loss.item()):
+                raise self._not_finite(f"loss/{name}: its values")
+            step.apply(progress)
+            metrics |= {f"loss/{name}": out.loss} | dict(out.metrics)
+            if index == 0:
+                metrics["loss/priority"] = out.priorities.mean()
+                priorities = out.priorities
+        if self._memory.prioritized:
+            self._return_priorities(batch.ids, priorities)
         self._prefetcher.prefetch(beta)
-        self._add_metrics(
-            {"loss/td": out.loss, "loss/priority": out.priorities.mean()} | dict(out.metrics)
-        )
-
-    def _clip_gradient(self) -> None:
-        """Scales the gradient down to the norm `max_grad_norm`.
-
-        On the CPU one that is short enough is not multiplied by 1, a pass over all of it.
-        """
-        parameters = list(self._parts.trained.parameters())
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if norm.is_cuda or not norm < self._config.max_grad_norm:
-            nn.utils.clip_grads_with_norm_(parameters, self._config.max_grad_norm, norm)
+        self._add_metrics(metrics)
 
     def check_finite(self) -> None:
-        """Raises NumericError when a weight of the trained network is not finite."""
-        weights = self._parts.trained.parameters()
-        if not all(bool(torch.isfinite(weight).all()) for weight in weights):
-            raise self._not_finite("network: its weights")
+        """Raise NumericError when a weight of a trained network is not finite."""
+        for step in self._steps:
+            weights = step.objective.net.parameters()
+            if not all(bool(torch.isfinite(weight).all()) for weight in weights):
+                raise self._not_finite("network: its weights")
 
     def state(self) -> dict[str, Any]:
-        """Optimizer, counter, metrics since the last `take_metrics`, and a batch drawn ahead.
+        """Optimizers, counter, metrics since the last `take_metrics`, and a batch drawn ahead.
 
-        Priorities that are still on their way are set first, so that the replay has them all.
+        Priorities that are still on their way are set first, so that the memory has them all.
         """
         self._set_late_priorities(0)
         return {
-            "optimizer": self.optimizer.state_dict(),
+            "objectives": {step.objective.name: step.state() for step in self._steps},
             "updates": self.updates,
             "sums": self._sums,
             "summed": self._summed,
             "feeder": self._prefetcher.state(),
-            "gradients": self._gradients.state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on after the update at which `state` was taken."""
-        settings = self.optimizer.state_dict()["param_groups"]
-        for mine, saved in zip(settings, state["optimizer"]["param_groups"], strict=True):
-            mine["lr"] = float(saved["lr"])
-        moments = state["optimizer"]["state"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": settings})
-        names = self._moment_names()
-        for weight, moments in self.optimizer.state.items():
-            for name in names:
-                if moments[name].dim() > 0:  # fused steps read both in the order of memory
-                    moments[name] = torch.empty_like(weight).copy_(
-                        checked_like(moments[name], weight)
-                    )
+        """Continue after the update at which `state` was taken."""
+        # Version 0.1 had one objective, whose state was not nested.
+        saved = state.get("objectives", {step.objective.name: state for step in self._steps})
+        for step in self._steps:
+            step.load_state(saved[step.objective.name])
         self.updates = int(state["updates"])
         sums = state["sums"].items()
         self._sums = {name: value.to(self._device).reshape(()) for name, value in sums}
         self._summed = int(state["summed"])
         self._prefetcher.load_state(state["feeder"])
-        self._gradients.load_state(state.get("gradients", {"generators": []}))
-
-    def _moment_names(self) -> set[str]:
-        """What the optimizer keeps for each weight."""
-        probe = nn.Linear(1, 1, device=self._device)
-        probe(torch.ones(1, device=self._device)).backward()
-        optimizer = make_optimizer(probe, self._config)
-        optimizer.step()
-        return set(optimizer.state[probe.weight])
 
     def _return_priorities(self, ids: torch.Tensor, priorities: torch.Tensor) -> None:
-        """Sends priorities back: at once on the CPU; on CUDA one update late, without waiting."""
+        """Send priorities back: at once on the CPU; on CUDA one update late, without waiting."""
         if not priorities.is_cuda:
             self._set_priorities(ids, priorities)
             return
@@ -161,7 +135,7 @@ class Learner:
         self._set_late_priorities(1)
 
     def _set_late_priorities(self, keep: int) -> None:
-        """Waits for all but the last `keep` priorities that are on their way, and sets them."""
+        """Wait for all but the last `keep` priorities that are on their way, and set them."""
         while len(self._late) > keep:
             ids, host, done = self._late.popleft()
             done.synchronize()
@@ -170,7 +144,7 @@ class Learner:
     def _set_priorities(self, ids: torch.Tensor, priorities: torch.Tensor) -> None:
         if not bool(torch.isfinite(priorities).all()):
             raise self._not_finite("priorities: they")
-        self._replay.update_priorities(ids, priorities)
+        self._memory.update_priorities(ids, priorities)
 
     def _not_finite(self, what: str) -> NumericError:
         return NumericError(
@@ -187,10 +161,11 @@ class Learner:
         """Means of the metrics since the last call.
 
         Raises:
-            NumericError: the loss is not finite.
+            NumericError: a loss is not finite.
         """
         metrics = {name: float(value) / self._summed for name, value in self._sums.items()}
         self._sums, self._summed = {}, 0
-        if not math.isfinite(metrics.get("loss/td", 0.0)):
-            raise self._not_finite("loss: its values")
+        for step in self._steps:
+            if not math.isfinite(metrics.get(f"loss/{step.objective.name}", 0.0)):
+                raise self._not_finite(f"loss/{step.objective.name}: its values")
         return metrics

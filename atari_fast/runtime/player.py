@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from atari_fast.agents.agent import Actor, ActorSpec
 from atari_fast.agents.restore import TrainedAgent
 from atari_fast.agents.restore import load_agent as restore
 from atari_fast.config import Config
 from atari_fast.envs.gymnasium_env import AtariFastVectorEnv
 from atari_fast.errors import ConfigError
 from atari_fast.runtime.device import Autocast, select_device
+from atari_fast.types import Flag, StepBatch
 
 
 class Player:
-    """A trained agent that chooses actions; it keeps nothing from one call to the next."""
+    """A trained agent that chooses actions.
+
+    An agent with a memory remembers what it saw in earlier calls of `act`, in each environment
+    since its episode began; others look at the present observations alone.
+    """
 
     def __init__(self, agent: TrainedAgent, device: torch.device) -> None:
         self._agent = agent
         self._device = device
         self._autocast = Autocast(device, agent.config.precision)
-        self._rng = np.random.default_rng()
+        self._spec = ActorSpec(0, "evaluate", np.random.default_rng(), self._autocast)
+        self._actor: Actor | None = None
 
     @property
     def config(self) -> Config:
@@ -46,33 +54,45 @@ class Player:
         config = self._agent.config
         env = dataclasses.replace(config.env, life_loss="none", num_workers=0)
         return AtariFastVectorEnv(
-            config.game, num_envs, config=env, stack=config.net.stack, render_mode=render_mode
+            config.game,
+            num_envs,
+            config=env,
+            stack=self._agent.agent.stack,
+            render_mode=render_mode,
         )
 
     def q_values(self, observations: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Action values float32[E, A] of observations uint8[E, S, H, W].
 
         Raises:
-            ConfigError: the observations have another dtype or shape.
+            ConfigError: the observations have another dtype or shape, or the agent's values depend
+                on more than one observation.
         """
-        frames = np.asarray(observations)
-        stack, shape = self._agent.config.net.stack, self._agent.spec.frame_shape
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (stack, *shape):
-            sides = ", ".join(map(str, (stack, *shape)))
-            raise ConfigError(
-                f"observations: expected uint8[E, {sides}], got {frames.dtype}{list(frames.shape)}"
-            )
-        batch = torch.tensor(frames, device=self._device)
+        network = self._agent.agent.q_values
+        if network is None:
+            raise ConfigError("q_values: this agent's values depend on all it saw; use `act`")
+        batch = self._observations(observations)
         with torch.inference_mode(), self._autocast():
-            values: NDArray[np.float32] = self._agent.parts.q_values(batch).float().cpu().numpy()
+            values: NDArray[np.float32] = network(batch).float().cpu().numpy()
         return values
 
-    def act(self, observations: NDArray[np.uint8], epsilon: float = 0.0) -> NDArray[np.int64]:
+    def act(
+        self,
+        observations: NDArray[np.uint8],
+        epsilon: float = 0.0,
+        *,
+        rewards: NDArray[np.floating[Any]] | None = None,
+        starts: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.int64]:
         """Chooses an action for each environment.
 
         Args:
             observations: uint8[E, S, H, W], as `AtariFastVectorEnv` delivers them.
             epsilon: probability of a random action instead of the best one, from 0 to 1.
+            rewards: raw rewards [E] that arrived with the observations, which recurrent agents
+                see; default: 0.
+            starts: bool[E], where the observation is the first one of an episode, so that an agent
+                with a memory begins anew; default: only in the first call for E environments.
 
         Returns:
             int64[E], indices of actions.
@@ -82,15 +102,35 @@ class Player:
         """
         if not 0 <= epsilon <= 1:
             raise ConfigError(f"epsilon: expected a number from 0 to 1, got {epsilon}")
-        greedy = self.q_values(observations).argmax(axis=1)
-        chance = self._rng.integers(len(self.action_names), size=len(greedy))
-        explore = self._rng.random(len(greedy)) < epsilon
-        actions: NDArray[np.int64] = np.where(explore, chance, greedy).astype(np.int64)
-        return actions
+        batch = self._observations(observations)
+        num_envs = len(batch)
+        flags = np.zeros(num_envs, np.uint8)
+        if self._actor is None or self._spec.num_envs != num_envs:
+            self._spec.num_envs = num_envs
+            self._actor = self._agent.agent.make_actor(self._spec)
+            flags[:] = Flag.FIRST
+        if starts is not None:
+            flags[np.asarray(starts, np.bool_)] = Flag.FIRST
+        raw = np.zeros(num_envs) if rewards is None else np.asarray(rewards)
+        self._spec.epsilon = epsilon
+        step = StepBatch(observations[:, -1], raw.astype(np.float32), flags)
+        return self._actor.act(batch, step, self._agent.frames).actions
 
     def seed(self, seed: int) -> None:
-        """Begins the random numbers of `act` anew."""
-        self._rng = np.random.default_rng(seed)
+        """Begins the random numbers of `act` anew, and forgets what the agent saw."""
+        self._spec.rng = np.random.default_rng(seed)
+        self._actor = None
+
+    def _observations(self, observations: NDArray[np.uint8]) -> torch.Tensor:
+        """The observations on the device, checked."""
+        frames = np.asarray(observations)
+        shape = (self._agent.agent.stack, *self._agent.spec.frame_shape)
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != shape:
+            sides = ", ".join(map(str, shape))
+            raise ConfigError(
+                f"observations: expected uint8[E, {sides}], got {frames.dtype}{list(frames.shape)}"
+            )
+        return torch.tensor(frames, device=self._device)
 
 
 def load_agent(path: str | Path, which: str = "best", device: str = "auto") -> Player:

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from atari_fast.agents.agent import ActorSpec
 from atari_fast.agents.restore import TrainedAgent
 from atari_fast.envs.atari_env import SCREEN_SHAPE, AtariEnv
 from atari_fast.infra.video import VideoWriter
-from atari_fast.runtime.actor import Actor
+from atari_fast.runtime.acting import StackedActor
 from atari_fast.runtime.device import Autocast, seeded
 from atari_fast.runtime.episodes import EpisodeTracker
 from atari_fast.seeding import stream
@@ -49,7 +50,8 @@ def record_game(
     env = AtariEnv(config.game, env_config, stream(seed, "record/lane"))
     rng = np.random.default_rng(stream(seed, "record/actor"))
     autocast = Autocast(device, config.precision)
-    actor = Actor(agent.parts.q_values, agent.spec, 1, config.net.stack, device, autocast, rng)
+    acting = ActorSpec(1, "evaluate", rng, autocast, epsilon)
+    actor = StackedActor(agent.agent, acting, agent.spec, device)
     tracker = EpisodeTracker(1)
     frame = np.zeros((1, *agent.spec.frame_shape), np.uint8)
     score, action = 0.0, 0
@@ -61,5 +63,5 @@ def record_game(
             score += reward
             if tracker.add(step):
                 return score, True
-            action = int(actor.act(step, epsilon)[0])
+            action = int(actor.act(step).actions[0])
     return score, False

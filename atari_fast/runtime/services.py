@@ -1,15 +1,15 @@
-"""What a run does for the periodic parts of an algorithm (`agents.parts.Services`)."""
+"""What a run does for the periodic parts of an algorithm (`agents.agent.Services`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from atari_fast.agents.parts import AgentParts, Interrupted
+from atari_fast.agents.agent import Agent, Interrupted, Memory
 from atari_fast.config import Config
-from atari_fast.replay.transition import TransitionReplay
 from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.evaluation import evaluate
 from atari_fast.seeding import stream, to_int
@@ -18,15 +18,15 @@ from atari_fast.types import EnvSpec
 
 @dataclass(frozen=True)
 class RunServices:
-    """The services of one run; see `agents.parts.Services`."""
+    """The services of one run; see `agents.agent.Services`."""
 
     config: Config
-    parts: AgentParts
+    agent: Agent[Any]
     spec: EnvSpec
     device: torch.device
     autocast: Autocast
-    replay: TransitionReplay
-    optimizer: torch.optim.Optimizer
+    memory: Memory[Any]
+    optimizers: Mapping[str, torch.optim.Optimizer]
     now: Callable[[], int]
     stop: Callable[[], bool]
     busy: Callable[[str], None]
@@ -46,7 +46,7 @@ class RunServices:
     def play(self, games: int, epsilon: float, seed: str) -> tuple[float, ...]:
         """Scores of full games with the networks as they are, or raises Interrupted."""
         result = evaluate(
-            self.parts.q_values,
+            self.agent,
             self.config,
             self.spec,
             self.device,

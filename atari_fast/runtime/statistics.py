@@ -12,8 +12,8 @@ import numpy as np
 from atari_fast.infra.cpu import CpuWait
 from atari_fast.infra.logging import RunLogger
 from atari_fast.infra.progress import Progress
-from atari_fast.runtime.episodes import Episode
-from atari_fast.runtime.loop import StepResult
+from atari_fast.runtime.driver import StepResult
+from atari_fast.types import Episode
 
 _WINDOW = 100
 _MUCH_WAITING = 0.2
@@ -87,9 +87,9 @@ class Report:
 
     def show(self, result: StepResult, updates: int) -> None:
         """Shows where the training stands after the step of `result` and `updates` updates."""
-        played = self._statistics
+        played, epsilon = self._statistics, result.metrics.get("epsilon", math.nan)
         self._progress.update(
-            result.frames, played.episodes, played.mean_return, result.epsilon, played.loss, updates
+            result.frames, played.episodes, played.mean_return, epsilon, played.loss, updates
         )
 
     def log(self, result: StepResult, updates: int, learned: Mapping[str, float]) -> None:
@@ -97,13 +97,10 @@ class Report:
         values = {
             **self._statistics.metrics(),
             "train/updates": float(updates),
-            "epsilon": result.epsilon,
-            "lr": result.lr,
+            **result.metrics,
             "perf/frames_per_s": self._progress.frames_per_second,
             "perf/cpu_wait": self._cpu_wait.take(),
         }
-        if result.beta is not None:
-            values["beta"] = result.beta
         self._logger.scalars(result.frames, values | dict(learned))
         self._statistics.loss = learned.get("loss/td", self._statistics.loss)
         if not self._said_waiting and (seconds := self._long_wait.seconds) > _LONG:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from atari_fast.agents.agent import ActorSpec
 from atari_fast.agents.registry import build
 from atari_fast.config import Config
 from atari_fast.config_io import from_record, to_record
@@ -31,9 +32,7 @@ from atari_fast.infra.logging import RunLogger
 from atari_fast.infra.memory import require_memory
 from atari_fast.infra.progress import Progress
 from atari_fast.infra.weights import pack_state
-from atari_fast.ops.least_squares import LstdqSystem
-from atari_fast.replay.transition import TransitionReplay, replay_bytes
-from atari_fast.runtime.actor import Actor
+from atari_fast.runtime.acting import StackedActor
 from atari_fast.runtime.crash import crash_text
 from atari_fast.runtime.device import Autocast, keep_freed_memory, select_device, set_threads
 from atari_fast.runtime.directory import (
@@ -42,11 +41,11 @@ from atari_fast.runtime.directory import (
     replay_snapshot,
     saved_state,
 )
+from atari_fast.runtime.driver import StepResult, SyncDriver
 from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.fingerprint import changes, fingerprint, saved_threads, schedule_changes
 from atari_fast.runtime.interrupt import Interrupt
 from atari_fast.runtime.learner import Learner
-from atari_fast.runtime.loop import Loop, StepResult
 from atari_fast.runtime.services import RunServices
 from atari_fast.runtime.statistics import Report, Statistics
 from atari_fast.seeding import stream, to_int
@@ -106,56 +105,48 @@ class Trainer:
 
     def _build(self) -> None:
         config, spec = self.config, self.envs.spec
+        self.agent = build(config, spec, self.device)
         self._require_memory()
-        if config.ls.method == "lstdq":
-            needed = LstdqSystem.bytes_needed(spec.num_actions, config.net.hidden)
-            require_memory(needed, "ls.method lstdq", "use --ls.method fqi")
-        self.parts = build(config, spec, self.device)
-        self.replay = TransitionReplay(
-            config.env,
-            config.net,
-            config.agent,
-            config.replay,
-            spec.frame_shape,
-            to_int(stream(config.seed, "replay")),
-        )
+        self.memory = self.agent.make_memory(to_int(stream(config.seed, "replay")))
         self.learner = Learner(
-            self.parts,
-            self.replay,
-            config.optim,
+            self.agent,
+            self.memory,
             self.device,
             self.autocast,
             check_period=100 if self._cuda else 1,
-            threads=1 if self._cuda or config.net.torso == "mlp" else self.threads,
+            threads=self.threads if self.agent.parallel and not self._cuda else 1,
         )
-        self.actor = Actor(
-            self.parts.behaviour,
-            spec,
-            config.env.num_envs,
-            config.net.stack,
-            self.device,
-            self.autocast,
-            np.random.default_rng(stream(config.seed, "actor")),
-        )
+        rng = np.random.default_rng(stream(config.seed, "actor"))
+        acting = ActorSpec(config.env.num_envs, "train", rng, self.autocast)
+        self.actor = StackedActor(self.agent, acting, spec, self.device)
         services = RunServices(
             config,
-            self.parts,
+            self.agent,
             spec,
             self.device,
             self.autocast,
-            self.replay,
-            self.learner.optimizer,
+            self.memory,
+            self.learner.optimizers,
             now=lambda: self.frames,
             stop=lambda: self.interrupt.requested,
             busy=lambda text: self.progress.busy(text),
             log=self._log_hook,
         )
-        parts = self.parts, self.envs, self.replay, self.actor, self.learner
-        self.loop = Loop(config, *parts, services, hook_threads=self.threads)
+        self.driver = SyncDriver(
+            self.agent,
+            self.envs,
+            self.memory,
+            self.actor,
+            self.learner,
+            services,
+            total_frames=config.total_frames,
+            overlap=config.overlap,
+            hook_threads=self.threads,
+        )
 
     def _require_memory(self) -> None:
-        config, shape = self.config, self.envs.spec.frame_shape
-        require_memory(replay_bytes(config.replay, config.env.num_envs, shape), "replay.capacity")
+        for need in self.agent.memory_needs:
+            require_memory(need.bytes, need.setting, need.remedy)
 
     def run(self) -> bool:
         """Trains to the end; returns False when a signal ended it before, after saving.
@@ -197,7 +188,7 @@ class Trainer:
                 self._train()
             except NumericError as error:
                 batch = self.learner.batch
-                text = crash_text(self.directory, self.frames, config, self.parts, batch)
+                text = crash_text(self.directory, self.frames, config, self.agent, batch)
                 raise NumericError(f"{error}; {text}") from error
             finally:
                 if self._failed_saves:
@@ -210,7 +201,7 @@ class Trainer:
         try:
             if self._evaluation_pending:
                 self._evaluate(with_replay=True)
-            results = iter(self.loop)
+            results = iter(self.driver)
             while not self.interrupt.requested and (result := next(results, None)):
                 self._take(result)
                 asked = self.interrupt.take_save_request()
@@ -243,7 +234,7 @@ class Trainer:
     def _take(self, result: StepResult) -> None:
         run = self.config.run
         before, self.frames = self.frames, result.frames
-        self.statistics.add(result.finished)
+        self.statistics.add(result.episodes)
         updates = self.learner.updates
         self.report.show(result, updates)
 
@@ -267,7 +258,7 @@ class Trainer:
         run = self.config.run
         self._evaluation_pending = True  # until it is done, whatever ends it
         result = evaluate(
-            self.parts.q_values,
+            self.agent,
             self.config,
             self.envs.spec,
             self.device,
@@ -325,7 +316,7 @@ class Trainer:
             WorkerError: a worker died or hung.
         """
         self.learner.check_finite()
-        nets = {name: net.state_dict() for name, net in self.parts.nets.items()}
+        nets = {name: net.state_dict() for name, net in self.agent.nets.items()}
         env_states = self.envs.states() if with_replay and not games_lost else None
         state, record = pack_state(self._state(env_states, games_lost))
         path = write_checkpoint(
@@ -334,7 +325,7 @@ class Trainer:
             {**nets, "state": state},
             {"config": to_record(self.config), "state": record},
             keep_last=_KEPT_CHECKPOINTS,
-            snapshots=replay_snapshot(self.replay, self._saved_replay) if with_replay else None,
+            snapshots=replay_snapshot(self.memory, self._saved_replay) if with_replay else None,
             keep=self._saved_replay.parent if self._saved_replay and not with_replay else None,
         )
         if with_replay:
@@ -357,7 +348,9 @@ class Trainer:
             },
             "learner": self.learner.state(),
             "actor": self.actor.state(),
-            "loop": self.loop.state(games_lost),
+            "memory": self.memory.state(),
+            "parts": {name: part.state() for name, part in self.agent.parts.items()},
+            "loop": self.driver.state(games_lost),
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self._cuda else None,
             "lanes": env_states,
@@ -365,13 +358,16 @@ class Trainer:
 
     def _load(self, checkpoint: Checkpoint, state: Mapping[str, Any]) -> None:
         """Goes to the state of a checkpoint that `save` wrote with a replay."""
-        for name, net in self.parts.nets.items():
+        for name, net in self.agent.nets.items():
             net.load_state_dict(checkpoint.tensors[name])
         self._saved_replay = checkpoint.path / f"{REPLAY}.bin"
-        self.replay.load(self._saved_replay)
+        self.memory.load(self._saved_replay)
         self.learner.load_state(state["learner"])
         self.actor.load_state(state["actor"])
-        self.loop.load_state(state["loop"])
+        self.memory.load_state(state.get("memory", {}))
+        for name, part in self.agent.parts.items():
+            part.load_state(state["parts"][name])
+        self.driver.load_state(state["loop"])
         if state["lanes"] is not None:
             self.envs.load_states(state["lanes"])
         torch.set_rng_state(state["torch_rng"])
@@ -390,8 +386,10 @@ class Trainer:
             run.get("conditions", {}),
             fingerprint(self.device, self.autocast, self.threads),
         )
-        saved = from_record(checkpoint.records["config"])
-        self._changes += schedule_changes(saved, self.config, self.frames)
+        total_before = from_record(checkpoint.records["config"]).total_frames
+        self._changes += schedule_changes(
+            self.agent, self.memory, self.frames, total_before, self.config.total_frames
+        )
         if state["lanes"] is None:
             self._changes.append("the games in flight were lost with a worker; new ones begin")
         self._metrics_size = int(run["metrics_size"])

@@ -20,7 +20,7 @@ from atari_fast.infra.logging import read_metrics
 from atari_fast.infra.weights import unpack_state
 
 if TYPE_CHECKING:
-    from atari_fast.runtime.loop import StepResult
+    from atari_fast.runtime.driver import StepResult
     from atari_fast.runtime.trainer import Trainer
 
 CATCH = [

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from atari_fast.agents.agent import ActorSpec
 from atari_fast.config import Config
 from atari_fast.nets.torsos import ImpalaTorso, MlpTorso, NatureTorso
 from atari_fast.replay.transition import TransitionBatch
 from atari_fast.runtime.trainer import Trainer
 from field_runs import ATARI, CATCH, Player, changed, sees
+from run_parts import FP32
 
 IMPALA = changed(changed(CATCH, "net.torso", "impala"), "total_frames", 400)
 
@@ -22,7 +24,7 @@ def shapes(player: Player, changes: Mapping[str, Any], base: Config = CATCH) -> 
     """Of the weights after a run, which have all had an update."""
     run = player.run(changes, base)
     assert run.updates
-    trained = run.trainer.parts.trained
+    trained = run.trainer.agent.nets["online"]
     return {name: tuple(weight.shape) for name, weight in trained.state_dict().items()}
 
 
@@ -34,14 +36,14 @@ def torso_is_the_one_that_is_named(player: Player) -> None:
         (ATARI, "nature", NatureTorso),
     ):
         other = changed(base, "net.torso", "nature" if torso == "mlp" else "mlp")
-        assert type(player.trainer({"net.torso": torso}, other).parts.trained.torso) is kind
+        assert type(player.trainer({"net.torso": torso}, other).agent.nets["online"].torso) is kind
 
 
 @sees("net.pixels")
 def standardized_pixels_have_no_brightness(player: Player) -> None:
     frames = torch.randint(0, 100, (2, 4, 84, 84), dtype=torch.uint8)
     for pixels in ("scale", "standardize"):
-        q_values = player.trainer({"net.pixels": pixels}, ATARI).parts.q_values
+        q_values = player.trainer({"net.pixels": pixels}, ATARI).agent.q_values
         dark, light = (q_values(x).detach() for x in (frames, frames + 100))
         assert ((dark - light).abs().max() < 1e-4) == (pixels == "standardize")
 
@@ -68,7 +70,7 @@ def padding_leaves_larger_maps(player: Player) -> None:
 @sees("net.init")
 def first_weights_have_the_bound_of_their_kind(player: Player) -> None:
     for init in ("uniform", "xavier", "fan-in"):
-        layer = player.trainer({"net.init": init}).parts.trained.head.hidden
+        layer = player.trainer({"net.init": init}).agent.nets["online"].head.hidden
         outputs, inputs = layer.weight.shape
         bounds = {"uniform": inputs**-0.5, "xavier": (6 / (inputs + outputs)) ** 0.5}
         bound = bounds.get(init, 3**0.25 * inputs**-0.5)
@@ -118,7 +120,7 @@ class Values:
     def __init__(self, player: Player, changes: Mapping[str, Any]) -> None:
         trainer = player.trainer(changes)
         generator = torch.Generator().manual_seed(5)
-        nets = trainer.parts.nets
+        nets = trainer.agent.nets
         with torch.no_grad():
             for net in (nets["online"], nets["target"]):
                 for weight in net.parameters():
@@ -127,7 +129,7 @@ class Values:
             now, then = batch.frames[:, :1], batch.frames[:, 1:]
             self.online, self.online_t = (nets["online"](x) for x in (now, then))
             self.target, self.target_t = (nets["target"](x) for x in (now, then))
-        self.found = trainer.parts.loss(batch)
+        self.found = trainer.agent.objectives[0].loss(batch)
 
     def of(self, q: torch.Tensor, actions: torch.Tensor | None = None) -> torch.Tensor:
         actions = self.batch.actions if actions is None else actions
@@ -216,9 +218,10 @@ def dueling_streams_send_less_into_the_torso(player: Player) -> None:
     gradients = []
     for factor in (1.0, 0.25):
         changes = {"agent.dueling": True, "agent.dueling_gradient": factor}
-        parts = (trainer := player.trainer(changes, ATARI)).parts
-        parts.loss(noise(trainer, 8)).losses.sum().backward()
-        gradients.append({name: w.grad for name, w in parts.trained.named_parameters()})
+        agent = (trainer := player.trainer(changes, ATARI)).agent
+        agent.objectives[0].loss(noise(trainer, 8)).losses.sum().backward()
+        weights = agent.nets["online"].named_parameters()
+        gradients.append({name: w.grad for name, w in weights})
     assert {name.split(".")[1] for name in gradients[0] if name.startswith("head")} == {
         *("value_hidden", "value", "advantage_hidden", "advantage")
     }
@@ -233,12 +236,15 @@ def noise_explores_but_does_not_play(player: Player) -> None:
     for noisy in (True, False):
         trainer = player.trainer({"agent.noisy": noisy, "agent.noisy_sigma": 0.3})
         x = noise(trainer).frames[:, :1]
-        with torch.no_grad():
-            acting = [trainer.parts.behaviour(x) for _ in "12"]
-            playing = [trainer.parts.q_values(x) for _ in "12"]
-        assert torch.equal(*playing)
-        assert torch.equal(*acting) != noisy
-    head = player.trainer({"agent.noisy": True, "agent.noisy_sigma": 0.3}).parts.trained.head
+        values: dict[str, list[torch.Tensor]] = {}
+        for mode in ("train", "evaluate", "train", "evaluate"):
+            spec = ActorSpec(len(x), mode, np.random.default_rng(0), FP32)
+            actor = trainer.agent.make_actor(spec)
+            with torch.no_grad():
+                values.setdefault(mode, []).append(actor._q_values(x))
+        assert torch.equal(*values["evaluate"])
+        assert torch.equal(*values["train"]) != noisy
+    head = player.trainer({"agent.noisy": True, "agent.noisy_sigma": 0.3}).agent.nets["online"].head
     expected = torch.full_like(head.out.weight_sigma, 0.3 / 8**0.5)
     torch.testing.assert_close(head.out.weight_sigma.detach(), expected)
 
@@ -255,11 +261,11 @@ def algorithm_has_its_outputs(player: Player) -> None:
 @sees("agent.v_max")
 def returns_of_c51_go_up_to_v_max(player: Player) -> None:
     trainer = player.trainer({"agent.algorithm": "c51", "agent.v_max": 3.0})
-    out = trainer.parts.trained.head.out
+    out = trainer.agent.nets["online"].head.out
     with torch.no_grad():
         out.weight.zero_()
         out.bias[:] = torch.linspace(0, 1, 51).repeat(3) * 1e4  # all the mass on the last atom
-        q = trainer.parts.q_values(noise(trainer).frames[:, :1])
+        q = trainer.agent.q_values(noise(trainer).frames[:, :1])
     torch.testing.assert_close(q, torch.full_like(q, 3.0))
 
 
@@ -271,7 +277,7 @@ def iqn_draws_its_levels(player: Player) -> None:
         def hook(_net: object, inputs: tuple[torch.Tensor, ...]) -> None:
             drawn[torch.is_grad_enabled()].add((inputs[0].shape[0], inputs[1].shape[1]))
 
-        trainer.parts.trained.register_forward_pre_hook(hook)
+        trainer.agent.nets["online"].register_forward_pre_hook(hook)
 
     changes = {"agent.algorithm": "iqn", "agent.taus": 5, "agent.taus_acting": 3}
     player.run({**changes, "run.eval_period": 1_600}, before=note)

@@ -10,7 +10,8 @@ import torch
 
 from atari_fast.agents import ls_dqn
 from atari_fast.replay.transition import TransitionReplay
-from atari_fast.types import StepBatch
+from atari_fast.runtime.trainer import Trainer
+from atari_fast.types import Acted, StepBatch
 from field_runs import ATARI, CATCH, Player, changed, sees
 from rounding import relative_error
 
@@ -20,7 +21,7 @@ PRIORITIZED = changed(CATCH, "replay.prioritized", True)
 @sees("replay.capacity")
 def replay_keeps_its_capacity(player: Player) -> None:
     for capacity in (200, 320):
-        replay = player.run({"replay.capacity": capacity}).trainer.replay
+        replay = player.run({"replay.capacity": capacity}).trainer.memory
         starts = replay.valid_ids()
         assert 0.85 * capacity < len(replay) <= capacity
         assert 0.85 * capacity < int(starts.max() - starts.min()) <= capacity
@@ -68,7 +69,7 @@ def draws_have_the_probabilities_of_the_priorities(player: Player) -> None:
     for alpha, epsilon, mix in ((0.5, 1e-12, 0.0), (1.0, 1.0, 0.0), (0.5, 1e-12, 0.5)):
         changes = {"replay.alpha": alpha, "replay.priority_epsilon": epsilon}
         run = player.run({**changes, "replay.uniform_mix": mix}, PRIORITIZED)
-        replay = run.trainer.replay
+        replay = run.trainer.memory
         found, _ = shares(player, replay, [1.0, 4.0, 9.0])
         p = np.full(len(replay), (0.0 + epsilon) ** alpha)
         p[:3] = (np.array([1.0, 4.0, 9.0]) + epsilon) ** alpha
@@ -79,7 +80,7 @@ def draws_have_the_probabilities_of_the_priorities(player: Player) -> None:
 @sees("replay.stratified")
 def strata_are_drawn_from_once_each(player: Player) -> None:
     for stratified in (True, False):
-        replay = player.run({"replay.stratified": stratified}, PRIORITIZED).trainer.replay
+        replay = player.run({"replay.stratified": stratified}, PRIORITIZED).trainer.memory
         replay.update_priorities(replay.valid_ids(), torch.ones(len(replay)))
         batch = replay.new_batch(len(replay), pinned=False)
         replay.sample_into(batch, 1.0)
@@ -91,7 +92,7 @@ def strata_are_drawn_from_once_each(player: Player) -> None:
 def weights_are_over_the_largest_of_batch_or_memory(player: Player) -> None:
     for over, largest in (("batch", 1.0), ("buffer", 0.5)):
         changes = {"replay.weights_over": over, "replay.alpha": 1.0, "replay.uniform_mix": 0.0}
-        replay = player.run(changes, PRIORITIZED).trainer.replay
+        replay = player.run(changes, PRIORITIZED).trainer.memory
         ids = replay.valid_ids()
         errors = torch.full((len(ids),), 2e6)
         errors[0] = 1e6  # whose weight is twice that of the others
@@ -115,7 +116,7 @@ def frames_take_no_more_than_they_may(player: Player) -> None:
         for _ in range(500):
             noise = rng.integers(0, 256, (4, 84, 84), dtype=np.uint8)
             nothing = np.zeros(4, np.float32), np.zeros(4, np.uint8)
-            replay.append(StepBatch(noise, *nothing), np.zeros(4, np.int64))
+            replay.append(StepBatch(noise, *nothing), Acted(np.zeros(4, np.int64)))
         kept[gigabytes] = len(replay)
     assert kept[0.0] > 1_900
     assert 300 < kept[0.005] < 5e6 / 84**2
@@ -178,8 +179,17 @@ def batch_has_its_size(player: Player) -> None:
 @sees("optim.random_shift")
 def frames_are_moved_before_the_loss(player: Player) -> None:
     for pixels in (0, 2):
-        run = player.run({"optim.random_shift": pixels})
-        drawn, used = run.batches[-1].frames, run.trainer.learner.batch.frames
+        seen: list[torch.Tensor] = []
+
+        def note(trainer: Trainer, seen: list[torch.Tensor] = seen) -> None:
+            def hook(_net: object, inputs: tuple[torch.Tensor, ...]) -> None:
+                if torch.is_grad_enabled():
+                    seen.append(inputs[0].clone())
+
+            trainer.agent.nets["online"].register_forward_pre_hook(hook)
+
+        run = player.run({"optim.random_shift": pixels}, before=note)
+        drawn, used = run.batches[-1].frames[:, :1], seen[-1]
         moved = {
             (down, right)
             for here, there in zip(drawn[:, 0], used[:, 0], strict=True)
@@ -210,11 +220,11 @@ def solved(player: Player, changes: dict[str, Any], before: Any = lambda _: None
 
         def note_log(trainer: Any) -> None:
             before(trainer)
-            services, layer = trainer.loop._services, trainer.parts.trained.head.out
+            services, layer = trainer.driver._services, trainer.agent.nets["online"].head.out
             real = services.log
 
             def log(values: Any, note: str) -> None:
-                state = trainer.learner.optimizer.state
+                state = trainer.learner.optimizers["td"].state
                 moments.append(sum(weight in state for weight in layer.parameters()))
                 real(values, note)
 
@@ -270,7 +280,7 @@ def residuals_are_clipped(player: Player) -> None:
 def targets_are_of_the_bootstrap_network(player: Player) -> None:
     def lift(trainer: Any) -> None:
         with torch.no_grad():
-            trainer.parts.nets["target"].head.out.bias += 1e4
+            trainer.agent.nets["target"].head.out.bias += 1e4
 
     for network, far in (("target", True), ("online", False)):
         changes = {"ls.bootstrap": network, "agent.target_period": 4_000}

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from atari_fast.agents.agent import Actor, ActorSpec
 from atari_fast.errors import ConfigError, WorkerError
 from atari_fast.runtime import directory
+from atari_fast.runtime.trainer import Trainer
 from atari_fast.train import main
 from atari_fast.types import Flag
 from commands import CATCH as ARGUMENTS
@@ -45,7 +47,9 @@ def seed_decides_all_random_numbers(player: Player) -> None:
     for series in ("actions", "steps", "updates", "batches"):
         digests = [repr(getattr(run, series)) for run in (first, same, other)]
         assert digests[0] == digests[1] != digests[2], series
-    weights = [flat(player.trainer({"seed": seed}).parts.trained.parameters()) for seed in (2, 3)]
+    weights = [
+        flat(player.trainer({"seed": seed}).agent.nets["online"].parameters()) for seed in (2, 3)
+    ]
     assert not torch.equal(*weights)
 
 
@@ -58,14 +62,14 @@ def run_ends_at_its_frames(player: Player) -> None:
 @sees("device")
 def networks_and_stacks_are_on_the_device(player: Player) -> None:
     run = player.run({"device": "cpu"})
-    assert next(run.trainer.parts.trained.parameters()).device.type == "cpu"
+    assert next(run.trainer.agent.nets["online"].parameters()).device.type == "cpu"
     assert run.trainer.actor._observations.device.type == "cpu"
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="device: 'cuda' cannot be used here"):
             player.trainer({"device": "cuda"})
     else:
         trainer = player.trainer({"device": "cuda"})
-        assert next(trainer.parts.trained.parameters()).is_cuda
+        assert next(trainer.agent.nets["online"].parameters()).is_cuda
 
 
 @sees("precision")
@@ -74,12 +78,12 @@ def layers_compute_in_the_precision(player: Player) -> None:
         seen = set()
 
         def note(trainer: object, seen: set[torch.dtype] = seen) -> None:
-            hidden = trainer.parts.trained.head.hidden
+            hidden = trainer.agent.nets["online"].head.hidden
             hidden.register_forward_hook(lambda _module, _inputs, y: seen.add(y.dtype))
 
         run = player.run({"precision": precision}, before=note)
         assert seen == {dtype}
-        assert {w.dtype for w in run.trainer.parts.trained.parameters()} == {torch.float32}
+        assert {w.dtype for w in run.trainer.agent.nets["online"].parameters()} == {torch.float32}
 
 
 @sees("threads")
@@ -92,7 +96,7 @@ def threads_share_each_batch(player: Player) -> None:
                 if torch.is_grad_enabled():
                     sizes.add(len(inputs[0]))
 
-            trainer.parts.trained.register_forward_pre_hook(hook)
+            trainer.agent.nets["online"].register_forward_pre_hook(hook)
 
         player.run({"threads": threads, "optim.batch_size": 24}, ATARI, before=note)
         assert sizes == {24 // threads}
@@ -130,7 +134,7 @@ def action_set_is_what_is_drawn(player: Player) -> None:
     for name, number in (("minimal", 6), ("full", 18)):
         run = player.run({"env.action_set": name, "agent.epsilon_end": 1.0}, ATARI)
         assert set(np.concatenate(run.actions).tolist()) == set(range(number))
-        assert run.trainer.parts.trained.head.out.out_features == number
+        assert run.trainer.agent.nets["online"].head.out.out_features == number
 
 
 @sees("env.mode", "env.difficulty")
@@ -165,7 +169,7 @@ def life_loss_is_what_the_learner_sees(player: Player) -> None:
         lost, over = flags & Flag.LIFE_LOST != 0, flags & Flag.TERMINATED != 0
         cut = any((batch.discounts == 0).any() for batch in run.batches)
         found[mode] = lost.any(), (lost & over).any(), (lost & ~over).any(), bool(cut)
-        services = run.trainer.loop._services
+        services = run.trainer.driver._services
         games.add(services.play(2, 1.0, "whole games"))
     assert found["none"] == (False, False, False, False)
     assert found["zero_discount"] == (True, False, True, True)
@@ -250,11 +254,19 @@ def games_are_played_each_period(player: Player) -> None:
 @sees("run.eval_epsilon")
 def evaluations_act_at_random_that_often(player: Player) -> None:
     for epsilon, asked in ((1.0, 0), (0.0, 9)):
-        calls = []
+        calls: list[int] = []
 
-        def count(trainer: object, calls: list[int] = calls) -> None:
-            parts, real = trainer.parts, trainer.parts.q_values
-            object.__setattr__(parts, "q_values", lambda obs: calls.append(1) or real(obs))
+        def count(trainer: Trainer, calls: list[int] = calls) -> None:
+            make = trainer.agent.make_actor
+
+            def counting(spec: ActorSpec) -> Actor:
+                actor = make(spec)
+                if spec.mode == "evaluate":
+                    real = actor._q_values
+                    actor._q_values = lambda obs: calls.append(1) or real(obs)
+                return actor
+
+            object.__setattr__(trainer.agent, "make_actor", counting)
 
         run = player.run({"run.eval_epsilon": epsilon, "run.eval_period": 1_600}, before=count)
         assert [result.epsilon for _, result in run.evaluations] == [epsilon]

@@ -187,8 +187,8 @@ def note_play(record: Record) -> None:
         return step
 
     def noted_take(result: Any) -> None:
-        record.results.append((result.frames, result.epsilon, trainer.learner.updates))
-        record.episodes.extend(result.finished)
+        record.results.append((result.frames, result.metrics["epsilon"], trainer.learner.updates))
+        record.episodes.extend(result.episodes)
         take(result)
 
     def noted_save(with_replay: bool) -> Path:
@@ -200,9 +200,9 @@ def note_play(record: Record) -> None:
 
 
 def note_updates(record: Record) -> None:
-    trainer, trained = record.trainer, record.trainer.parts.trained
-    sample, step = trainer.replay.sample_into, trainer.learner.optimizer.step
-    target = trainer.parts.nets["target"]
+    trainer, trained = record.trainer, record.trainer.agent.nets["online"]
+    sample, step = trainer.memory.sample_into, trainer.learner.optimizers["td"].step
+    target = trainer.agent.nets["target"]
     load = target.load_state_dict
 
     def noted_sample(batch: TransitionBatch, beta: float) -> None:
@@ -214,14 +214,14 @@ def note_updates(record: Record) -> None:
         record.events.append("update")
         before, gradient = flat(trained.parameters()), flat(p.grad for p in trained.parameters())
         step()
-        rate = trainer.learner.optimizer.param_groups[0]["lr"]
+        rate = trainer.learner.optimizers["td"].param_groups[0]["lr"]
         record.updates.append((rate, gradient, flat(trained.parameters()) - before))
 
     def noted_load(state: Any) -> Any:
         record.copies.append(trainer.frames - trainer.config.replay.min_frames)
         return load(state)
 
-    trainer.replay.sample_into, trainer.learner.optimizer.step = noted_sample, noted_step
+    trainer.memory.sample_into, trainer.learner.optimizers["td"].step = noted_sample, noted_step
     target.load_state_dict = noted_load
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from numpy.typing import NDArray
 
-from atari_fast.types import Flag, StepBatch
+from atari_fast.types import Acted, Flag, StepBatch
 
 FRAME = (7, 9)
 """Odd, and large enough for a frame that changes little to be shorter as a difference."""
@@ -63,14 +63,14 @@ def random_reward(rng: np.random.Generator) -> np.float32:
     return np.float32(rng.choice([-1, 0, 1, 7, rng.normal(), 1e3 * rng.normal()]))
 
 
-def arrived(rows: list[Any]) -> tuple[StepBatch, NDArray[np.int64]]:
+def arrived(rows: list[Any]) -> tuple[StepBatch, Acted]:
     """What one step of all environments delivers, and the actions then chosen."""
     step = StepBatch(
         np.stack([row.frame for row in rows]),
         np.array([row.reward for row in rows], np.float32),
         np.array([row.flags for row in rows], np.uint8),
     )
-    return step, np.array([row.action for row in rows], np.int64)
+    return step, Acted(np.array([row.action for row in rows], np.int64))
 
 
 class Pair(ABC):

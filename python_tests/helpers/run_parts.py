@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from atari_fast.agents.parts import AgentParts
+from atari_fast.agents.agent import ActorSpec, Agent, LossOutput
+from atari_fast.agents.common import value_agent
 from atari_fast.config import (
     AgentConfig,
     Config,
@@ -19,9 +21,11 @@ from atari_fast.config import (
     ReplayConfig,
     RunConfig,
 )
-from atari_fast.replay.transition import TransitionReplay
-from atari_fast.runtime.actor import Actor
+from atari_fast.envs.vector_env import VectorEnv
+from atari_fast.replay.transition import TransitionBatch, TransitionReplay
+from atari_fast.runtime.acting import StackedActor
 from atari_fast.runtime.device import Autocast
+from atari_fast.runtime.driver import SyncDriver
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.services import RunServices
 from atari_fast.runtime.trainer import Trainer
@@ -35,40 +39,69 @@ def make_replay(config: Config, frame_shape: tuple[int, int], seed: int = 0) -> 
     return TransitionReplay(config.env, config.net, config.agent, config.replay, frame_shape, seed)
 
 
-def make_learner(parts: AgentParts, replay: TransitionReplay, optim: OptimConfig) -> Learner:
-    return Learner(parts, replay, optim, CPU, FP32)
+def no_loss(batch: TransitionBatch) -> LossOutput:
+    raise NotImplementedError
+
+
+def make_agent(
+    config: Config,
+    spec: EnvSpec,
+    q_values: Callable[[torch.Tensor], torch.Tensor] = lambda observations: observations,
+    net: torch.nn.Module | None = None,
+    loss: Callable[[TransitionBatch], LossOutput] = no_loss,
+) -> Agent[TransitionBatch]:
+    """An agent of given values and loss."""
+    net = net or torch.nn.Linear(1, 1)
+    return value_agent(
+        config, spec, net, net, q_values=q_values, behaviour=q_values, loss=loss, hooks=()
+    )
 
 
 def make_actor(
-    q_values: Callable[[torch.Tensor], torch.Tensor],
+    agent: Agent[TransitionBatch],
     spec: EnvSpec,
     num_envs: int,
-    stack: int,
+    epsilon: float = 0.0,
     seed: int = 0,
-) -> Actor:
-    return Actor(q_values, spec, num_envs, stack, CPU, FP32, np.random.default_rng(seed))
+    mode: Literal["train", "evaluate"] = "evaluate",
+) -> StackedActor:
+    rng = np.random.default_rng(seed)
+    return StackedActor(agent, ActorSpec(num_envs, mode, rng, FP32, epsilon), spec, CPU)
 
 
 def make_services(
     config: Config,
-    parts: AgentParts,
+    agent: Agent[TransitionBatch],
     spec: EnvSpec,
-    replay: TransitionReplay,
-    learner: Learner,
+    memory: TransitionReplay,
+    learner: Learner[TransitionBatch],
     log: Callable[..., None] = lambda values, note: None,
 ) -> RunServices:
     return RunServices(
         config,
-        parts,
+        agent,
         spec,
         CPU,
         FP32,
-        replay,
-        learner.optimizer,
+        memory,
+        learner.optimizers,
         now=lambda: 0,
         stop=lambda: False,
         busy=lambda text: None,
         log=log,
+    )
+
+
+def make_driver(
+    config: Config, agent: Agent[Any], envs: VectorEnv, seed: int = 1
+) -> SyncDriver[Any]:
+    """A training without a directory; `seed` is that of the memory."""
+    memory = agent.make_memory(seed)
+    learner = Learner(agent, memory, CPU, FP32)
+    actor = make_actor(agent, envs.spec, envs.num_envs, seed=config.seed, mode="train")
+    services = make_services(config, agent, envs.spec, memory, learner)
+    return SyncDriver(
+        agent, envs, memory, actor, learner, services, total_frames=config.total_frames
     )
 
 

@@ -32,13 +32,12 @@ def warm_up(config: Config, steps: int) -> tuple[float, float]:
     config = replace(config, env=replace(config.env, num_envs=NUM_ENVS, num_workers=0))
     torch.manual_seed(config.seed)
     with VectorEnv(config.game, config.env, stream(config.seed, "lanes")) as envs:
-        parts = build(config, envs.spec, CPU)
-        stack = config.net.stack
-        actor = make_actor(parts.behaviour, envs.spec, NUM_ENVS, stack, config.seed)
+        agent = build(config, envs.spec, CPU)
+        actor = make_actor(agent, envs.spec, NUM_ENVS, seed=config.seed, mode="train")
         counts, scored = np.zeros(envs.spec.num_actions), 0.0
         step = envs.step(np.zeros(NUM_ENVS, np.int64))
         for _ in range(steps):
-            actions = actor.act(step, parts.epsilon(0))
+            actions = actor.act(step).actions
             counts += np.bincount(actions, minlength=len(counts))
             step = envs.step(actions)
             scored += float(np.abs(step.rewards).sum())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from atari_fast.agents.parts import AgentParts
+from atari_fast.agents.agent import Agent
 from atari_fast.agents.registry import build
 from atari_fast.config import (
     AgentConfig,
@@ -27,9 +27,8 @@ from atari_fast.envs.toy import Chain
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.presets import PRESETS
 from atari_fast.runtime.evaluation import evaluate
-from atari_fast.runtime.loop import Loop
 from atari_fast.seeding import stream
-from run_parts import CPU, FP32, make_actor, make_learner, make_replay, make_services
+from run_parts import CPU, FP32, make_driver
 
 TOY = Config(
     game="catch",
@@ -43,18 +42,13 @@ TOY = Config(
 )
 
 
-def learn(config: Config, make: Callable[..., Env] = make_env) -> tuple[AgentParts, VectorEnv]:
+def learn(config: Config, make: Callable[..., Env] = make_env) -> tuple[Agent, VectorEnv]:
     torch.manual_seed(config.seed)
     with VectorEnv(config.game, config.env, stream(config.seed, "lanes"), make=make) as envs:
-        parts = build(config, envs.spec, CPU)
-        replay = make_replay(config, envs.spec.frame_shape, seed=1)
-        learner = make_learner(parts, replay, config.optim)
-        num_envs, stack = config.env.num_envs, config.net.stack
-        actor = make_actor(parts.behaviour, envs.spec, num_envs, stack, config.seed)
-        services = make_services(config, parts, envs.spec, replay, learner)
-        for _ in Loop(config, parts, envs, replay, actor, learner, services):
+        agent = build(config, envs.spec, CPU)
+        for _ in make_driver(config, agent, envs):
             pass
-    return parts, envs
+    return agent, envs
 
 
 @pytest.fixture(autouse=True)
@@ -123,18 +117,16 @@ def test_combinations_solve_catch(changes: dict[str, Any]) -> None:
 
 def score(config: Config) -> float:
     """Mean score of 100 games of catch after learning."""
-    parts, envs = learn(config)
-    result = evaluate(
-        parts.q_values, config, envs.spec, CPU, FP32, episodes=100, epsilon=0.0, seed=5
-    )
+    agent, envs = learn(config)
+    result = evaluate(agent, config, envs.spec, CPU, FP32, episodes=100, epsilon=0.0, seed=5)
     return result.mean
 
 
-def chain_values(parts: AgentParts, length: int) -> np.ndarray:
+def chain_values(agent: Agent, length: int) -> np.ndarray:
     states = torch.zeros(length, 1, 1, length, dtype=torch.uint8)
     states[range(length), 0, 0, range(length)] = 255
     with torch.no_grad():
-        return parts.q_values(states).numpy()
+        return agent.q_values(states).numpy()
 
 
 def make_chain(
@@ -162,8 +154,8 @@ CHAIN = replace(
 @pytest.mark.parametrize("double", [False, True])
 def test_dqn_finds_the_analytic_values_of_a_chain(double: bool) -> None:
     config = replace(CHAIN, agent=replace(CHAIN.agent, double=double))
-    parts, _ = learn(config, make_chain)
-    values = chain_values(parts, 5)[:4]
+    agent, _ = learn(config, make_chain)
+    values = chain_values(agent, 5)[:4]
     gamma = 0.9
     right = [gamma ** (3 - s) for s in range(4)]
     left = [gamma * max(right[max(s - 1, 0)], 0) for s in range(4)]
@@ -175,5 +167,5 @@ def test_truncation_is_bootstrapped_through(n_step: int) -> None:
     """Reward 1 a step for ever is worth 1 / (1 - gamma) = 10, whatever the cap of 7 steps."""
     config = replace(CHAIN, agent=replace(CHAIN.agent, n_step=n_step))
     make = partial(make_chain, step_reward=1.0, endless=True, max_steps=7)
-    parts, _ = learn(config, make)
-    np.testing.assert_allclose(chain_values(parts, 5), 10.0, atol=0.4)
+    agent, _ = learn(config, make)
+    np.testing.assert_allclose(chain_values(agent, 5), 10.0, atol=0.4)

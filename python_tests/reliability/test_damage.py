@@ -32,7 +32,7 @@ from atari_fast.infra.checkpoint import (
 from atari_fast.infra.weights import pack_state, unpack_state
 from atari_fast.seeding import stream
 from atari_fast.train import main
-from atari_fast.types import StepBatch
+from atari_fast.types import Acted, StepBatch
 from commands import CATCH, one_sentence, outcome, train
 from run_parts import CPU, make_replay
 
@@ -155,7 +155,7 @@ def noise_checkpoints(root: Path, seed: int) -> Path:
         for _ in range(400):
             noise = rng.integers(0, 256, (2, 84, 84), dtype=np.uint8)
             step = StepBatch(noise, np.zeros(2, np.float32), np.zeros(2, np.uint8))
-            replay.append(step, np.zeros(2, np.int64))
+            replay.append(step, Acted(np.zeros(2, np.int64)))
         save = functools.partial(
             replay.save, split=True, previous=path / "replay.bin" if path else None
         )

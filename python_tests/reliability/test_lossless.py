@@ -9,7 +9,7 @@ from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.seeding import stream
-from atari_fast.types import Flag
+from atari_fast.types import Acted, Flag
 
 NUM_ENVS, ROWS, STACK = 8, 1_500, 4
 CHECK_ROWS = 1_250
@@ -62,6 +62,6 @@ def test_two_hundred_thousand_real_frames_are_read_back_bit_for_bit(game: str) -
             step = envs.step(actions)
             raw[row % ROWS], flags[row % ROWS] = step.frames, step.flags
             actions = rng.integers(envs.spec.num_actions, size=NUM_ENVS)
-            replay.append(step, actions)
+            replay.append(step, Acted(actions))
             if (row + 1) % CHECK_ROWS == 0:
                 check_all(replay, raw, flags, row + 1)

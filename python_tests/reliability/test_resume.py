@@ -30,7 +30,7 @@ from atari_fast.infra.logging import read_metrics
 from atari_fast.replay.transition import TransitionReplay, replay_bytes
 from atari_fast.runtime.directory import create_run_directory
 from atari_fast.train import main
-from atari_fast.types import StepBatch
+from atari_fast.types import Acted, StepBatch
 from commands import CATCH, outcome, train
 from run_parts import TINY_PONG, make_replay
 
@@ -243,7 +243,7 @@ def test_checkpoints_share_the_frames_that_stay(tmp_path: Path) -> None:
         for _ in range(400):
             noise = rng.integers(0, 256, (1, 84, 84), dtype=np.uint8)
             step = StepBatch(noise, np.zeros(1, np.float32), np.zeros(1, np.uint8))
-            replay.append(step, np.zeros(1, np.int64))
+            replay.append(step, Acted(np.zeros(1, np.int64)))
         previous = paths[-1] / "replay.bin" if paths else None
 
         def save(path: Path, previous: Path | None = previous) -> None:

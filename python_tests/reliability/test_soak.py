@@ -19,7 +19,7 @@ from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.replay.episodic import EpisodicOptions
 from atari_fast.replay.sequence import RowSpec, SequenceConfig, SequenceReplay, StateSpec
 from atari_fast.replay.transition import TransitionReplay
-from atari_fast.types import Flag, StepBatch
+from atari_fast.types import Acted, Flag, StepBatch
 
 NUM_ENVS = 4
 SIDE = 84
@@ -90,8 +90,8 @@ def soak(stop: threading.Event, path: Path) -> Iterator[None]:
     for turn, step in enumerate(steps(2)):
         if stop.is_set():
             return
-        replay.append(step, actions)
-        sequences.append(step, actions, columns, states)
+        replay.append(step, Acted(actions))
+        sequences.append(step, Acted(actions, tuple(columns), tuple(states)))
         memory.novelty_into(rng.random((NUM_ENVS, 32), np.float32), envs, rewards)
         if turn > 400:
             replay.sample_into(batch, 0.4)

@@ -119,7 +119,7 @@ def test_episode_is_a_whole_game_of_the_best_player(agents, study):
         stack[0, 4 - len(recent) :] = torch.from_numpy(recent)
         values = measure(agents, stack, CPU)
         expected = study.episode.values["gap"][:, step]
-        q = agents["a"].parts.q_values(stack)
+        q = agents["a"].agent.q_values(stack)
         slack = (256 + 64 + 36 + 196 + 16) * FLOAT32 * float(q.detach().norm())  # terms of sums
         np.testing.assert_allclose(values["gap"][:, 0], expected, rtol=0, atol=slack)
 
@@ -142,7 +142,7 @@ def test_more_states_than_the_games_have_is_one_sentence(agents):
 def test_values_that_are_not_finite_are_named(files):
     agent = load_agent(files[0], "best", CPU)
     with torch.no_grad():
-        next(agent.parts.trained.parameters()).fill_(float("nan"))
+        next(agent.agent.nets["online"].parameters()).fill_(float("nan"))
     with pytest.raises(NumericError, match=r"^diverged: its action values are not finite"):
         measure({"diverged": agent}, torch.ones(3, 4, 84, 84, dtype=torch.uint8), CPU)
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from atari_fast.agents import iqn
-from atari_fast.agents.parts import AgentParts
+from atari_fast.agents.agent import Agent
 from atari_fast.agents.registry import build
 from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, OptimConfig
 from atari_fast.config_io import validate
@@ -80,23 +80,23 @@ def make_batch(n: int) -> TransitionBatch:
     )
 
 
-def make_parts(config: Config) -> AgentParts:
+def make_agent(config: Config) -> Agent[TransitionBatch]:
     """Networks whose values differ by about 1, the target's from the online one's."""
     torch.manual_seed(1)
-    parts = build(config, EnvSpec((4, 3), tuple("ABCD")), CPU)
+    agent = build(config, EnvSpec((4, 3), tuple("ABCD")), CPU)
     with torch.no_grad():
-        for net in parts.nets.values():
+        for net in agent.nets.values():
             for weight in net.parameters():
                 if weight.dim() > 1:
                     weight.mul_(2.0).add_(0.3 * torch.randn_like(weight))
-    return parts
+    return agent
 
 
 class Reference:
     """One item at a time, in numpy: returns as atoms float64[A, N] with their probabilities."""
 
-    def __init__(self, config: Config, parts: AgentParts) -> None:
-        self.agent, self.nets = config.agent, parts.nets
+    def __init__(self, config: Config, agent: Agent[TransitionBatch]) -> None:
+        self.agent, self.nets = config.agent, agent.nets
         self.support = np.linspace(-config.agent.v_max, config.agent.v_max, config.agent.atoms)
         self.levels = (np.arange(5) + 0.5) / 5
 
@@ -167,11 +167,11 @@ def test_loss_equals_its_slow_reference(
     changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(BASE, agent=replace(BASE.agent, **changes))
-    parts, batch = make_parts(config), make_batch(config.agent.n_step)
-    reference = Reference(config, parts)
+    built, batch = make_agent(config), make_batch(config.agent.n_step)
+    reference = Reference(config, built)
     levels = torch.tensor(reference.levels, dtype=torch.float32)
     monkeypatch.setattr(iqn, "uniform", lambda rows, _, device: levels.expand(rows, -1))
-    found = parts.loss(batch)
+    found = built.objectives[0].loss(batch)
     expected = [reference.loss(batch, b) for b in range(ITEMS)]
     terms = [10 * n for n in (24, 16, 5, 11)]  # values are up to ten times their differences
     assert_rounded(found.losses, expected, *terms)
@@ -183,8 +183,8 @@ def test_clipped_loss_is_linear_where_the_weighted_error_is_beyond_1() -> None:
     batch = make_batch(3)._replace(weights=torch.linspace(0.2, 1.0, ITEMS))
     losses = {}
     for name in ("squared", "clipped"):
-        parts = make_parts(replace(BASE, agent=replace(BASE.agent, loss=name)))
-        losses[name] = parts.loss(batch).losses.detach()
+        built = make_agent(replace(BASE, agent=replace(BASE.agent, loss=name)))
+        losses[name] = built.objectives[0].loss(batch).losses.detach()
     td, bound = (2 * losses["squared"]).sqrt(), 1 / batch.weights
     linear = bound * (td - 0.5 * bound)
     expected = torch.where(td <= bound, losses["squared"], linear)
@@ -202,7 +202,7 @@ def test_every_option_changes_the_loss() -> None:
     seen: dict[str, list[torch.Tensor]] = {}
     for changes in combinations():
         config = replace(BASE, agent=replace(BASE.agent, **changes))
-        losses = make_parts(config).loss(make_batch(config.agent.n_step)).losses.detach()
+        losses = make_agent(config).loss(make_batch(config.agent.n_step)).losses.detach()
         others = seen.setdefault(changes["algorithm"], [])
         assert not any(torch.allclose(losses, other, atol=1e-6) for other in others), changes
         others.append(losses)
@@ -212,8 +212,8 @@ def test_every_option_changes_the_loss() -> None:
 def test_loss_of_values_that_are_not_finite_is_not_finite(algorithm: str) -> None:
     """Never an index out of bounds, which on a GPU would end the process."""
     agent = replace(BASE.agent, algorithm=algorithm, operator="pal")
-    parts = make_parts(replace(BASE, agent=agent))
+    built = make_agent(replace(BASE, agent=agent))
     with torch.no_grad():
-        for weight in parts.nets["target"].parameters():
+        for weight in built.nets["target"].parameters():
             weight.fill_(math.nan)
-    assert not torch.isfinite(parts.loss(make_batch(3)).losses).all()
+    assert not torch.isfinite(built.objectives[0].loss(make_batch(3)).losses).all()

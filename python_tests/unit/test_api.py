@@ -15,9 +15,8 @@ import atari_fast
 import atari_fast.train
 from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, ReplayConfig, RunConfig
 from atari_fast.errors import CheckpointError, ConfigError, WorkerError
-from atari_fast.runtime.actor import Actor
 from atari_fast.types import Flag, StepBatch
-from run_parts import CPU, FP32
+from run_parts import make_actor
 
 CATCH = Config(
     game="catch",
@@ -75,15 +74,14 @@ def test_train_trains_and_load_agent_plays(tmp_path: Path) -> None:
 def test_actions_are_those_of_the_actor_that_trains_and_evaluates(tmp_path: Path) -> None:
     trained(tmp_path / "run")
     agent = atari_fast.load_agent(tmp_path / "run")
-    parts, spec = agent._agent.parts, agent._agent.spec
-    actor = Actor(parts.q_values, spec, 1, 2, CPU, FP32, np.random.default_rng(0))
+    actor = make_actor(agent._agent.agent, agent._agent.spec, num_envs=1)
     env = agent.make_env(1)
     observations, _ = env.reset(seed=3)
     ended, begins = np.zeros(1, bool), True
     for _ in range(25):
         flags = np.array([Flag.FIRST if begins else 0], np.uint8)
         step = StepBatch(observations[:, -1], np.zeros(1, np.float32), flags)
-        actions = actor.act(step, 0.0)
+        actions = actor.act(step).actions
         assert agent.act(observations).tolist() == actions.tolist()
         begins = bool(ended[0])  # the step after the end of an episode begins the next one
         observations, _, ended, _, _ = env.step(actions)

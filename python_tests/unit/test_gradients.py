@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 
-from atari_fast.agents.parts import AgentParts, LossOutput
+from atari_fast.agents.agent import Agent, LossOutput
 from atari_fast.agents.registry import build
 from atari_fast.config import Config
 from atari_fast.presets import PRESETS
@@ -24,10 +24,10 @@ from run_parts import CPU, FP32
 SPEC = EnvSpec((84, 84), ("NOOP", "FIRE", "UP", "DOWN"))
 
 
-def small(preset: str, **agent: object) -> Config:
+def small(preset: str, **options: object) -> Config:
     config = PRESETS[preset]()
     net = dataclasses.replace(config.net, channels=(4, 4, 4), hidden=16)
-    return dataclasses.replace(config, net=net, agent=dataclasses.replace(config.agent, **agent))
+    return dataclasses.replace(config, net=net, agent=dataclasses.replace(config.agent, **options))
 
 
 def make_batch(config: Config, size: int, seed: int = 0) -> TransitionBatch:
@@ -46,15 +46,15 @@ def make_batch(config: Config, size: int, seed: int = 0) -> TransitionBatch:
     )
 
 
-def run(config: Config, threads: int, size: int = 37) -> tuple[AgentParts, BatchResult]:
+def run(config: Config, threads: int, size: int = 37) -> tuple[Agent, BatchResult]:
     torch.manual_seed(0)
-    parts = build(config, SPEC, CPU)
-    gradients = Gradients(parts.loss, parts.trained, FP32, size, threads)
-    return parts, gradients(make_batch(config, size))
+    agent = build(config, SPEC, CPU)
+    gradients = Gradients(agent.objectives[0].loss, agent.nets["online"], FP32, size, threads)
+    return agent, gradients(make_batch(config, size))
 
 
-def flat_gradient(parts: AgentParts) -> torch.Tensor:
-    return torch.cat([p.grad.flatten() for p in parts.trained.parameters()])
+def flat_gradient(agent: Agent[TransitionBatch]) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in agent.nets["online"].parameters()])
 
 
 @pytest.mark.parametrize("preset", ["dqn-nature", "c51", "qr-dqn", "m-dqn"])
@@ -81,18 +81,18 @@ def test_results_depend_on_the_number_of_shares_and_not_on_how_threads_run(noisy
 
     def gradients() -> torch.Tensor:
         torch.manual_seed(0)
-        parts = build(config, SPEC, CPU)
+        agent = build(config, SPEC, CPU)
 
         def loss(batch: TransitionBatch) -> LossOutput:
             time.sleep(chance.random() * 0.02)
-            return parts.loss(batch)
+            return agent.objectives[0].loss(batch)
 
-        sharer = Gradients(loss, parts.trained, FP32, 32, threads=4)
+        sharer = Gradients(loss, agent.nets["online"], FP32, 32, threads=4)
         assert sharer.shares == 4
         found = []
         for seed in range(3):
             sharer(make_batch(config, 32, seed))
-            found.append(flat_gradient(parts).clone())
+            found.append(flat_gradient(agent).clone())
         return torch.cat(found)
 
     assert torch.equal(gradients(), gradients())
@@ -106,13 +106,13 @@ def test_shares_in_turn_give_the_numbers_of_shares_in_parallel(
     for parallel in (True, False):
         monkeypatch.setattr(ThreadChoice, "parallel", lambda _, parallel=parallel: parallel)
         torch.manual_seed(0)
-        parts = build(config, SPEC, CPU)
-        sharer = Gradients(parts.loss, parts.trained, FP32, 32, threads=2)
+        agent = build(config, SPEC, CPU)
+        sharer = Gradients(agent.objectives[0].loss, agent.nets["online"], FP32, 32, threads=2)
         gradients = []
         with torch_threads(1):  # as in a run
             for seed in range(3):
                 sharer(make_batch(config, 32, seed))
-                gradients.append(flat_gradient(parts).clone())
+                gradients.append(flat_gradient(agent).clone())
         found.append(torch.cat(gradients))
     assert torch.equal(*found)
 
@@ -145,8 +145,8 @@ def test_a_small_gain_changes_nothing() -> None:
 
 def test_random_numbers_go_on_from_a_state() -> None:
     config = small("iqn", taus=4, taus_acting=4)
-    parts = build(config, SPEC, CPU)
-    sharer = Gradients(parts.loss, parts.trained, FP32, 16, threads=2)
+    agent = build(config, SPEC, CPU)
+    sharer = Gradients(agent.objectives[0].loss, agent.nets["online"], FP32, 16, threads=2)
     batch = make_batch(config, 16)
     sharer(batch)
     state = sharer.state()
@@ -154,7 +154,7 @@ def test_random_numbers_go_on_from_a_state() -> None:
     assert sharer(batch).loss != first
     sharer.load_state(state)
     assert sharer(batch).loss == first
-    fewer = Gradients(parts.loss, parts.trained, FP32, 16, threads=1)
+    fewer = Gradients(agent.objectives[0].loss, agent.nets["online"], FP32, 16, threads=1)
     fewer.load_state(state)  # a run that is resumed with other threads
 
 
@@ -162,14 +162,17 @@ def test_random_numbers_go_on_from_a_state() -> None:
     ("size", "threads", "shares"), [(32, 1, 1), (32, 2, 2), (32, 16, 4), (15, 4, 1), (8, 2, 1)]
 )
 def test_a_share_has_at_least_eight_items(size: int, threads: int, shares: int) -> None:
-    parts = build(small("dqn-nature"), SPEC, CPU)
-    assert Gradients(parts.loss, parts.trained, FP32, size, threads).shares == shares
+    agent = build(small("dqn-nature"), SPEC, CPU)
+    assert (
+        Gradients(agent.objectives[0].loss, agent.nets["online"], FP32, size, threads).shares
+        == shares
+    )
 
 
 def test_gradients_lie_in_memory_as_the_weights_do() -> None:
     """Fused optimizers read both in the order of memory."""
-    parts, _ = run(small("dqn-nature"), threads=2)
-    for param in parts.trained.parameters():
+    agent, _ = run(small("dqn-nature"), threads=2)
+    for param in agent.nets["online"].parameters():
         assert param.grad is not None
         assert param.grad.stride() == param.stride()
 
@@ -179,7 +182,7 @@ def test_an_error_in_a_share_is_raised_after_all_have_ended(
     broken: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ThreadChoice, "parallel", lambda _: True)
-    parts = build(small("dqn-nature"), SPEC, CPU)
+    agent = build(small("dqn-nature"), SPEC, CPU)
     running: list[str] = []
 
     def loss(batch: TransitionBatch) -> LossOutput:
@@ -187,11 +190,11 @@ def test_an_error_in_a_share_is_raised_after_all_have_ended(
         if int(batch.ids[0]) == 8 * broken:
             raise FloatingPointError("broken")
         time.sleep(0.05)
-        out = parts.loss(batch)
+        out = agent.objectives[0].loss(batch)
         running.append("ended")
         return out
 
-    sharer = Gradients(loss, parts.trained, FP32, 16, threads=2)
+    sharer = Gradients(loss, agent.nets["online"], FP32, 16, threads=2)
     with pytest.raises(FloatingPointError, match="broken"):
         sharer(make_batch(small("dqn-nature"), 16))
     assert running.count("ended") == 1

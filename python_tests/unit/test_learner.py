@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
-from atari_fast.agents.parts import AgentParts, LossOutput
+from atari_fast.agents.agent import LossOutput
 from atari_fast.agents.registry import build
 from atari_fast.config import (
     Config,
@@ -18,14 +19,13 @@ from atari_fast.config import (
     ReplayConfig,
 )
 from atari_fast.errors import NumericError
-from atari_fast.replay.transition import TransitionBatch
+from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.optimizers import make_optimizer
-from atari_fast.schedules import linear
-from atari_fast.types import EnvSpec, Flag, StepBatch
+from atari_fast.types import Acted, EnvSpec, Flag, StepBatch
 from rounding import assert_rounded
-from run_parts import CPU, TINY_PONG, make_learner, make_replay
+from run_parts import CPU, FP32, TINY_PONG, make_agent, make_replay
 
 
 class OneWeight(torch.nn.Module):
@@ -34,20 +34,27 @@ class OneWeight(torch.nn.Module):
         self.w = torch.nn.Parameter(torch.ones(1))
 
 
-def learner_with(loss: object, config: OptimConfig, prioritized: bool) -> tuple[Learner, OneWeight]:
+SPEC = EnvSpec((2, 3), ("A", "B"))
+
+
+def learner_of(config: Config, replay: TransitionReplay, net: OneWeight, loss: Callable) -> Learner:
+    agent = make_agent(config, SPEC, net=net, loss=lambda batch: loss(net, batch))
+    return Learner(agent, replay, CPU, FP32)
+
+
+def learner_with(
+    loss: Callable, optim: OptimConfig, prioritized: bool
+) -> tuple[Learner, OneWeight]:
     net = OneWeight()
     settings = ReplayConfig(capacity=200, prioritized=prioritized, uniform_mix=0.0)
-    replay = make_replay(
-        Config(env=EnvConfig(num_envs=1), net=NetConfig(stack=1), replay=settings), (2, 3)
-    )
+    config = Config(env=EnvConfig(num_envs=1), net=NetConfig(stack=1), replay=settings, optim=optim)
+    replay = make_replay(config, SPEC.frame_shape)
     for row in range(60):
         flags = np.array([Flag.FIRST if row == 0 else 0], np.uint8)
         frame = np.full((1, 2, 3), row, np.uint8)
-        replay.append(StepBatch(frame, np.zeros(1, np.float32), flags), np.zeros(1, np.int64))
-    parts = AgentParts(
-        {"net": net}, net, lambda x: x, lambda x: x, linear(0, 0, 1), lambda b: loss(net, b), ()
-    )
-    return make_learner(parts, replay, config), net
+        step = StepBatch(frame, np.zeros(1, np.float32), flags)
+        replay.append(step, Acted(np.zeros(1, np.int64)))
+    return learner_of(config, replay, net, loss), net
 
 
 def test_learner_applies_importance_weights_once() -> None:
@@ -78,16 +85,15 @@ def test_learner_shifts_the_frames_of_each_item() -> None:
         captured.append(batch.frames)
         return LossOutput(net.w * batch.rewards, batch.rewards.abs(), {})
 
-    config = Config(env=EnvConfig(num_envs=1), net=NetConfig(stack=1))
-    replay, net = make_replay(config, (2, 3)), OneWeight()
+    optim = OptimConfig(random_shift=1)
+    config = Config(env=EnvConfig(num_envs=1), net=NetConfig(stack=1), optim=optim)
+    replay, net = make_replay(config, SPEC.frame_shape), OneWeight()
     frame = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
     for row in range(60):
         flags = np.array([Flag.FIRST if row == 0 else 0], np.uint8)
-        replay.append(StepBatch(frame, np.zeros(1, np.float32), flags), np.zeros(1, np.int64))
-    parts = AgentParts(
-        {"net": net}, net, lambda x: x, lambda x: x, linear(0, 0, 1), lambda b: loss(net, b), ()
-    )
-    make_learner(parts, replay, OptimConfig(random_shift=1)).update(1.0)
+        step = StepBatch(frame, np.zeros(1, np.float32), flags)
+        replay.append(step, Acted(np.zeros(1, np.int64)))
+    learner_of(config, replay, net, loss).update(1.0)
     moved = {tuple(item[0].flatten().tolist()) for item in captured[0]}
     assert {(0, 1, 2, 3, 4, 5), (3, 4, 5, 3, 4, 5), (0, 0, 1, 3, 3, 4)} < moved
     assert len(moved) <= 9
@@ -161,9 +167,9 @@ def test_every_weight_gets_its_gradient(algorithm: str, parts: str, precision: s
         ids=torch.arange(16),
     )
     with Autocast(CPU, precision)():
-        out = built.loss(batch)
+        out = built.objectives[0].loss(batch)
     out.losses.mean().backward()
-    for name, parameter in built.trained.named_parameters():
+    for name, parameter in built.nets["online"].named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
 

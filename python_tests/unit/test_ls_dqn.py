@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from atari_fast.agents.parts import AgentParts, Interrupted
+from atari_fast.agents.agent import Agent, Interrupted
 from atari_fast.agents.registry import build
 from atari_fast.config import (
     AgentConfig,
@@ -25,6 +25,7 @@ from atari_fast.ops.least_squares import FqiSystem
 from atari_fast.ops.stacks import cut_stacks
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.seeding import stream
+from atari_fast.types import Acted
 from run_parts import CPU, make_replay
 
 BASE = Config(
@@ -42,8 +43,8 @@ BASE = Config(
 class Recorder:
     """Services that note what they are asked, with scores given beforehand."""
 
-    replay: TransitionReplay
-    optimizer: torch.optim.Optimizer
+    memory: TransitionReplay
+    optimizers: Mapping[str, torch.optim.Optimizer]
     layer: torch.Tensor
     scores: Sequence[Sequence[float] | BaseException] = ()
     frames: int = 800
@@ -67,26 +68,26 @@ class Recorder:
         self.logged.append((values, note))
 
 
-def setting(config: Config, **services: object) -> tuple[AgentParts, Recorder]:
+def setting(config: Config, **services: object) -> tuple[Agent, Recorder]:
     """An agent, a replay of 300 random steps of four games, and an optimizer with moments."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     with VectorEnv(config.game, config.env, stream(1, "lanes")) as envs:
-        parts = build(config, envs.spec, CPU)
+        agent = build(config, envs.spec, CPU)
         replay = make_replay(config, envs.spec.frame_shape)
         step = envs.step(np.zeros(4, np.int64))
         for _ in range(300):
             actions = rng.integers(3, size=4)
-            replay.append(step, actions)
+            replay.append(step, Acted(actions))
             step = envs.step(actions)
-    for weight in parts.nets["target"].parameters():  # another network than the online one
+    for weight in agent.nets["target"].parameters():  # another network than the online one
         weight.data += 0.05 * torch.randn_like(weight)
-    optimizer = torch.optim.Adam(parts.trained.parameters(), lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam(agent.nets["online"].parameters(), lr=1e-3, fused=True)
     everything = all_of(replay)
-    parts.loss(everything).losses.mean().backward()
+    agent.objectives[0].loss(everything).losses.mean().backward()
     optimizer.step()
-    layer = parts.trained.head.last_layers[0].weight
-    return parts, Recorder(replay, optimizer, layer, **services)
+    layer = agent.nets["online"].head.last_layers[0].weight
+    return agent, Recorder(replay, {"td": optimizer}, layer, **services)
 
 
 def all_of(replay: TransitionReplay) -> TransitionBatch:
@@ -96,19 +97,20 @@ def all_of(replay: TransitionReplay) -> TransitionBatch:
     return batch
 
 
-def solve(parts: AgentParts, services: Recorder) -> None:
-    parts.hooks[0].call(services)
+def solve(agent: Agent, services: Recorder) -> None:
+    agent.hooks[0].call(services)
 
 
-def loss_of(parts: AgentParts, batch: TransitionBatch, before: dict, config: Config) -> float:
+def loss_of(agent: Agent, batch: TransitionBatch, before: dict, config: Config) -> float:
     """The problem that the update solves: mean squared error to fixed targets, and the prior."""
     obs, obs_t = cut_stacks(batch.frames, batch.steps, config.net.stack)
     with torch.no_grad():
-        q_t = parts.nets["target"](obs_t)
+        q_t = agent.nets["target"](obs_t)
         y = batch.rewards + batch.discounts * q_t.max(1).values
-        q = parts.trained(obs).gather(1, batch.actions[:, None]).squeeze(1)
+        q = agent.nets["online"](obs).gather(1, batch.actions[:, None]).squeeze(1)
         far = sum(
-            float((w - before[n]).square().sum()) for n, w in parts.trained.state_dict().items()
+            float((w - before[name]).square().sum())
+            for name, w in agent.nets["online"].state_dict().items()
         )
     return float((y - q).square().mean()) + config.ls.prior * far
 
@@ -117,16 +119,16 @@ def loss_of(parts: AgentParts, batch: TransitionBatch, before: dict, config: Con
 def test_update_solves_the_regularized_problem(dueling: bool) -> None:
     """No step away from the solution, in any direction of the last layers, is better."""
     config = replace(BASE, agent=replace(BASE.agent, dueling=dueling))
-    parts, services = setting(config)
-    before = {name: w.clone() for name, w in parts.trained.state_dict().items()}
-    batch = all_of(services.replay)
-    first = loss_of(parts, batch, before, config)
-    solve(parts, services)
-    least = loss_of(parts, batch, before, config)
+    agent, services = setting(config)
+    before = {name: w.clone() for name, w in agent.nets["online"].state_dict().items()}
+    batch = all_of(services.memory)
+    first = loss_of(agent, batch, before, config)
+    solve(agent, services)
+    least = loss_of(agent, batch, before, config)
     assert least < first - 1e-3
     last = ("head.value.", "head.advantage.") if dueling else ("head.out.",)
     generator = torch.Generator().manual_seed(0)
-    for name, weight in parts.trained.state_dict().items():
+    for name, weight in agent.nets["online"].state_dict().items():
         if not name.startswith(last):
             assert torch.equal(weight, before[name])
             continue
@@ -136,20 +138,21 @@ def test_update_solves_the_regularized_problem(dueling: bool) -> None:
             step = torch.randn(weight.shape, generator=generator)
             for size in (1e-2, -1e-2):
                 weight.copy_(solution + size * step)
-                assert loss_of(parts, batch, before, config) > least
+                assert loss_of(agent, batch, before, config) > least
         weight.copy_(solution)
     ((values, _),) = services.logged
-    assert values["ls/samples"] == len(services.replay)
+    assert values["ls/samples"] == len(services.memory)
     assert values["ls/accepted"] == 1
 
 
 @pytest.mark.parametrize("dueling", [False, True])
 def test_update_moves_the_means_of_a_noisy_layer_alone(dueling: bool) -> None:
-    agent = replace(BASE.agent, noisy=True, dueling=dueling)
-    parts, services = setting(replace(BASE, agent=agent))
-    before = {name: w.clone() for name, w in parts.trained.state_dict().items()}
-    solve(parts, services)
-    moved = {n for n, w in parts.trained.state_dict().items() if not torch.equal(w, before[n])}
+    options = replace(BASE.agent, noisy=True, dueling=dueling)
+    agent, services = setting(replace(BASE, agent=options))
+    before = {name: w.clone() for name, w in agent.nets["online"].state_dict().items()}
+    solve(agent, services)
+    after = agent.nets["online"].state_dict()
+    moved = {name for name, w in after.items() if not torch.equal(w, before[name])}
     layers = ("head.value", "head.advantage") if dueling else ("head.out",)
     assert moved == {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
 
@@ -158,15 +161,16 @@ def test_lstdq_finds_the_fixed_point_of_its_own_targets() -> None:
     """With hardly a prior no feature of the taken action is correlated with the residual."""
     ls = replace(BASE.ls, method="lstdq", prior=1e-9)
     config = replace(BASE, ls=ls)
-    parts, services = setting(config)
-    batch = all_of(services.replay)
+    agent, services = setting(config)
+    batch = all_of(services.memory)
     obs, obs_t = cut_stacks(batch.frames, batch.steps, config.net.stack)
     with torch.no_grad():
-        policy = parts.trained(obs_t).argmax(1, keepdim=True)
-        solve(parts, services)
-        q = parts.trained(obs).gather(1, batch.actions[:, None]).squeeze(1)
-        y = batch.rewards + batch.discounts * parts.trained(obs_t).gather(1, policy).squeeze(1)
-        (features,) = parts.trained.features(obs)
+        policy = agent.nets["online"](obs_t).argmax(1, keepdim=True)
+        solve(agent, services)
+        q = agent.nets["online"](obs).gather(1, batch.actions[:, None]).squeeze(1)
+        q_t = agent.nets["online"](obs_t).gather(1, policy).squeeze(1)
+        y = batch.rewards + batch.discounts * q_t
+        (features,) = agent.nets["online"].features(obs)
     for action in range(3):
         taken = batch.actions == action
         moments = features[taken].T @ (y - q)[taken] / len(q)
@@ -176,36 +180,36 @@ def test_lstdq_finds_the_fixed_point_of_its_own_targets() -> None:
 def test_bootstrap_network_and_clip_change_the_solution() -> None:
     outcomes = []
     for changes in ({}, {"bootstrap": "online"}, {"clip": 0.01}, {"samples": 50}):
-        parts, services = setting(replace(BASE, ls=replace(BASE.ls, **changes)))
-        solve(parts, services)
-        outcomes.append(parts.trained.head.out.weight.detach().clone())
-        assert services.logged[0][0]["ls/samples"] == changes.get("samples", len(services.replay))
+        agent, services = setting(replace(BASE, ls=replace(BASE.ls, **changes)))
+        solve(agent, services)
+        outcomes.append(agent.nets["online"].head.out.weight.detach().clone())
+        assert services.logged[0][0]["ls/samples"] == changes.get("samples", len(services.memory))
     for i in range(4):
         for j in range(i):
             assert not torch.allclose(outcomes[i], outcomes[j])
 
 
 def test_update_draws_nothing_from_replay_or_torch() -> None:
-    parts, services = setting(BASE)
+    agent, services = setting(BASE)
     _, others = setting(BASE)
     state = torch.get_rng_state()
-    solve(parts, services)
+    solve(agent, services)
     assert torch.equal(torch.get_rng_state(), state)
-    batches = [r.replay.new_batch(32, pinned=False) for r in (services, others)]
-    services.replay.sample_into(batches[0], 0.5)
-    others.replay.sample_into(batches[1], 0.5)
+    batches = [r.memory.new_batch(32, pinned=False) for r in (services, others)]
+    services.memory.sample_into(batches[0], 0.5)
+    others.memory.sample_into(batches[1], 0.5)
     assert torch.equal(batches[0].ids, batches[1].ids)
 
 
 @pytest.mark.parametrize(("moments", "left"), [("reset", 0), ("keep", 2)])
 def test_moments_of_the_replaced_layer(moments: str, left: int) -> None:
-    parts, services = setting(replace(BASE, ls=replace(BASE.ls, moments=moments)))
-    solve(parts, services)
-    layer = list(parts.trained.head.out.parameters())
-    assert sum(weight in services.optimizer.state for weight in layer) == left
-    others = [w for w in parts.trained.parameters() if all(w is not mine for mine in layer)]
-    assert all(weight in services.optimizer.state for weight in others)
-    parts.loss(all_of(services.replay)).losses.mean().backward()
+    agent, services = setting(replace(BASE, ls=replace(BASE.ls, moments=moments)))
+    solve(agent, services)
+    layer = list(agent.nets["online"].head.out.parameters())
+    assert sum(weight in services.optimizers["td"].state for weight in layer) == left
+    others = [w for w in agent.nets["online"].parameters() if all(w is not mine for mine in layer)]
+    assert all(weight in services.optimizers["td"].state for weight in others)
+    agent.objectives[0].loss(all_of(services.memory)).losses.mean().backward()
     services.optimizer.step()  # begins anew where nothing is left
 
 
@@ -214,19 +218,19 @@ def test_failed_solution_leaves_everything_as_it_was(
     fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(BASE, ls=replace(BASE.ls, prior=0.0 if fault == "singular" else 1.0))
-    parts, services = setting(config)
+    agent, services = setting(config)
     with torch.no_grad():
         if fault == "singular":
-            parts.trained.head.hidden.bias[:] = -100.0  # dead features
+            agent.nets["online"].head.hidden.bias[:] = -100.0  # dead features
         elif fault == "not finite":
-            parts.nets["target"].head.out.bias[:] = torch.inf
+            agent.nets["target"].head.out.bias[:] = torch.inf
         else:
             huge = torch.full((3, 13), 1e200, dtype=torch.float64)
             monkeypatch.setattr(FqiSystem, "solve", lambda system, prior: huge)
-    before = {name: w.clone() for name, w in parts.trained.state_dict().items()}
-    solve(parts, services)
-    assert all(torch.equal(w, before[n]) for n, w in parts.trained.state_dict().items())
-    assert len(services.optimizer.state) == 4
+    before = {name: w.clone() for name, w in agent.nets["online"].state_dict().items()}
+    solve(agent, services)
+    assert all(torch.equal(w, before[n]) for n, w in agent.nets["online"].state_dict().items())
+    assert len(services.optimizers["td"].state) == 4
     ((values, note),) = services.logged
     assert values == {"ls/accepted": 0.0}
     assert note.startswith("warning: ")
@@ -248,9 +252,9 @@ def test_conditional_update_plays_until_it_can_tell(
     scores: list[list[float]], rounds: list[int], accepted: float, decided: float
 ) -> None:
     config = replace(BASE, ls=replace(BASE.ls, conditional=True, games=3))
-    parts, services = setting(config, scores=scores)
-    before = parts.trained.head.out.weight.detach().clone()
-    solve(parts, services)
+    agent, services = setting(config, scores=scores)
+    before = agent.nets["online"].head.out.weight.detach().clone()
+    solve(agent, services)
     assert [games for games, _ in services.asked] == [games for games in rounds for _ in "12"]
     seeds = [seed for _, seed in services.asked]
     assert seeds[::2] == seeds[1::2]  # both on the same games
@@ -262,8 +266,10 @@ def test_conditional_update_plays_until_it_can_tell(
     ((values, note),) = services.logged
     assert (values["ls/accepted"], values["ls/decided"]) == (accepted, decided)
     assert ("accepted" if accepted else "refused") in note
-    assert torch.equal(parts.trained.head.out.weight, solved if accepted else before)
-    kept = sum(w in services.optimizer.state for w in parts.trained.head.out.parameters())
+    assert torch.equal(agent.nets["online"].head.out.weight, solved if accepted else before)
+    kept = sum(
+        w in services.optimizers["td"].state for w in agent.nets["online"].head.out.parameters()
+    )
     assert kept == (0 if accepted else 2)
 
 
@@ -274,26 +280,26 @@ def test_games_that_do_not_end_leave_everything_as_it_was(
 ) -> None:
     config = replace(BASE, ls=replace(BASE.ls, conditional=True, games=3))
     scores = [*([[0.0, 9.0, 0.0]] * games_before), error]
-    parts, services = setting(config, scores=scores)
-    before = {name: w.clone() for name, w in parts.trained.state_dict().items()}
+    agent, services = setting(config, scores=scores)
+    before = {name: w.clone() for name, w in agent.nets["online"].state_dict().items()}
     with pytest.raises(type(error)):
-        solve(parts, services)
-    assert all(torch.equal(w, before[n]) for n, w in parts.trained.state_dict().items())
-    assert len(services.optimizer.state) == 4
+        solve(agent, services)
+    assert all(torch.equal(w, before[n]) for n, w in agent.nets["online"].state_dict().items())
+    assert len(services.optimizers["td"].state) == 4
     assert not services.logged
 
 
 def test_target_gets_the_solution_at_once_and_the_targets_are_of_the_network_before() -> None:
     """Of two hooks that are due together the solution comes first (Levine et al. 2017's code)."""
-    parts, services = setting(BASE)
-    online, target = parts.nets["online"], parts.nets["target"]
-    batch = all_of(services.replay)
+    agent, services = setting(BASE)
+    online, target = agent.nets["online"], agent.nets["target"]
+    batch = all_of(services.memory)
     before = {name: w.clone() for name, w in online.state_dict().items()}
-    first = loss_of(parts, batch, before, BASE)  # with the old target network
+    first = loss_of(agent, batch, before, BASE)  # with the old target network
     frozen = {name: w.clone() for name, w in target.state_dict().items()}
-    for hook in parts.hooks:
+    for hook in agent.hooks:
         hook.call(services)
     assert all(torch.equal(w, online.state_dict()[n]) for n, w in target.state_dict().items())
     assert not torch.equal(target.head.out.weight, before["head.out.weight"])
     target.load_state_dict(frozen)
-    assert loss_of(parts, batch, before, BASE) < first - 1e-3
+    assert loss_of(agent, batch, before, BASE) < first - 1e-3

@@ -18,15 +18,15 @@ from atari_fast.agents.restore import TrainedAgent
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig
 from atari_fast.envs.atari_env import make_env
 from atari_fast.errors import ConfigError
+from atari_fast.replay.rate_limiter import RateLimiter
 from atari_fast.runtime.action_gap import measure
 from atari_fast.runtime.device import select_device, set_threads
 from atari_fast.runtime.evaluation import evaluate
-from atari_fast.runtime.rate_limiter import RateLimiter
 from atari_fast.runtime.recording import record_game
 from atari_fast.schedules import linear
 from atari_fast.seeding import stream
 from atari_fast.types import EnvSpec
-from run_parts import CPU, FP32, TINY_PONG
+from run_parts import CPU, FP32, TINY_PONG, make_agent
 
 
 def test_linear_schedule_is_constant_outside_its_span() -> None:
@@ -85,16 +85,15 @@ def test_evaluation_plays_full_games_with_raw_rewards() -> None:
         return torch.zeros(len(observations), 4)
 
     spec = EnvSpec((84, 84), tuple("ABCD"))
-    result = evaluate(
-        q_values, config, spec, CPU, FP32, episodes=5, epsilon=1.0, seed=3, num_envs=2
-    )
+    agent = make_agent(config, spec, q_values)
+    result = evaluate(agent, config, spec, CPU, FP32, episodes=5, epsilon=1.0, seed=3, num_envs=2)
     assert len(result.scores) == 5
     assert all(score == int(score) for score in result.scores)
     assert result.frames / 5 > 4 * 150  # five lives, not one
     assert result == evaluate(
-        q_values, config, spec, CPU, FP32, episodes=5, epsilon=1.0, seed=3, num_envs=2
+        agent, config, spec, CPU, FP32, episodes=5, epsilon=1.0, seed=3, num_envs=2
     )
-    one = evaluate(q_values, config, spec, CPU, FP32, episodes=1, epsilon=1.0, seed=3, num_envs=8)
+    one = evaluate(agent, config, spec, CPU, FP32, episodes=1, epsilon=1.0, seed=3, num_envs=8)
     assert len(one.scores) == 1
 
 
@@ -114,13 +113,13 @@ def test_the_score_of_a_game_depends_on_the_seed_and_its_number_alone(protocol: 
     config = dataclasses.replace(TINY_PONG, game="boxing", env=env)
     spec = make_env("boxing", env, stream(0, "x")).spec
     torch.manual_seed(0)
-    parts = build(config, spec, CPU)
+    agent = build(config, spec, CPU)
 
     def scores(games: int, num_envs: int, num_workers: int = 0) -> tuple[float, ...]:
         workers_too = dataclasses.replace(env, num_workers=num_workers)
         settings = dataclasses.replace(config, env=workers_too)
         return evaluate(
-            parts.q_values, settings, spec, CPU, FP32, episodes=games, epsilon=0.5, seed=3,
+            agent, settings, spec, CPU, FP32, episodes=games, epsilon=0.5, seed=3,
             num_envs=num_envs,
         ).scores  # fmt: skip
 

@@ -118,7 +118,7 @@ import numpy as np
 from atari_fast.replay.sequence import (
     RowSpec, SequenceConfig, SequenceReplay, StateSpec, sequence_options
 )
-from atari_fast.types import StepBatch
+from atari_fast.types import Acted, StepBatch
 
 capacity, side, width = (int(word) for word in sys.argv[1:])
 def resident():
@@ -129,11 +129,11 @@ estimate = sequence_options(config, 2, (side, side), *specs).memory_bytes
 before = resident()
 replay = SequenceReplay(config, 2, (side, side), *specs, seed=0)
 noise = np.random.default_rng(0).integers(0, 256, (16, 2, side, side), dtype=np.uint8)
-row = [np.ones(2, np.int64), [np.ones((2, 1), np.float32), np.ones((2, 1), np.uint8)],
-       [np.ones((2, width), np.float32)]]
+acted = Acted(np.ones(2, np.int64), (np.ones((2, 1), np.float32), np.ones((2, 1), np.uint8)),
+              (np.ones((2, width), np.float32),))
 for i in range(capacity // 2 + 100):
     step = StepBatch(noise[i % 16], np.ones(2, np.float32), np.zeros(2, np.uint8))
-    replay.append(step, *row)
+    replay.append(step, acted)
 print(estimate, replay.bytes_used, resident() - before)
 """
 

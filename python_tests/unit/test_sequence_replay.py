@@ -19,11 +19,10 @@ class SequencePair(Pair):
 
     def append(self) -> None:
         rows = self.streams.step()
-        made = self.replay.append(
-            *arrived(rows),
-            [np.stack([row.columns[i] for row in rows]) for i in range(len(COLUMNS))],
-            [np.stack([row.states[i] for row in rows]) for i in range(len(STATES))],
-        )
+        step, acted = arrived(rows)
+        columns = tuple(np.stack([row.columns[i] for row in rows]) for i in range(len(COLUMNS)))
+        states = tuple(np.stack([row.states[i] for row in rows]) for i in range(len(STATES)))
+        made = self.replay.append(step, acted._replace(columns=columns, states=states))
         expected = self.reference.append(rows)
         assert list(zip(*(field.tolist() for field in made), strict=True)) == expected
         assert len(self.replay) == self.reference.size

@@ -17,7 +17,6 @@ from atari_fast.errors import CheckpointError, ConfigError, NumericError, Worker
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.runtime import directory as directory_module
 from atari_fast.runtime import trainer as trainer_module
-from atari_fast.runtime.loop import Loop
 from atari_fast.runtime.trainer import Trainer
 from atari_fast.types import StepBatch
 from run_parts import TINY_PONG, tiny_trainer
@@ -27,13 +26,13 @@ def test_learning_rate_falls_along_a_line(tmp_path: Path) -> None:
     optim = dataclasses.replace(TINY_PONG.optim, lr_final_fraction=0.1)
     trainer = tiny_trainer(tmp_path / "run", optim=optim)
     rates = []
-    step = trainer.learner.optimizer.step
+    step = trainer.learner.optimizers["td"].step
 
     def record() -> None:
-        rates.append(trainer.learner.optimizer.param_groups[0]["lr"])
+        rates.append(trainer.learner.optimizers["td"].param_groups[0]["lr"])
         step()
 
-    trainer.learner.optimizer.step = record
+    trainer.learner.optimizers["td"].step = record
     assert trainer.run()
     assert rates[0] == pytest.approx(1e-3, rel=0.03)
     assert rates[-1] == pytest.approx(1e-4, rel=0.2)
@@ -42,7 +41,7 @@ def test_learning_rate_falls_along_a_line(tmp_path: Path) -> None:
 
 def state_hash(trainer: Trainer) -> str:
     digest = hashlib.sha256()
-    for net in trainer.parts.nets.values():
+    for net in trainer.agent.nets.values():
         for tensor in net.state_dict().values():
             digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
@@ -193,7 +192,7 @@ def test_session_that_lost_a_worker_and_has_bad_weights_leaves_a_crash_bundle(
 
     def spoil() -> None:
         with torch.no_grad():
-            next(trainer.parts.trained.parameters()).fill_(float("nan"))
+            next(trainer.agent.nets["online"].parameters()).fill_(float("nan"))
 
     lose_worker(trainer, spoil)
     with pytest.raises(NumericError, match="has the batch and the networks"):
@@ -204,7 +203,7 @@ def test_session_that_lost_a_worker_and_has_bad_weights_leaves_a_crash_bundle(
 def test_session_never_saves_weights_that_are_not_finite(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path / "run")
     with torch.no_grad():
-        next(trainer.parts.trained.parameters()).fill_(float("nan"))
+        next(trainer.agent.nets["online"].parameters()).fill_(float("nan"))
     with pytest.raises(NumericError):
         trainer.run()
     assert not list((tmp_path / "run" / "checkpoints").glob("ckpt-*"))
@@ -212,27 +211,16 @@ def test_session_never_saves_weights_that_are_not_finite(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("num_envs", [1, 8])
 @pytest.mark.parametrize("overlap", [False, True])
-def test_loop_does_the_updates_and_target_copies_that_the_frames_owe(
+def test_driver_does_the_updates_and_target_copies_that_the_frames_owe(
     num_envs: int, overlap: bool, tmp_path: Path
 ) -> None:
     env = dataclasses.replace(TINY_PONG.env, num_envs=num_envs)
     trainer = tiny_trainer(tmp_path / "run", overlap=overlap, env=env)
-    config = trainer.config
     copies: list[int] = []
-    hook = trainer.parts.hooks[0]._replace(call=lambda _: copies.append(trainer.learner.updates))
-    parts = dataclasses.replace(trainer.parts, hooks=(hook,))
+    hook = trainer.agent.hooks[0]._replace(call=lambda _: copies.append(trainer.learner.updates))
+    trainer.driver._agent = dataclasses.replace(trainer.agent, hooks=(hook,))
     with trainer.envs:
-        results = list(
-            Loop(
-                config,
-                parts,
-                trainer.envs,
-                trainer.replay,
-                trainer.actor,
-                trainer.learner,
-                trainer.loop._services,
-            )
-        )
+        results = list(trainer.driver)
     assert results[-1].frames >= 1_600
     acted_on = results[-2].frames  # the last update comes before the last step arrives
     assert trainer.learner.updates == (acted_on - 400) // 16
@@ -267,7 +255,7 @@ def test_a_signal_in_the_games_of_an_update_saves_and_the_resume_is_exact(tmp_pa
     whole = tiny_trainer(tmp_path / "whole", ls=LS, env=env)
     assert whole.run()
     ended = tiny_trainer(tmp_path / "ended", ls=LS, env=env)
-    services = ended.loop._services
+    services = ended.driver._services
     calls = []
 
     def stop() -> bool:

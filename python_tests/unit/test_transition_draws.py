@@ -20,7 +20,7 @@ from atari_fast.replay.transition import (
     TransitionReplay,
     replay_bytes,
 )
-from atari_fast.types import Flag, StepBatch
+from atari_fast.types import Acted, Flag, StepBatch
 
 STACK, N_STEP, NUM_ENVS, ROWS = 4, 3, 2, 64
 WORDS = 12
@@ -69,7 +69,7 @@ def with_starts(replay: TransitionReplay, starts: int) -> TransitionReplay:
             np.zeros(1, np.float32),
             np.array([Flag.FIRST if row == 0 else 0], np.uint8),
         )
-        replay.append(step, np.zeros(1, np.int64))
+        replay.append(step, Acted(np.zeros(1, np.int64)))
     return replay
 
 

@@ -13,10 +13,6 @@ class RateLimiter:
         self._min_frames = min_frames
         self._period = period
 
-    def learning_frames(self, frames: int) -> int:
-        """Frames since learning began."""
-        return max(0, frames - self._min_frames)
-
     def due(self, frames: int, updates: int) -> int:
         """Updates to do now, after `frames` frames of play and `updates` updates."""
-        return self.learning_frames(frames) // self._period - updates
+        return max(0, frames - self._min_frames) // self._period - updates
