@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from atari_fast.config_io import RANGES, Range, check_ranges, to_record
+from atari_fast.config import EnvConfig, Range
+from atari_fast.config_io import check_ranges, ranges, to_record
 from atari_fast.errors import CheckpointError, ConfigError
 from atari_fast.infra.cli import parse_options, run_cli
 from atari_fast.infra.console import number
@@ -53,14 +54,14 @@ def main(argv: Sequence[str]) -> int:
     options = parse_options(argv, Options(), "python -m atari_fast.evaluate")
     if not options.path:
         raise ConfigError("path: expected a run directory, a checkpoint or a zoo file, got nothing")
-    ranges = {
+    allowed = {
         "episodes": Range(1),
-        "num_envs": RANGES["env.num_envs"],
+        "num_envs": ranges(EnvConfig)["num_envs"],
         "num_workers": Range(0, options.num_envs),
         "epsilon": Range(0, 1),
         "seed": Range(0),
     }
-    check_ranges(options, ranges)
+    check_ranges(options, allowed)
     import torch
 
     from atari_fast.agents.restore import load_agent

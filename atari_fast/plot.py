@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from atari_fast.config_io import Range, check_ranges
+from atari_fast.config import Range
+from atari_fast.config_io import check_ranges
 from atari_fast.errors import ConfigError
 from atari_fast.infra.cli import parse_options, run_cli
 from atari_fast.infra.files import require_writable

@@ -9,10 +9,16 @@ from typing import Any
 from atari_fast.config import (
     AgentConfig,
     Config,
+    DqnConfig,
+    DqnOptimConfig,
     EnvConfig,
     LeastSquaresConfig,
     NetConfig,
     OptimConfig,
+    R2d2AgentConfig,
+    R2d2Config,
+    R2d2ReplayConfig,
+    RecurrentNetConfig,
     ReplayConfig,
     RunConfig,
 )
@@ -20,26 +26,26 @@ from atari_fast.config import (
 _SAVES = RunConfig(eval_period=4_000_000, checkpoint_period=4_000_000, replay_period=4_000_000)
 
 
-def dqn_nature() -> Config:
+def dqn_nature() -> DqnConfig:
     """DQN as published (Mnih et al. 2015, extended data table 1), one environment as in the paper.
 
     The paper sums the gradient over the batch and we average it, so the epsilon of RMSProp is
     0.01 / 32^2 (as in google-deepmind/dqn_zoo, where the effective step is the same).
     """
-    return Config(
+    return DqnConfig(
         preset="dqn-nature",
         env=EnvConfig(num_envs=1, life_loss="zero_discount"),
-        optim=OptimConfig(name="rmsprop", lr=2.5e-4, eps=0.01 / 32**2, decay=0.95),
+        optim=DqnOptimConfig(name="rmsprop", lr=2.5e-4, eps=0.01 / 32**2, decay=0.95),
         run=replace(_SAVES, eval_epsilon=0.05),
     )
 
 
-def dqn_adam() -> Config:
+def dqn_adam() -> DqnConfig:
     """DQN of Dopamine's JAX agents (Castro et al. 2018): Adam, squared errors, sticky actions.
 
     There the loss is the square and here half of it; with half the epsilon Adam's step is the same.
     """
-    return Config(
+    return DqnConfig(
         preset="dqn-adam",
         env=EnvConfig(protocol="machado", num_envs=1),
         net=NetConfig(padding="same", init="xavier"),
@@ -47,12 +53,12 @@ def dqn_adam() -> Config:
             loss="squared", target_period=32_000, epsilon_end=0.01, epsilon_frames=1_000_000
         ),
         replay=ReplayConfig(min_frames=80_000),
-        optim=OptimConfig(lr=6.25e-5, eps=1.5e-4 / 2),
+        optim=DqnOptimConfig(lr=6.25e-5, eps=1.5e-4 / 2),
         run=replace(_SAVES, eval_epsilon=0.001),
     )
 
 
-def double_dqn() -> Config:
+def double_dqn() -> DqnConfig:
     """Double DQN (van Hasselt et al. 2016, tuned version): a rarer target copy, less exploration.
 
     As in google-deepmind/dqn_zoo: copies every 30,000 agent steps, epsilon down to 0.01, one bias
@@ -62,7 +68,7 @@ def double_dqn() -> Config:
     return replace(config, net=NetConfig(last_bias="shared"))
 
 
-def dueling() -> Config:
+def dueling() -> DqnConfig:
     """Double DQN with a dueling network (Wang et al. 2016, 4.2).
 
     There: the gradient that enters the last convolution is scaled by 1 / sqrt(2), gradients are
@@ -75,7 +81,7 @@ def dueling() -> Config:
     )  # fmt: skip
 
 
-def per() -> Config:
+def per() -> DqnConfig:
     """Double DQN with proportional prioritized replay (Schaul et al. 2016), that of dqn_zoo.
 
     There: alpha 0.6, beta from 0.4 to 1, a quarter of the learning rate, a sixteenth of RMSProp's
@@ -92,7 +98,7 @@ def per() -> Config:
     )
 
 
-def c51() -> Config:
+def c51() -> DqnConfig:
     """C51 (Bellemare et al. 2017, 5): 51 atoms from -10 to 10, Adam 2.5e-4 with eps 0.01 / 32.
 
     Gradients are clipped to norm 10, here and in `qr_dqn`, as in google-deepmind/dqn_zoo.
@@ -100,12 +106,12 @@ def c51() -> Config:
     return _tuned("c51", _adam(2.5e-4), 0.001, algorithm="c51")
 
 
-def qr_dqn() -> Config:
+def qr_dqn() -> DqnConfig:
     """QR-DQN-1 (Dabney et al. 2018a, 5): Adam 5e-5 with eps 0.01 / 32, 201 quantiles (dqn_zoo)."""
     return _tuned("qr-dqn", _adam(5e-5), 0.001, algorithm="qr-dqn", quantiles=201)
 
 
-def iqn() -> Config:
+def iqn() -> DqnConfig:
     """IQN (Dabney et al. 2018b, 4): N = N' = 64, K = 32, QR-DQN's Adam.
 
     No gradient is clipped, and learning begins after 80,000 frames, as in google-deepmind/dqn_zoo.
@@ -114,7 +120,7 @@ def iqn() -> Config:
     return replace(config, replay=ReplayConfig(min_frames=80_000))
 
 
-def m_dqn() -> Config:
+def m_dqn() -> DqnConfig:
     """M-DQN (Vieillard et al. 2020, 4.1) on DQN's settings in Dopamine: Adam 5e-5, eps 0.01 / 32.
 
     alpha 0.9, tau 0.03, l0 = -1, Huber's loss as in google-research/munchausen_rl.
@@ -128,7 +134,7 @@ def m_dqn() -> Config:
     )
 
 
-def m_iqn() -> Config:
+def m_iqn() -> DqnConfig:
     """M-IQN (Vieillard et al. 2020, 4.1): M-DQN's settings and 1-step IQN."""
     config = m_dqn()
     return replace(
@@ -139,7 +145,7 @@ def m_iqn() -> Config:
     )
 
 
-def rainbow() -> Config:
+def rainbow() -> DqnConfig:
     """Rainbow (Hessel et al. 2018, table 1): C51 with all extensions, in one environment.
 
     Learning begins after 80,000 frames, targets are copied every 32,000, priorities have exponent
@@ -147,7 +153,7 @@ def rainbow() -> Config:
     table 1, replay start size): under its noise an untrained network can favour one action nearly
     always. Noise is off in an evaluation, where a small epsilon frees an agent that stands still.
     """
-    return Config(
+    return DqnConfig(
         preset="rainbow",
         env=EnvConfig(num_envs=1, life_loss="zero_discount"),
         agent=AgentConfig(
@@ -165,12 +171,12 @@ def rainbow() -> Config:
         replay=ReplayConfig(
             min_frames=80_000, prioritized=True, alpha=0.5, beta_start=0.4, uniform_mix=0.0
         ),
-        optim=OptimConfig(lr=6.25e-5, eps=1.5e-4, max_grad_norm=10.0),
+        optim=DqnOptimConfig(lr=6.25e-5, eps=1.5e-4, max_grad_norm=10.0),
         run=replace(_SAVES, eval_epsilon=0.001),
     )
 
 
-def rainbow_dopamine() -> Config:
+def rainbow_dopamine() -> DqnConfig:
     """The Rainbow of Dopamine (Castro et al. 2018): C51, 3 steps, prioritized replay, no more.
 
     Priorities are square roots of the losses and importance weights have exponent 0.5 throughout.
@@ -185,23 +191,23 @@ def rainbow_dopamine() -> Config:
             config.replay, prioritized=True, alpha=0.5, beta_start=0.5, beta_end=0.5,
             priority_epsilon=1e-10, uniform_mix=0.0, stratified=True,
         ),
-        optim=OptimConfig(lr=6.25e-5, eps=1.5e-4),
+        optim=DqnOptimConfig(lr=6.25e-5, eps=1.5e-4),
     )  # fmt: skip
 
 
-def al() -> Config:
+def al() -> DqnConfig:
     """Advantage learning on Nature DQN (Bellemare et al. 2016, 4): alpha 0.9."""
     config = dqn_nature()
     return replace(config, preset="al", agent=replace(config.agent, operator="al"))
 
 
-def pal() -> Config:
+def pal() -> DqnConfig:
     """Persistent advantage learning on Nature DQN (Bellemare et al. 2016, 4): alpha 0.9."""
     config = dqn_nature()
     return replace(config, preset="pal", agent=replace(config.agent, operator="pal"))
 
 
-def ls_dqn() -> Config:
+def ls_dqn() -> DqnConfig:
     """LS-DQN on Nature DQN (Levine et al. 2017, 5): FQI with lambda 1.
 
     The authors' code solves every 50 target copies of 10,000 agent steps, 2,000,000 frames, with
@@ -214,34 +220,34 @@ def ls_dqn() -> Config:
     return replace(config, preset="ls-dqn", ls=ls)
 
 
-def ls_dqn_lstdq() -> Config:
+def ls_dqn_lstdq() -> DqnConfig:
     """LS-DQN by LSTD-Q (Levine et al. 2017, 4)."""
     config = ls_dqn()
     ls = replace(config.ls, method="lstdq", bootstrap="target")  # whose values LSTD-Q has not
     return replace(config, preset="ls-dqn-lstdq", ls=ls)
 
 
-def ls_dqn_dueling() -> Config:
+def ls_dqn_dueling() -> DqnConfig:
     """LS-DQN of both streams of a dueling network with double targets, solved for jointly."""
     config = ls_dqn()
     agent = replace(config.agent, double=True, dueling=True)
     return replace(config, preset="ls-dqn-dueling", agent=agent)
 
 
-def ls_dqn_boosted() -> Config:
+def ls_dqn_boosted() -> DqnConfig:
     """LS-DQN with residuals clipped to 1, boosted FQI (Tosatto et al. 2017)."""
     config = ls_dqn()
     return replace(config, preset="ls-dqn-boosted", ls=replace(config.ls, clip=1.0))
 
 
-def pong() -> Config:
+def pong() -> DqnConfig:
     """The default: learns Pong on two CPU cores; a narrow DQN, tuned for wall time.
 
     What makes it fast: half as many filters, standardised pixels (without them nothing is learned
     in the first 300,000 frames), 5-step returns, little exploration, and a learning rate that
     begins high and falls.
     """
-    return Config(
+    return DqnConfig(
         preset="pong",
         game="pong",
         total_frames=1_600_000,
@@ -249,18 +255,18 @@ def pong() -> Config:
         net=NetConfig(pixels="standardize", channels=(16, 32, 32), hidden=256),
         agent=AgentConfig(n_step=5, target_period=4_000, epsilon_end=0.01, epsilon_frames=60_000),
         replay=ReplayConfig(capacity=100_000, min_frames=16_000),
-        optim=OptimConfig(lr=5e-4, lr_final_fraction=0.05, eps=1e-5),
+        optim=DqnOptimConfig(lr=5e-4, lr_final_fraction=0.05, eps=1e-5),
         run=RunConfig(eval_period=160_000, checkpoint_period=160_000, replay_period=160_000),
     )
 
 
-def ls_dqn_pong() -> Config:
+def ls_dqn_pong() -> DqnConfig:
     """LS-DQN that learns Pong on two CPU cores: preset pong, and FQI every 200,000 frames."""
     ls = LeastSquaresConfig(method="fqi", period=200_000, conditional=True, games=10)
     return replace(pong(), preset="ls-dqn-pong", ls=ls)
 
 
-def ls_dqn_boxing() -> Config:
+def ls_dqn_boxing() -> DqnConfig:
     """LS-DQN for Boxing on two CPU cores: a dueling network, boosted and conditional updates.
 
     Narrow and standardised as in preset pong. Few steps score and hardly anything tells which, so a
@@ -297,7 +303,7 @@ def ls_dqn_boxing() -> Config:
     )
 
 
-def ls_dqn_breakout() -> Config:
+def ls_dqn_breakout() -> DqnConfig:
     """LS-DQN for Breakout with less memory (taldatech/pytorch-ls-dqn, its `breakout-small`).
 
     There: 300,000 transitions, learning after 20,000, batches of 64 at every agent step, squared
@@ -305,19 +311,62 @@ def ls_dqn_breakout() -> Config:
     copies every 1,000 steps, epsilon to 0.1 over 10^6, solutions every 500,000 updates, the end of
     an episode at every lost life. Its text names Adam; its code exchanges Adam and RMSProp.
     """
-    return Config(
+    return DqnConfig(
         preset="ls-dqn-breakout",
         game="breakout",
         env=EnvConfig(num_envs=1, life_loss="episodic"),
         agent=AgentConfig(loss="squared", target_period=4_000),
         ls=LeastSquaresConfig(method="fqi", period=2_000_000, moments="keep"),
         replay=ReplayConfig(capacity=300_000, min_frames=80_000),
-        optim=OptimConfig(lr=1e-4, eps=1e-8 / 2, batch_size=64, update_period=4),
+        optim=DqnOptimConfig(lr=1e-4, eps=1e-8 / 2, batch_size=64, update_period=4),
         run=_SAVES,
     )
 
 
-def _tuned(preset: str, optim: OptimConfig, eval_epsilon: float, **agent: Any) -> Config:
+def r2d2() -> R2d2Config:
+    """R2D2 as published (Kapturowski et al. 2019, table 2), with one machine as its actors.
+
+    Not in the table: the gradient norm of 40 (that of NGU and SEED RL), the memory's minimum of
+    200,000 frames and the epsilons (those of Ape-X). 256 environments act in step with the
+    learner, which learns from each agent step once on average, where 256 actors ran on their own.
+    """
+    return R2d2Config(
+        preset="r2d2",
+        total_frames=10_000_000_000,
+        env=EnvConfig(action_set="full", num_envs=256),
+        run=replace(_SAVES, eval_epsilon=0.001),
+    )
+
+
+def r2d2_bandit() -> R2d2Config:
+    """R2D2 with 32 discounts from 0.997 to 0.99, from which a bandit chooses for each episode.
+
+    The policy family and the meta-controller of Agent57 (Badia et al. 2020b) without intrinsic
+    rewards, so that policies differ in their discounts alone. The evaluator plays the policy with
+    the best mean of the last 3,600 training episodes.
+    """
+    config = r2d2()
+    return replace(config, preset="r2d2-bandit", agent=replace(config.agent, policies=32))
+
+
+def r2d2_small() -> R2d2Config:
+    """R2D2 for two CPU cores and 24 GiB: a narrow network, shorter sequences, 16 environments."""
+    return R2d2Config(
+        preset="r2d2-small",
+        game="pong",
+        total_frames=20_000_000,
+        env=EnvConfig(num_envs=16),
+        net=RecurrentNetConfig(pixels="standardize", channels=(16, 32, 32), hidden=256, lstm=256),
+        agent=R2d2AgentConfig(target_period=400),
+        replay=R2d2ReplayConfig(
+            capacity=400_000, burn_in=20, unroll=40, period=20, min_frames=80_000
+        ),
+        optim=OptimConfig(lr=3e-4, eps=1e-3, batch_size=32, max_grad_norm=40.0),
+        run=RunConfig(eval_period=400_000, checkpoint_period=400_000, replay_period=400_000),
+    )
+
+
+def _tuned(preset: str, optim: DqnOptimConfig, eval_epsilon: float, **agent: Any) -> DqnConfig:
     """Nature DQN as its successors changed it: epsilon ends at 0.01, another optimizer."""
     config = dqn_nature()
     return replace(
@@ -329,9 +378,9 @@ def _tuned(preset: str, optim: OptimConfig, eval_epsilon: float, **agent: Any) -
     )
 
 
-def _adam(lr: float) -> OptimConfig:
+def _adam(lr: float) -> DqnOptimConfig:
     """Adam of the distributional agents in google-deepmind/dqn_zoo."""
-    return OptimConfig(lr=lr, eps=0.01 / 32, max_grad_norm=10.0)
+    return DqnOptimConfig(lr=lr, eps=0.01 / 32, max_grad_norm=10.0)
 
 
 PRESETS: Mapping[str, Callable[[], Config]] = {
@@ -339,7 +388,7 @@ PRESETS: Mapping[str, Callable[[], Config]] = {
     for function in (
         pong, dqn_nature, dqn_adam, double_dqn, dueling, per, c51, qr_dqn, iqn, m_dqn, m_iqn,
         rainbow, rainbow_dopamine, al, pal, ls_dqn, ls_dqn_lstdq, ls_dqn_dueling, ls_dqn_boosted,
-        ls_dqn_pong, ls_dqn_boxing, ls_dqn_breakout,
+        ls_dqn_pong, ls_dqn_boxing, ls_dqn_breakout, r2d2, r2d2_bandit, r2d2_small,
     )
 }  # fmt: skip
 DEFAULT_PRESET = "pong"

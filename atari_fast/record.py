@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from atari_fast.config_io import Range, check_ranges
+from atari_fast.config import Range
+from atari_fast.config_io import check_ranges
 from atari_fast.errors import ConfigError, EnvError
 from atari_fast.games import TOYS
 from atari_fast.infra.cli import parse_options, run_cli

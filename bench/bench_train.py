@@ -24,7 +24,7 @@ import torch
 
 from atari_fast.agents.agent import ActorSpec
 from atari_fast.agents.registry import build
-from atari_fast.config import FRAMES_PER_STEP, Config, NetConfig
+from atari_fast.config import FRAMES_PER_STEP, DqnConfig, NetConfig
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.infra.cpu import available_cores
 from atari_fast.presets import PRESETS
@@ -39,7 +39,7 @@ WARM_STEPS = 1_200
 LEARNING_STARTS = 1_000
 
 
-def settings(precision: str, num_envs: int, workers: int) -> Config:
+def settings(precision: str, num_envs: int, workers: int) -> DqnConfig:
     """Nature network, Adam 1e-4, batch 32 every 4 agent steps, target copied every 1,000."""
     config = PRESETS["dqn-adam"]()
     return dataclasses.replace(
@@ -61,7 +61,7 @@ def settings(precision: str, num_envs: int, workers: int) -> Config:
     )
 
 
-def ours(config: Config) -> Callable[[int], int]:
+def ours(config: DqnConfig) -> Callable[[int], int]:
     """A function that trains for about `steps` agent steps and returns how many it were."""
     device = torch.device("cpu")
     autocast = Autocast(device, config.precision)

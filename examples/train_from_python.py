@@ -7,10 +7,10 @@ from pathlib import Path
 
 from atari_fast.config import (
     AgentConfig,
-    Config,
+    DqnConfig,
+    DqnOptimConfig,
     EnvConfig,
     NetConfig,
-    OptimConfig,
     ReplayConfig,
     RunConfig,
 )
@@ -20,7 +20,7 @@ from atari_fast.runtime.trainer import Trainer
 
 def main(directory: Path) -> float:
     """Trains into the run directory and returns the mean score of 50 games."""
-    config = Config(
+    config = DqnConfig(
         game="catch",
         precision="fp32",
         threads=1,
@@ -29,7 +29,7 @@ def main(directory: Path) -> float:
         net=NetConfig(torso="mlp", stack=1, hidden=64),
         agent=AgentConfig(double=True, n_step=3, target_period=800, epsilon_frames=8_000),
         replay=ReplayConfig(capacity=5_000, min_frames=800),
-        optim=OptimConfig(lr=1e-3, eps=1e-8),
+        optim=DqnOptimConfig(lr=1e-3, eps=1e-8),
         run=RunConfig(dir=str(directory), eval_period=0, tensorboard=False),
     )
     trainer = Trainer(config)

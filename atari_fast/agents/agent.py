@@ -122,7 +122,7 @@ class Memory(Protocol[B]):
     def bytes_used(self) -> int:
         """Bytes that the memory takes now."""
 
-    def append(self, step: StepBatch, acted: Acted) -> None:
+    def append(self, step: StepBatch, acted: Acted) -> object:
         """Store what arrived in E environments and what the actor made of it."""
 
     def due(self, frames: int, updates: int) -> int:

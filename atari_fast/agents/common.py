@@ -20,7 +20,7 @@ from atari_fast.agents.agent import (
     QValues,
     Services,
 )
-from atari_fast.config import AgentConfig, Config
+from atari_fast.config import AgentConfig, DqnConfig
 from atari_fast.ops.action_gap import action_gap, relative_gap
 from atari_fast.ops.augmentation import random_shift
 from atari_fast.ops.least_squares import LstdqSystem
@@ -43,7 +43,7 @@ OBJECTIVE = "td"
 
 
 def value_agent(
-    config: Config,
+    config: DqnConfig,
     spec: EnvSpec,
     online: nn.Module,
     target: nn.Module,

@@ -12,7 +12,7 @@ import torch
 from atari_fast.agents.agent import Hook, Services
 from atari_fast.agents.common import OBJECTIVE
 from atari_fast.agents.paired_evaluation import paired_evaluation, put
-from atari_fast.config import Config
+from atari_fast.config import DqnConfig
 from atari_fast.errors import LeastSquaresError
 from atari_fast.nets.networks import QNetwork
 from atari_fast.ops.least_squares import DuelingSystem, FqiSystem, LstdqSystem, boosted_residuals
@@ -28,7 +28,7 @@ Targets = Callable[[TransitionBatch, Observations, QNetwork], torch.Tensor]
 
 
 def least_squares_hooks(
-    config: Config, online: QNetwork, target: QNetwork, targets: Targets
+    config: DqnConfig, online: QNetwork, target: QNetwork, targets: Targets
 ) -> tuple[Hook, ...]:
     """The hook that solves for the last layer of `online`; none where `config.ls` has no method."""
     ls = config.ls
@@ -71,7 +71,7 @@ def least_squares_hooks(
     return (Hook(ls.period, update),)
 
 
-def _samples(config: Config, services: Services) -> torch.Tensor:
+def _samples(config: DqnConfig, services: Services) -> torch.Tensor:
     """Ids of the transitions to solve on: the whole replay, or `ls.samples` of it."""
     memory: TransitionReplay = services.memory
     ids, samples = memory.valid_ids(), config.ls.samples
@@ -83,7 +83,7 @@ def _samples(config: Config, services: Services) -> torch.Tensor:
 
 @torch.no_grad()
 def _solve(
-    config: Config,
+    config: DqnConfig,
     online: QNetwork,
     target: QNetwork,
     targets: Targets,

@@ -21,7 +21,7 @@ from atari_fast.infra.checkpoint import (
 )
 from atari_fast.infra.files import wrap_errors
 from atari_fast.infra.manifest import MANIFEST
-from atari_fast.infra.weights import load_weights
+from atari_fast.infra.weights import load_weights, unpack_state
 from atari_fast.seeding import stream
 from atari_fast.types import EnvSpec
 
@@ -55,6 +55,7 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
     Raises:
         CheckpointError: nothing usable is there, or what is there does not fit its configuration.
     """
+    state: dict[str, Any] = {}
     if path.is_file():
         tensors, metadata = load_weights(path)
         record = metadata.get("config")
@@ -62,6 +63,8 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
     else:
         checkpoint = read_checkpoint(_find(path, which), snapshots=False)
         source, frames = checkpoint.path, checkpoint.frames
+        with wrap_errors(source):
+            state = unpack_state(checkpoint.tensors["state"], checkpoint.records["state"])
         record, tensors = checkpoint.records.get("config"), checkpoint.tensors.get("online", {})
     with wrap_errors(source):
         config = from_record(record)
@@ -69,6 +72,9 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
     with wrap_errors(source):
         agent = build(config, spec, device)
         agent.nets["online"].load_state_dict(tensors)
+        for name, part in agent.parts.items():
+            if name in state.get("parts", {}):
+                part.load_state(state["parts"][name])
     return TrainedAgent(source, frames, config, spec, agent)
 
 

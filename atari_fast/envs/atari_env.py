@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from atari_fast._core import preprocess_palette
 from atari_fast.config import FRAMES_PER_STEP, EnvConfig
-from atari_fast.envs import palette, toy
+from atari_fast.envs import memory_toys, palette, toy
 from atari_fast.errors import EnvError
 from atari_fast.games import SCORE_WRAPS, TOYS, canonical_name
 from atari_fast.seeding import child, to_int
@@ -350,6 +350,26 @@ def _load(game: str, config: EnvConfig, seed: int) -> Any:
     return ale
 
 
+def make_toy(name: str, config: EnvConfig, seed: np.random.SeedSequence) -> Env:
+    """Returns the toy `name` (one of `TOYS`), of which `config` sets the cap alone.
+
+    Raises:
+        EnvError: The configuration asks for a mode or a difficulty, which a toy has not.
+    """
+    for setting in ("mode", "difficulty"):
+        if getattr(config, setting) >= 0:
+            raise EnvError(
+                f"env.{setting}: got {getattr(config, setting)}, expected -1 for {name}, a toy"
+            )
+    if name == "t_maze":
+        return memory_toys.TMaze(seed)
+    if name == "recall":
+        return memory_toys.Recall(seed)
+    if name == "catch":
+        return toy.Catch(seed)
+    return toy.Chain(max_steps=max(1, config.max_episode_frames // FRAMES_PER_STEP))
+
+
 def make_env(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Env:
     """Returns an environment of an Atari game or a toy.
 
@@ -363,5 +383,5 @@ def make_env(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Env:
     """
     name = canonical_name(game)
     if name in TOYS:
-        return toy.make_toy(name, config, seed)
+        return make_toy(name, config, seed)
     return AtariEnv(name, config, seed)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atari_fast.config import FRAMES_PER_STEP, EnvConfig
 from atari_fast.errors import EnvError
 from atari_fast.types import EnvSpec, Flag
 
@@ -156,19 +155,3 @@ class Chain:
         """See `Env.load_state`."""
         self._state = range(self._length).index(state["state"])
         self._steps, self._over = int(state["steps"]), bool(state["over"])
-
-
-def make_toy(name: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch | Chain:
-    """Returns the toy `name` (one of `TOYS`), of which `config` sets the cap alone.
-
-    Raises:
-        EnvError: The configuration asks for a mode or a difficulty, which a toy has not.
-    """
-    for setting in ("mode", "difficulty"):
-        if getattr(config, setting) >= 0:
-            raise EnvError(
-                f"env.{setting}: got {getattr(config, setting)}, expected -1 for {name}, a toy"
-            )
-    if name == "catch":
-        return Catch(seed)
-    return Chain(max_steps=max(1, config.max_episode_frames // FRAMES_PER_STEP))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from atari_fast.types import Episode
 
 
 class SlidingWindowUCB:
@@ -90,3 +92,58 @@ class SlidingWindowUCB:
         arms = map(range(self._arms).index, state["arms"])
         self._episodes.extend(zip(arms, map(float, state["returns"]), strict=True))
         self._rng.bit_generator.state = state["rng"]
+
+
+class PolicyChoice:
+    """Which policy plays each environment's episode.
+
+    In training each environment has a bandit of its own, and the evaluator's bandit takes in all
+    episodes. Without bandits, episodes are played with the evaluator's best policy.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        evaluator: SlidingWindowUCB,
+        bandits: Sequence[SlidingWindowUCB] | None = None,
+    ) -> None:
+        """Make a choice for E environments that have played nothing yet."""
+        self._evaluator = evaluator
+        self._bandits = bandits
+        self._policies = np.zeros(num_envs, np.int64)
+        self._pending = np.ones(num_envs, np.bool_)
+
+    def begin(self, first: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Choose policies of games that begin where bool[E] is set; all policies, int64[E].
+
+        An episode that begins after a lost life goes on with the policy of its game.
+        """
+        for env in np.flatnonzero(first & self._pending).tolist():
+            best = self._evaluator.best
+            self._policies[env] = self._bandits[env].choose() if self._bandits else best()
+        self._pending &= ~first
+        policies: NDArray[np.int64] = self._policies.copy()
+        return policies
+
+    def finished(self, episodes: Sequence[Episode]) -> None:
+        """Take in finished games; their returns are raw and undiscounted."""
+        for episode in episodes:
+            self._pending[episode.env] = True
+            if self._bandits:
+                arm = int(self._policies[episode.env])
+                self._bandits[episode.env].add(arm, episode.score)
+                self._evaluator.add(arm, episode.score)
+
+    def state(self) -> dict[str, Any]:
+        """Policies of the games in progress, and the bandits."""
+        return {
+            "policies": self._policies.tolist(),
+            "pending": self._pending.tolist(),
+            "bandits": [bandit.state() for bandit in self._bandits or ()],
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self._policies[:], self._pending[:] = state["policies"], state["pending"]
+        for bandit, saved in zip(self._bandits or (), state["bandits"], strict=True):
+            bandit.load_state(saved)

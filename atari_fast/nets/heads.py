@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from atari_fast.config import Config
+from atari_fast.config import DqnConfig
 from atari_fast.nets.noisy import NoisyLinear
 
 MakeLinear = Callable[[int, int], nn.Linear]
@@ -119,7 +119,9 @@ def _apply(layer: nn.Linear, x: torch.Tensor, noise: int) -> torch.Tensor:
     return y
 
 
-def make_head(config: Config, inputs: int, num_actions: int, outputs: int) -> QHead | DuelingHead:
+def make_head(
+    config: DqnConfig, inputs: int, num_actions: int, outputs: int
+) -> QHead | DuelingHead:
     """The head that `config.agent` asks for (dueling, noisy), of float32 last layers.
 
     The last layers stay float32 under autocast: action gaps are finer than bfloat16 resolves.

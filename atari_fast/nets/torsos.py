@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from atari_fast.config import NetConfig
+from atari_fast.config import TorsoConfig
 from atari_fast.errors import ConfigError
 
 
@@ -110,7 +110,7 @@ class ImpalaSection(nn.Module):
     """Convolution 3x3, max-pool 3x3 of stride 2, two residual blocks, layer normalization."""
 
     def __init__(
-        self, config: NetConfig, channels_in: int, channels: int, maps: tuple[int, int]
+        self, config: TorsoConfig, channels_in: int, channels: int, maps: tuple[int, int]
     ) -> None:
         """A section whose output has `channels` maps of (height, width) `maps`."""
         super().__init__()
@@ -138,7 +138,7 @@ class ImpalaTorso(nn.Module):
     normalization, here of a section's output over all its values.
     """
 
-    def __init__(self, config: NetConfig, frame_shape: tuple[int, int]) -> None:
+    def __init__(self, config: TorsoConfig, frame_shape: tuple[int, int]) -> None:
         super().__init__()
         self.standardize = config.pixels == "standardize"
         self.pool = config.pool
@@ -195,7 +195,7 @@ def _compute_dtype(frames: torch.Tensor) -> torch.dtype:
 Torso: TypeAlias = NatureTorso | ImpalaTorso | MlpTorso
 
 
-def make_torso(config: NetConfig, frame_shape: tuple[int, int]) -> Torso:
+def make_torso(config: TorsoConfig, frame_shape: tuple[int, int]) -> Torso:
     """Builds the torso that `config.torso` names.
 
     Raises:

@@ -9,12 +9,14 @@ from atari_fast.types import Flag
 _TERMINATED, _LIFE_LOST = int(Flag.TERMINATED), int(Flag.LIFE_LOST)
 
 
-def row_discounts(flags: torch.Tensor, gamma: float, zero_on_life_loss: bool) -> torch.Tensor:
+def row_discounts(
+    flags: torch.Tensor, gamma: float | torch.Tensor, zero_on_life_loss: bool
+) -> torch.Tensor:
     """gamma_t = gamma, or 0 where row t ends the episode and nothing may be bootstrapped from it.
 
     Args:
         flags: bit set of `Flag` that arrived with each row. uint8[T, B]
-        gamma: discount factor of one agent step.
+        gamma: discount factor of one agent step, or one for each sequence, float32[B].
         zero_on_life_loss: whether a lost life counts as an end too.
 
     Returns:

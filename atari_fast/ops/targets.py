@@ -9,14 +9,14 @@ def select_actions(values: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
     """Selects the values of one action in each row.
 
     Args:
-        values: float32[B, A], or float32[B, A, N] for distributions.
-        actions: a. int64[B]
+        values: float32[B, A] or float32[T, B, A], or float32[B, A, N] for distributions.
+        actions: a. int64[B] or int64[T, B]
 
     Returns:
-        values[b, a_b], float32[B] or float32[B, N].
+        values[b, a_b], of the shape of `actions`, or float32[B, N] for distributions.
     """
-    if values.dim() == 2:
-        return values.gather(1, actions[:, None]).squeeze(1)
+    if values.dim() == actions.dim() + 1:
+        return values.gather(-1, actions[..., None]).squeeze(-1)
     return values[torch.arange(len(actions), device=values.device), actions]
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from atari_fast import _core
+from atari_fast.config import FRAMES_PER_STEP, SequenceReplayConfig
 from atari_fast.replay.common import frame_memory, load_snapshot, save_snapshot
+from atari_fast.replay.rate_limiter import RateLimiter
 from atari_fast.types import Acted, StepBatch
 
 TORCH_TYPES = {
@@ -48,49 +51,17 @@ class StateSpec(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SequenceConfig:
-    """Settings of a sequence replay. Defaults: R2D2 (Kapturowski 2019, table 2).
+class SequenceConfig(SequenceReplayConfig):
+    """All settings of a sequence replay, with those that other settings of an agent decide."""
 
-    The table does not state `tail`, `max_sequences`, `priority_epsilon`, `uniform_mix`,
-    `buffer_max_weights`, `stratified`, `frame_gb` and `threads`; their defaults are ours.
-    """
-
-    capacity: int = 4_000_000
-    """Rows kept over all environments (one agent step of one environment stores one)."""
     stack: int = 4
     """Frames in an observation; 1 for NGU and Agent57."""
-    burn_in: int = 40
-    """Rows before the unroll window that only produce a recurrent state."""
-    unroll: int = 80
-    """L, rows that are learned from; 160 for Agent57."""
-    period: int = 40
-    """Steps from one start to the next, at most L."""
     bootstrap_steps: int = 5
-    """Rows after the unroll window to bootstrap from, at least 1; n for full n-step targets."""
-    tail: Literal["shift", "mask"] = "shift"
-    """At an episode's end: one start shifted back until its window is full, or short windows."""
-    max_sequences: int = 0
-    """Sequences kept over all environments; 0: 1.25 capacity / period + 2 per environment."""
-    prioritized: bool = True
-    """Proportional prioritized replay (Schaul 2016) instead of uniform draws."""
-    alpha: float = 0.9
-    """Exponent of the priorities."""
-    eta: float = 0.9
-    """Share of the largest |delta| in a priority, beside the mean."""
-    priority_epsilon: float = 1e-6
-    """Added to a priority before the exponent."""
-    uniform_mix: float = 0.0
-    """Share of the draws that are uniform over the memory."""
-    buffer_max_weights: bool = False
-    """Importance weights are divided by the largest of the memory instead of the batch."""
-    stratified: bool = True
-    """Prioritized draws come one from each of B equal segments of the total priority; uniform draws
-    are always independent."""
-    frame_gb: float = 0.0
-    """Gigabytes that compressed frames may take, beyond which the oldest are dropped early; 0: an
-    eighth of the raw frames."""
-    threads: int = 1
-    """Threads that gather a batch; results do not depend on it."""
+    """Rows after the learn window to bootstrap from, at least 1; n for full n-step targets."""
+
+
+TIME_MAJOR = frozenset({"frames", "actions", "prev_actions", "rewards", "flags", "columns"})
+"""Fields of a `SequenceBatch` whose second axis is the batch."""
 
 
 class SequenceBatch(NamedTuple):
@@ -122,12 +93,33 @@ class SequenceBatch(NamedTuple):
     valid_length: torch.Tensor
     """int64[B], number of valid unroll rows, 1 to L."""
     bootstrap_length: torch.Tensor
-    """int64[B], number of rows after those, 1 to bootstrap_steps. The last of them has an
+    """int64[B], rows that exist after those, 1 to bootstrap_steps. The last of them has an
     observation only: what follows its action is not in the sequence."""
     weights: torch.Tensor
     """float32[B], importance weights."""
     ids: torch.Tensor
     """int64[B], for `update_priorities`; always on the CPU."""
+
+    def slice(self, begin: int, end: int) -> SequenceBatch:
+        """Sequences [begin, end), as views."""
+
+        def cut(name: str, field: Any) -> Any:
+            if isinstance(field, tuple):
+                return tuple(cut(name, part) for part in field)
+            return field[:, begin:end] if name in TIME_MAJOR else field[begin:end]
+
+        return SequenceBatch(**{name: cut(name, field) for name, field in self._asdict().items()})
+
+
+class _Row(NamedTuple):
+    """What the last rows are remembered by, for initial priorities."""
+
+    rewards: NDArray[np.float32]
+    """float32[E]"""
+    flags: NDArray[np.uint8]
+    """uint8[E]"""
+    estimates: NDArray[np.float32]
+    """float32[k, E]"""
 
 
 class NewSequences(NamedTuple):
@@ -138,9 +130,28 @@ class NewSequences(NamedTuple):
     envs: NDArray[np.int64]
     """int64[n]."""
     starts: NDArray[np.int64]
-    """int64[n], number of the first unroll row; the rows of an environment count from 0."""
+    """int64[n], number of the first learn row; the rows of an environment count from 0."""
     valid_length: NDArray[np.int64]
     """int64[n], number of valid unroll rows."""
+
+
+class RecentRows(NamedTuple):
+    """Rows of n new sequences from their first learn row on; T = L + bootstrap_steps."""
+
+    rewards: torch.Tensor
+    """float32[T, n], raw reward that arrived with each row."""
+    flags: torch.Tensor
+    """uint8[T, n], flags that arrived with it."""
+    estimates: tuple[torch.Tensor, ...]
+    """float32[T, n] each, the actor's estimates."""
+    valid_length: torch.Tensor
+    """int64[n], valid learn rows, at the beginning."""
+    last: torch.Tensor
+    """int64[n], index of the last row that exists."""
+
+
+Rank = Callable[[RecentRows], torch.Tensor]
+"""Initial priorities float32[n] of new sequences, from what their actor estimated."""
 
 
 class SequenceReplay:
@@ -154,11 +165,37 @@ class SequenceReplay:
         columns: Sequence[RowSpec],
         states: Sequence[StateSpec],
         seed: int,
+        *,
+        min_frames: int = 0,
+        update_period: int = FRAMES_PER_STEP,
+        beta: float = 0.0,
+        rank: Rank | None = None,
     ) -> None:
+        """Make an empty replay.
+
+        Args:
+            config: sizes and draws.
+            num_envs: E.
+            frame_shape: (height, width) of a frame.
+            columns: further columns of every row.
+            states: recurrent states.
+            seed: seed of the draws.
+            min_frames: emulator frames of play before the first update.
+            update_period: emulator frames for each update.
+            beta: importance exponent.
+            rank: priorities of new sequences, from the estimates of their actor; None leaves
+                them the largest priority seen so far.
+        """
         self.columns = tuple(columns)
         self.states = tuple(states)
+        self.prioritized = config.prioritized
         self._config = config
+        self._num_envs = num_envs
         self._frame_shape = frame_shape
+        self._limiter = RateLimiter(min_frames, update_period)
+        self._beta = beta
+        self._rank = rank if config.prioritized else None
+        self._recent: deque[_Row] = deque(maxlen=config.unroll + config.bootstrap_steps)
         options = sequence_options(config, num_envs, frame_shape, columns, states, seed)
         self._core = _core.SequenceReplay(options)
 
@@ -176,29 +213,73 @@ class SequenceReplay:
         """Bytes that the replay takes now."""
         return self._core.bytes_used
 
-    def save(self, path: Path) -> None:
-        """Writes the whole state, frames and random numbers included; see `save_snapshot`."""
-        save_snapshot(self._core, path)
+    def save(self, path: Path, *, split: bool = False, previous: Path | None = None) -> None:
+        """Writes all rows and sequences; see `TransitionReplay.save`."""
+        save_snapshot(self._core, path, split=split, previous=str(previous or ""))
 
     def load(self, path: Path) -> None:
         """Goes to the state of a replay with the same settings; see `load_snapshot`."""
         load_snapshot(self._core, path)
+
+    def state(self) -> dict[str, Any]:
+        """The recent rows from which initial priorities are computed."""
+        fields = zip(*self._recent, strict=True)
+        return {"recent": [torch.from_numpy(np.stack(field)) for field in fields]}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self._recent.clear()
+        fields = (field.numpy() for field in state["recent"])
+        self._recent.extend(_Row(*row) for row in zip(*fields, strict=True))
+
+    def due(self, frames: int, updates: int) -> int:
+        """Updates to do now, after `frames` emulator frames and `updates` updates."""
+        return self._limiter.due(frames, updates)
+
+    def beta(self, progress: float) -> float:
+        """Importance exponent, which is constant."""
+        del progress
+        return self._beta
 
     def append(self, step: StepBatch, acted: Acted) -> NewSequences:
         """Stores what arrived in E environments and what the actor made of it.
 
         Args:
             step: What arrived.
-            acted: Actions, columns and states, in the order of the specs.
+            acted: Actions, columns and states, in the order of the specs, and estimates for `rank`.
 
         Returns:
-            The sequences that this made. They have the largest priority seen so far until the
-            actor gives them its own, by `update_priorities` with its |delta| or `set_priorities`.
+            The sequences that this made, which have the priorities that `rank` gives them.
         """
         made = self._core.append(
             step.frames, acted.actions, step.rewards, step.flags, acted.columns, acted.states
         )
-        return NewSequences(*np.ascontiguousarray(made.T))
+        new = NewSequences(*np.ascontiguousarray(made.T))
+        if self._rank is not None:
+            estimates = np.stack(acted.estimates)
+            self._recent.append(_Row(step.rewards.copy(), step.flags.copy(), estimates))
+            if len(new.ids):
+                priorities = self._rank(self._recent_rows(new))
+                self._core.set_priorities(new.ids, priorities.numpy())
+        return new
+
+    def _recent_rows(self, new: NewSequences) -> RecentRows:
+        """The rows of new sequences, all of which end with the row that arrived last."""
+        newest = self._core.num_rows // self._num_envs - 1
+        length = self._config.unroll + self._config.bootstrap_steps
+        held = _Row(*(np.stack(field) for field in zip(*self._recent, strict=True)))
+        oldest = newest + 1 - len(self._recent)
+        last = newest - new.starts
+        place = np.arange(length)[:, None] + new.starts - oldest
+        place = np.minimum(place, len(self._recent) - 1)
+        estimates = (held.estimates[:, i] for i in range(held.estimates.shape[1]))
+        return RecentRows(
+            rewards=torch.from_numpy(held.rewards[place, new.envs]),
+            flags=torch.from_numpy(held.flags[place, new.envs]),
+            estimates=tuple(torch.from_numpy(one[place, new.envs]) for one in estimates),
+            valid_length=torch.from_numpy(new.valid_length),
+            last=torch.from_numpy(last),
+        )
 
     def new_batch(self, size: int, pinned: bool) -> SequenceBatch:
         """Allocates a batch of `size` sequences on the CPU, in page-locked memory if `pinned`."""
@@ -246,24 +327,9 @@ class SequenceReplay:
             batch.ids.numpy(),
         )
 
-    def update_priorities(
-        self, ids: torch.Tensor, td_abs: torch.Tensor, valid_length: torch.Tensor
-    ) -> int:
-        """Sets priorities eta max + (1 - eta) mean of |delta| over the valid unroll rows.
-
-        Args:
-            ids: int64[B].
-            td_abs: float32[L, B]; rows from valid_length[b] on are not looked at.
-            valid_length: int64[B], number of valid unroll rows.
-
-        Returns:
-            How many sequences were gone.
-        """
-        return self._core.update_priorities(ids.numpy(), td_abs.numpy(), valid_length.numpy())
-
-    def set_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
+    def update_priorities(self, ids: torch.Tensor, priorities: torch.Tensor) -> int:
         """Sets priorities float32[n] of ids int64[n]; returns how many sequences were gone."""
-        return self._core.set_priorities(ids, priorities)
+        return self._core.set_priorities(ids.numpy(), priorities.numpy())
 
 
 def sequence_options(

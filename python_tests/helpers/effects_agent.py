@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from atari_fast.agents.agent import ActorSpec
-from atari_fast.config import Config
+from atari_fast.config import DqnConfig
 from atari_fast.nets.torsos import ImpalaTorso, MlpTorso, NatureTorso
 from atari_fast.replay.transition import TransitionBatch
 from atari_fast.runtime.trainer import Trainer
@@ -20,7 +20,7 @@ from run_parts import FP32
 IMPALA = changed(changed(CATCH, "net.torso", "impala"), "total_frames", 400)
 
 
-def shapes(player: Player, changes: Mapping[str, Any], base: Config = CATCH) -> dict[str, Any]:
+def shapes(player: Player, changes: Mapping[str, Any], base: DqnConfig = CATCH) -> dict[str, Any]:
     """Of the weights after a run, which have all had an update."""
     run = player.run(changes, base)
     assert run.updates

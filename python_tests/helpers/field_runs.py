@@ -14,10 +14,10 @@ import torch
 
 from atari_fast.config import (
     AgentConfig,
-    Config,
+    DqnConfig,
+    DqnOptimConfig,
     EnvConfig,
     NetConfig,
-    OptimConfig,
     ReplayConfig,
     RunConfig,
 )
@@ -27,7 +27,7 @@ from atari_fast.runtime import services as services_module
 from atari_fast.runtime import trainer as trainer_module
 from atari_fast.runtime.trainer import Trainer
 
-CATCH = Config(
+CATCH = DqnConfig(
     game="catch",
     precision="fp32",
     threads=1,
@@ -36,7 +36,7 @@ CATCH = Config(
     net=NetConfig(torso="mlp", stack=1, hidden=8),
     agent=AgentConfig(target_period=160, epsilon_frames=640),
     replay=ReplayConfig(capacity=400, min_frames=320),
-    optim=OptimConfig(batch_size=8, lr=1e-2),
+    optim=DqnOptimConfig(batch_size=8, lr=1e-2),
     run=RunConfig(
         log_period=400,
         checkpoint_period=100_000,
@@ -137,7 +137,7 @@ class Player:
         self.folder, self.patch, self.ignored = folder, patch, ignored
         self.trainers: list[Trainer] = []
 
-    def trainer(self, changes: Mapping[str, Any], base: Config = CATCH) -> Trainer:
+    def trainer(self, changes: Mapping[str, Any], base: DqnConfig = CATCH) -> Trainer:
         directory = str(self.folder / f"run{len(self.trainers)}")
         config = base
         for path, value in {"run.dir": directory, **changes}.items():
@@ -155,7 +155,7 @@ class Player:
     def run(
         self,
         changes: Mapping[str, Any],
-        base: Config = CATCH,
+        base: DqnConfig = CATCH,
         before: Callable[[Trainer], object] = lambda _: None,
     ) -> Record:
         """Runs to the end; `before` gets the trainer first."""

@@ -14,10 +14,10 @@ from atari_fast.agents.agent import ActorSpec, Agent, LossOutput
 from atari_fast.agents.common import value_agent
 from atari_fast.config import (
     AgentConfig,
-    Config,
+    DqnConfig,
+    DqnOptimConfig,
     EnvConfig,
     NetConfig,
-    OptimConfig,
     ReplayConfig,
     RunConfig,
 )
@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 FP32 = Autocast(CPU, "fp32")
 
 
-def make_replay(config: Config, frame_shape: tuple[int, int], seed: int = 0) -> TransitionReplay:
+def make_replay(config: DqnConfig, frame_shape: tuple[int, int], seed: int = 0) -> TransitionReplay:
     return TransitionReplay(config.env, config.net, config.agent, config.replay, frame_shape, seed)
 
 
@@ -44,7 +44,7 @@ def no_loss(batch: TransitionBatch) -> LossOutput:
 
 
 def make_agent(
-    config: Config,
+    config: DqnConfig,
     spec: EnvSpec,
     q_values: Callable[[torch.Tensor], torch.Tensor] = lambda observations: observations,
     net: torch.nn.Module | None = None,
@@ -70,7 +70,7 @@ def make_actor(
 
 
 def make_services(
-    config: Config,
+    config: DqnConfig,
     agent: Agent[TransitionBatch],
     spec: EnvSpec,
     memory: TransitionReplay,
@@ -93,7 +93,7 @@ def make_services(
 
 
 def make_driver(
-    config: Config, agent: Agent[Any], envs: VectorEnv, seed: int = 1
+    config: DqnConfig, agent: Agent[Any], envs: VectorEnv, seed: int = 1
 ) -> SyncDriver[Any]:
     """A training without a directory; `seed` is that of the memory."""
     memory = agent.make_memory(seed)
@@ -105,7 +105,7 @@ def make_driver(
     )
 
 
-TINY_PONG = Config(
+TINY_PONG = DqnConfig(
     game="pong",
     precision="fp32",
     threads=1,
@@ -121,7 +121,7 @@ TINY_PONG = Config(
         epsilon_frames=1_200,
     ),
     replay=ReplayConfig(capacity=1_000, min_frames=400, prioritized=True),
-    optim=OptimConfig(batch_size=8, update_period=16, lr=1e-3),
+    optim=DqnOptimConfig(batch_size=8, update_period=16, lr=1e-3),
     run=RunConfig(log_period=400, eval_period=0, checkpoint_period=800, tensorboard=False),
 )
 

@@ -15,10 +15,10 @@ from atari_fast.agents.agent import Agent
 from atari_fast.agents.registry import build
 from atari_fast.config import (
     AgentConfig,
-    Config,
+    DqnConfig,
+    DqnOptimConfig,
     EnvConfig,
     NetConfig,
-    OptimConfig,
     ReplayConfig,
 )
 from atari_fast.config_io import validate
@@ -30,7 +30,7 @@ from atari_fast.runtime.evaluation import evaluate
 from atari_fast.seeding import stream
 from run_parts import CPU, FP32, make_driver
 
-TOY = Config(
+TOY = DqnConfig(
     game="catch",
     precision="fp32",
     total_frames=4 * 12_000,
@@ -38,11 +38,11 @@ TOY = Config(
     net=NetConfig(torso="mlp", stack=1, hidden=64),
     agent=AgentConfig(target_period=800, epsilon_end=0.1, epsilon_frames=8_000),
     replay=ReplayConfig(capacity=5_000, min_frames=800),
-    optim=OptimConfig(lr=1e-3, eps=1e-8, update_period=16),
+    optim=DqnOptimConfig(lr=1e-3, eps=1e-8, update_period=16),
 )
 
 
-def learn(config: Config, make: Callable[..., Env] = make_env) -> tuple[Agent, VectorEnv]:
+def learn(config: DqnConfig, make: Callable[..., Env] = make_env) -> tuple[Agent, VectorEnv]:
     torch.manual_seed(config.seed)
     with VectorEnv(config.game, config.env, stream(config.seed, "lanes"), make=make) as envs:
         agent = build(config, envs.spec, CPU)
@@ -59,7 +59,7 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def on_catch(preset: Config) -> Config:
+def on_catch(preset: DqnConfig) -> DqnConfig:
     """A preset's algorithm with a tiny network and the periods of a game of seconds."""
     agent, ls = preset.agent, preset.ls
     slow = agent.algorithm == "iqn"  # whose quantiles are drawn anew in every update
@@ -115,7 +115,7 @@ def test_combinations_solve_catch(changes: dict[str, Any]) -> None:
     assert score(config) >= 0.95
 
 
-def score(config: Config) -> float:
+def score(config: DqnConfig) -> float:
     """Mean score of 100 games of catch after learning."""
     agent, envs = learn(config)
     result = evaluate(agent, config, envs.spec, CPU, FP32, episodes=100, epsilon=0.0, seed=5)
@@ -147,7 +147,7 @@ CHAIN = replace(
         epsilon_end=1.0,
         epsilon_frames=4,
     ),
-    optim=OptimConfig(lr=1e-3, eps=1e-8, update_period=16),
+    optim=DqnOptimConfig(lr=1e-3, eps=1e-8, update_period=16),
 )
 
 

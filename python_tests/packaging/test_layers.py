@@ -109,8 +109,8 @@ def test_python_imports_stay_in_their_layers():
     [
         ("ops/x.py", "from atari_fast.agents import dqn", "imports atari_fast.agents.dqn"),
         ("ops/x.py", "import atari_fast.nets.heads", "imports atari_fast.nets.heads"),
-        ("infra/x.py", "def f():\n    from atari_fast.config import Config", "imports"),
-        ("errors.py", "from atari_fast.config import Config", "imports"),
+        ("infra/x.py", "def f():\n    from atari_fast.config import DqnConfig", "imports"),
+        ("errors.py", "from atari_fast.config import DqnConfig", "imports"),
         ("config.py", "from atari_fast.infra import cli", "imports"),
         ("agents/x.py", "from atari_fast import runtime", "imports atari_fast.runtime"),
         ("agents/x.py", "from ..runtime import loop", "relative import"),

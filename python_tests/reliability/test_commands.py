@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from atari_fast.agents.restore import TrainedAgent
-from atari_fast.config import Config
+from atari_fast.config import DqnConfig
 from commands import command, one_sentence
 
 TINY = [
@@ -134,7 +134,7 @@ def test_the_folder_of_a_zoo_file_is_where_it_was_named(tmp_path: Path) -> None:
     (tmp_path / "zoo").mkdir()
     (tmp_path / "zoo" / "a.safetensors").touch()
     (tmp_path / "link.safetensors").symlink_to(tmp_path / "zoo" / "a.safetensors")
-    agent = TrainedAgent(tmp_path / "link.safetensors", 0, Config(), None, None)
+    agent = TrainedAgent(tmp_path / "link.safetensors", 0, DqnConfig(), None, None)
     assert agent.folder == tmp_path
 
 

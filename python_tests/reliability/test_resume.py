@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.config import AgentConfig, DqnConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.errors import CheckpointError, ConfigError
 from atari_fast.infra import memory
 from atari_fast.infra.checkpoint import (
@@ -216,7 +216,9 @@ def test_a_resume_needs_memory_for_the_saved_replay_beside_the_empty_one(
         real(replay, *arguments)
         live.append(replay)
 
-    config = Config(env=EnvConfig(num_envs=4), replay=ReplayConfig(capacity=400, prioritized=True))
+    config = DqnConfig(
+        env=EnvConfig(num_envs=4), replay=ReplayConfig(capacity=400, prioritized=True)
+    )
     room = math.ceil(replay_bytes(config.replay, 4, (10, 10)) / 0.9)
 
     def available() -> int:
@@ -230,7 +232,7 @@ def test_a_resume_needs_memory_for_the_saved_replay_beside_the_empty_one(
 
 
 def test_checkpoints_share_the_frames_that_stay(tmp_path: Path) -> None:
-    config = Config(
+    config = DqnConfig(
         env=EnvConfig(num_envs=1),
         net=NetConfig(stack=2),
         agent=AgentConfig(n_step=1),

@@ -11,7 +11,7 @@ import torch
 
 from atari_fast.agents import dqn
 from atari_fast.agents.restore import TrainedAgent, load_agent
-from atari_fast.config import Config, EnvConfig, NetConfig
+from atari_fast.config import DqnConfig, EnvConfig, NetConfig
 from atari_fast.config_io import to_record
 from atari_fast.envs.atari_env import make_env
 from atari_fast.errors import ConfigError, NumericError
@@ -24,7 +24,7 @@ from commands import command, one_sentence
 from rounding import FLOAT32
 
 CPU = torch.device("cpu")
-TINY = Config(
+TINY = DqnConfig(
     game="pong",
     precision="fp32",
     net=NetConfig(channels=(4, 4, 4), hidden=16),
@@ -32,7 +32,7 @@ TINY = Config(
 )
 
 
-def export(path: Path, config: Config = TINY, seed: int = 0) -> Path:
+def export(path: Path, config: DqnConfig = TINY, seed: int = 0) -> Path:
     """An agent that has learned nothing, as a zoo file."""
     spec = make_env(config.game, config.env, stream(0, "spec")).spec
     torch.manual_seed(seed)

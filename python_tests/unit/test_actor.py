@@ -11,7 +11,7 @@ import torch
 
 from atari_fast.config import (
     AgentConfig,
-    Config,
+    DqnConfig,
     EnvConfig,
     NetConfig,
     ReplayConfig,
@@ -76,7 +76,7 @@ def test_actor_explores_with_probability_epsilon() -> None:
 
 def test_actor_sees_the_observations_that_the_replay_stores() -> None:
     """What the policy acted on and what the learner is given are the same pixels."""
-    config = Config(
+    config = DqnConfig(
         env=EnvConfig(num_envs=2),
         net=NetConfig(stack=3),
         agent=AgentConfig(n_step=2),

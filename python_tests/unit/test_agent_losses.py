@@ -14,7 +14,7 @@ from torch import nn
 from atari_fast.agents import iqn
 from atari_fast.agents.agent import Agent
 from atari_fast.agents.registry import build
-from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, OptimConfig
+from atari_fast.config import AgentConfig, DqnConfig, DqnOptimConfig, EnvConfig, NetConfig
 from atari_fast.config_io import validate
 from atari_fast.errors import ConfigError
 from atari_fast.replay.transition import TransitionBatch
@@ -23,13 +23,13 @@ from rounding import assert_rounded
 from run_parts import CPU
 
 STACK, ACTIONS, ITEMS = 2, 4, 32
-BASE = Config(
+BASE = DqnConfig(
     env=EnvConfig(num_envs=1),
     net=NetConfig(torso="mlp", stack=STACK, hidden=16),
     agent=AgentConfig(
         discount=0.9, n_step=3, atoms=11, v_max=3.0, quantiles=5, taus=5, taus_acting=5, cosines=4
     ),
-    optim=OptimConfig(),
+    optim=DqnOptimConfig(),
 )
 
 
@@ -80,7 +80,7 @@ def make_batch(n: int) -> TransitionBatch:
     )
 
 
-def make_agent(config: Config) -> Agent[TransitionBatch]:
+def make_agent(config: DqnConfig) -> Agent[TransitionBatch]:
     """Networks whose values differ by about 1, the target's from the online one's."""
     torch.manual_seed(1)
     agent = build(config, EnvSpec((4, 3), tuple("ABCD")), CPU)
@@ -95,7 +95,7 @@ def make_agent(config: Config) -> Agent[TransitionBatch]:
 class Reference:
     """One item at a time, in numpy: returns as atoms float64[A, N] with their probabilities."""
 
-    def __init__(self, config: Config, agent: Agent[TransitionBatch]) -> None:
+    def __init__(self, config: DqnConfig, agent: Agent[TransitionBatch]) -> None:
         self.agent, self.nets = config.agent, agent.nets
         self.support = np.linspace(-config.agent.v_max, config.agent.v_max, config.agent.atoms)
         self.levels = (np.arange(5) + 0.5) / 5

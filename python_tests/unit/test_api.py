@@ -13,12 +13,12 @@ import pytest
 
 import atari_fast
 import atari_fast.train
-from atari_fast.config import AgentConfig, Config, EnvConfig, NetConfig, ReplayConfig, RunConfig
+from atari_fast.config import AgentConfig, DqnConfig, EnvConfig, NetConfig, ReplayConfig, RunConfig
 from atari_fast.errors import CheckpointError, ConfigError, WorkerError
 from atari_fast.types import Flag, StepBatch
 from run_parts import make_actor
 
-CATCH = Config(
+CATCH = DqnConfig(
     game="catch",
     precision="fp32",
     threads=1,

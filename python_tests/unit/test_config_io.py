@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from atari_fast.agents.registry import build
 from atari_fast.agents.restore import load_agent
-from atari_fast.config import Config, EnvConfig, NetConfig, OptimConfig, ReplayConfig
+from atari_fast.config import DqnConfig, DqnOptimConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.config_io import (
     RANGES,
     from_json,
@@ -34,7 +34,7 @@ SCHEMA_1 = Path(__file__).parent / "fixtures" / "schema-1"
 """Presets as version 1 of the schema stored them, and one with other values."""
 
 
-def leaves(cls=Config, prefix=""):
+def leaves(cls=DqnConfig, prefix=""):
     for name, hint in typing.get_type_hints(cls).items():
         if dataclasses.is_dataclass(hint):
             yield from leaves(hint, f"{prefix}{name}.")
@@ -43,7 +43,7 @@ def leaves(cls=Config, prefix=""):
 
 
 def changed(path, value, config=None):
-    config = config or Config()
+    config = config or DqnConfig()
     head, _, rest = path.partition(".")
     if rest:
         value = changed(rest, value, getattr(config, head))
@@ -139,8 +139,8 @@ def test_validate_names_the_field(path, value, message):
 
 
 def test_validate_lists_all_problems_at_once():
-    config = Config(
-        env=EnvConfig(num_envs=-1), optim=OptimConfig(lr=-1.0), replay=ReplayConfig(capacity=0)
+    config = DqnConfig(
+        env=EnvConfig(num_envs=-1), optim=DqnOptimConfig(lr=-1.0), replay=ReplayConfig(capacity=0)
     )
     with pytest.raises(
         ConfigError, match=r"^config: 3 problems: env\.num_envs.*capacity.*optim\.lr"
@@ -153,12 +153,12 @@ def test_validate_names_the_options_of_another_torso():
     with pytest.raises(
         ConfigError, match=r"net\.width and net\.spectral_norm: .* impala.* got mlp"
     ):
-        validate(Config(net=net))
-    validate(Config(net=replace(net, torso="impala")))
+        validate(DqnConfig(net=net))
+    validate(DqnConfig(net=replace(net, torso="impala")))
 
 
 def test_validate_n_step_must_fit_into_an_envs_share():
-    config = Config(replay=ReplayConfig(capacity=79, min_frames=64))
+    config = DqnConfig(replay=ReplayConfig(capacity=79, min_frames=64))
     validate(changed("agent.n_step", 1, config))
     message = r"replay\.capacity: expected at least env\.num_envs \* .* = 80, got 79"
     with pytest.raises(ConfigError, match=message):
@@ -187,7 +187,7 @@ def test_validate_n_step_must_fit_into_an_envs_share():
     ],
 )
 def test_validate_names_what_does_not_go_together(changes, message):
-    config = Config()
+    config = DqnConfig()
     for path, value in changes.items():
         config = changed(path, value, config)
     with pytest.raises(ConfigError, match=message):
@@ -210,7 +210,7 @@ values = st.one_of(
 @settings(max_examples=1000, deadline=None)
 @given(st.dictionaries(st.sampled_from([path for path, _ in leaves()]), values, max_size=3))
 def test_validate_any_config_passes_or_raises_config_error_only(changes):
-    config = Config()
+    config = DqnConfig()
     for path, value in changes.items():
         config = changed(path, value, config)
     try:
@@ -258,7 +258,7 @@ def test_from_json_reports_every_problem():
 
 
 def test_from_record_fills_missing_fields_with_defaults():
-    assert from_record({"schema": 2, "config": {"seed": 5}}) == Config(seed=5)
+    assert from_record({"schema": 2, "config": {"seed": 5}}) == DqnConfig(seed=5)
 
 
 def stored(name: str) -> dict[str, object]:
@@ -315,7 +315,7 @@ def test_an_upgrade_does_not_change_what_it_is_given():
     ],
 )
 def test_unknown_keys_of_any_schema_are_refused_with_the_near_name(schema, part, key, near):
-    record = stored("changed") if schema == 1 else to_record(Config())
+    record = stored("changed") if schema == 1 else to_record(DqnConfig())
     record["config"][part][key] = 1
     with pytest.raises(
         ConfigError, match=rf"^config: {part}\.{key}: unknown key, nearest is {near}"

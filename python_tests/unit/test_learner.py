@@ -12,10 +12,10 @@ import torch
 from atari_fast.agents.agent import LossOutput
 from atari_fast.agents.registry import build
 from atari_fast.config import (
-    Config,
+    DqnConfig,
+    DqnOptimConfig,
     EnvConfig,
     NetConfig,
-    OptimConfig,
     ReplayConfig,
 )
 from atari_fast.errors import NumericError
@@ -37,17 +37,21 @@ class OneWeight(torch.nn.Module):
 SPEC = EnvSpec((2, 3), ("A", "B"))
 
 
-def learner_of(config: Config, replay: TransitionReplay, net: OneWeight, loss: Callable) -> Learner:
+def learner_of(
+    config: DqnConfig, replay: TransitionReplay, net: OneWeight, loss: Callable
+) -> Learner:
     agent = make_agent(config, SPEC, net=net, loss=lambda batch: loss(net, batch))
     return Learner(agent, replay, CPU, FP32)
 
 
 def learner_with(
-    loss: Callable, optim: OptimConfig, prioritized: bool
+    loss: Callable, optim: DqnOptimConfig, prioritized: bool
 ) -> tuple[Learner, OneWeight]:
     net = OneWeight()
     settings = ReplayConfig(capacity=200, prioritized=prioritized, uniform_mix=0.0)
-    config = Config(env=EnvConfig(num_envs=1), net=NetConfig(stack=1), replay=settings, optim=optim)
+    config = DqnConfig(
+        env=EnvConfig(num_envs=1), net=NetConfig(stack=1), replay=settings, optim=optim
+    )
     replay = make_replay(config, SPEC.frame_shape)
     for row in range(60):
         flags = np.array([Flag.FIRST if row == 0 else 0], np.uint8)
@@ -66,7 +70,7 @@ def test_learner_applies_importance_weights_once() -> None:
         x = batch.frames[:, 0, 0, 0].float()
         return LossOutput(net.w * x, x + 1, {})
 
-    learner, net = learner_with(loss, OptimConfig(batch_size=16, lr=1e-3), prioritized=True)
+    learner, net = learner_with(loss, DqnOptimConfig(batch_size=16, lr=1e-3), prioritized=True)
     for _ in range(30):
         learner.update(beta=0.6)
     batch = captured[-1]
@@ -85,8 +89,8 @@ def test_learner_shifts_the_frames_of_each_item() -> None:
         captured.append(batch.frames)
         return LossOutput(net.w * batch.rewards, batch.rewards.abs(), {})
 
-    optim = OptimConfig(random_shift=1)
-    config = Config(env=EnvConfig(num_envs=1), net=NetConfig(stack=1), optim=optim)
+    optim = DqnOptimConfig(random_shift=1)
+    config = DqnConfig(env=EnvConfig(num_envs=1), net=NetConfig(stack=1), optim=optim)
     replay, net = make_replay(config, SPEC.frame_shape), OneWeight()
     frame = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
     for row in range(60):
@@ -108,7 +112,7 @@ def test_learner_draws_large_errors_more_often() -> None:
         x = rows.float()
         return LossOutput(net.w * 0 * x, torch.where(x < 30, 0.1, 10.0), {})
 
-    learner, _ = learner_with(loss, OptimConfig(batch_size=32), prioritized=True)
+    learner, _ = learner_with(loss, DqnOptimConfig(batch_size=32), prioritized=True)
     for _ in range(300):
         learner.update(beta=0.4)
     ratio = counts[30:59].mean() / counts[:30].mean()
@@ -121,7 +125,7 @@ def test_learner_refuses_a_loss_that_is_not_finite(prioritized: bool) -> None:
         bad = net.w * torch.full((len(batch.actions),), float("nan"))
         return LossOutput(bad, bad.detach(), {})
 
-    learner, _ = learner_with(loss, OptimConfig(), prioritized=prioritized)
+    learner, _ = learner_with(loss, DqnOptimConfig(), prioritized=prioritized)
 
     def update() -> None:
         learner.update(1.0)
@@ -139,7 +143,7 @@ def test_learner_clips_the_gradient_norm(most: float, norm: float) -> None:
         x = torch.full((len(batch.actions),), 100.0)
         return LossOutput(net.w * x, x, {})
 
-    learner, net = learner_with(loss, OptimConfig(max_grad_norm=most), prioritized=False)
+    learner, net = learner_with(loss, DqnOptimConfig(max_grad_norm=most), prioritized=False)
     learner.update(1.0)
     assert net.w.grad is not None
     assert float(net.w.grad) == pytest.approx(norm, rel=1e-4)
@@ -176,7 +180,7 @@ def test_every_weight_gets_its_gradient(algorithm: str, parts: str, precision: s
 
 def test_rmsprop_is_the_centred_one_of_the_paper() -> None:
     net = OneWeight()
-    optimizer = make_optimizer(net, OptimConfig(name="rmsprop", lr=0.1, eps=0.01, decay=0.95))
+    optimizer = make_optimizer(net, DqnOptimConfig(name="rmsprop", lr=0.1, eps=0.01, decay=0.95))
     w, mean, square = 1.0, 0.0, 0.0
     for g in (2.0, -1.0, 0.5):
         net.w.grad = torch.tensor([g])

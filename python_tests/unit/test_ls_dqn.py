@@ -13,7 +13,7 @@ from atari_fast.agents.agent import Agent, Interrupted
 from atari_fast.agents.registry import build
 from atari_fast.config import (
     AgentConfig,
-    Config,
+    DqnConfig,
     EnvConfig,
     LeastSquaresConfig,
     NetConfig,
@@ -28,7 +28,7 @@ from atari_fast.seeding import stream
 from atari_fast.types import Acted
 from run_parts import CPU, make_replay
 
-BASE = Config(
+BASE = DqnConfig(
     game="catch",
     precision="fp32",
     env=EnvConfig(num_envs=4),
@@ -68,7 +68,7 @@ class Recorder:
         self.logged.append((values, note))
 
 
-def setting(config: Config, **services: object) -> tuple[Agent, Recorder]:
+def setting(config: DqnConfig, **services: object) -> tuple[Agent, Recorder]:
     """An agent, a replay of 300 random steps of four games, and an optimizer with moments."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
@@ -101,7 +101,7 @@ def solve(agent: Agent, services: Recorder) -> None:
     agent.hooks[0].call(services)
 
 
-def loss_of(agent: Agent, batch: TransitionBatch, before: dict, config: Config) -> float:
+def loss_of(agent: Agent, batch: TransitionBatch, before: dict, config: DqnConfig) -> float:
     """The problem that the update solves: mean squared error to fixed targets, and the prior."""
     obs, obs_t = cut_stacks(batch.frames, batch.steps, config.net.stack)
     with torch.no_grad():

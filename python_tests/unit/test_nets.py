@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.utils.parametrizations import spectral_norm
 
-from atari_fast.config import AgentConfig, Config, NetConfig
+from atari_fast.config import AgentConfig, DqnConfig, NetConfig
 from atari_fast.nets.heads import DuelingHead, QHead
 from atari_fast.nets.networks import ImplicitQuantileNetwork, QNetwork
 from atari_fast.nets.torsos import (
@@ -28,7 +28,7 @@ IMPALA = (36, *[144] * 5, *[288] * 9)
 def q_network(
     net: NetConfig, frame_shape: tuple[int, int], num_actions: int, dueling: bool = False
 ) -> QNetwork:
-    config = Config(net=net, agent=AgentConfig(dueling=dueling))
+    config = DqnConfig(net=net, agent=AgentConfig(dueling=dueling))
     return QNetwork(config, EnvSpec(frame_shape, tuple("ABCDEFGH"[:num_actions])))
 
 
@@ -73,7 +73,7 @@ def test_same_padding_is_that_of_tensorflow() -> None:
 @pytest.mark.parametrize("init", ["uniform", "xavier", "fan-in"])
 def test_first_weights_have_the_published_bounds(init: str, algorithm: str) -> None:
     torch.manual_seed(0)
-    config = Config(net=NetConfig(init=init, channels=(8, 8, 8), hidden=64))
+    config = DqnConfig(net=NetConfig(init=init, channels=(8, 8, 8), hidden=64))
     spec = EnvSpec((84, 84), tuple("ABCD"))
     net = QNetwork(config, spec) if algorithm == "dqn" else ImplicitQuantileNetwork(config, spec)
     weights = [layer for layer in net.modules() if hasattr(layer, "weight")]
@@ -97,19 +97,19 @@ def test_last_layers_have_the_biases_that_are_asked_for() -> None:
     spec, x = EnvSpec((84, 84), tuple("ABCD")), frames()
     for last_bias, shapes in (("each", {(4,)}), ("shared", {(1,)}), ("none", set())):
         torch.manual_seed(0)
-        net = QNetwork(Config(net=NetConfig(last_bias=last_bias, hidden=16)), spec)
+        net = QNetwork(DqnConfig(net=NetConfig(last_bias=last_bias, hidden=16)), spec)
         out = net.head.out
         bias = 0.0 if out.bias is None else out.bias
         assert {tuple(out.bias.shape)} == shapes if out.bias is not None else not shapes
         (hidden,) = net.features(x)
         assert_rounded(net(x), hidden @ out.weight.T + bias, 16)
-    several = QNetwork(Config(net=NetConfig(last_bias="shared", hidden=16)), spec, outputs=3)
+    several = QNetwork(DqnConfig(net=NetConfig(last_bias="shared", hidden=16)), spec, outputs=3)
     (hidden,) = several.features(x)
     bias = several.head.out.bias.expand(4, 3)
     values = (hidden @ several.head.out.weight.T).view(3, 4, 3)
     assert_rounded(several(x), values + bias, 16)
     agent = AgentConfig(noisy=True, dueling=True)
-    config = Config(net=NetConfig(last_bias="none", hidden=16), agent=agent)
+    config = DqnConfig(net=NetConfig(last_bias="none", hidden=16), agent=agent)
     head = QNetwork(config, spec).head
     for layer in head.last_layers:
         assert layer.bias is None
@@ -176,7 +176,7 @@ def test_dueling_gradient_is_scaled_where_it_enters_the_torso() -> None:
     for scale in (1.0, 0.5):
         torch.manual_seed(0)
         agent = AgentConfig(dueling=True, dueling_gradient=scale)
-        config = Config(net=NetConfig(channels=(4, 4, 4), hidden=16), agent=agent)
+        config = DqnConfig(net=NetConfig(channels=(4, 4, 4), hidden=16), agent=agent)
         net = QNetwork(config, EnvSpec((84, 84), tuple("ABCD")))
         torch.manual_seed(1)
         (net(frames()) * torch.randn(3, 4)).sum().backward()
@@ -188,7 +188,7 @@ def test_dueling_gradient_is_scaled_where_it_enters_the_torso() -> None:
 
 def test_implicit_quantiles_take_the_cosines_of_their_levels() -> None:
     torch.manual_seed(0)
-    config = Config(net=NetConfig(torso="mlp", stack=1, hidden=8), agent=AgentConfig(cosines=3))
+    config = DqnConfig(net=NetConfig(torso="mlp", stack=1, hidden=8), agent=AgentConfig(cosines=3))
     net = ImplicitQuantileNetwork(config, EnvSpec((2, 2), tuple("AB")))
     x, taus = torch.randint(0, 256, (2, 1, 2, 2), dtype=torch.uint8), torch.rand(2, 5)
     found = net(x, taus)
@@ -205,7 +205,7 @@ def test_implicit_quantiles_take_the_cosines_of_their_levels() -> None:
 @pytest.mark.parametrize("dueling", [False, True])
 def test_noise_is_an_argument_and_off_by_default(dueling: bool) -> None:
     agent = AgentConfig(dueling=dueling, noisy=True)
-    config = Config(net=NetConfig(channels=(4, 4, 4), hidden=16), agent=agent)
+    config = DqnConfig(net=NetConfig(channels=(4, 4, 4), hidden=16), agent=agent)
     net, x = QNetwork(config, EnvSpec((84, 84), tuple("ABCD"))), frames(2)
     assert torch.equal(net(x), net(x))
     assert not torch.equal(net(x, 1), net(x, 1))
@@ -328,7 +328,7 @@ def test_spectral_convolution_is_that_of_torch_after_enough_passes() -> None:
 def test_spectral_convolution_knows_the_singular_vector_of_its_first_weights() -> None:
     for init in ("uniform", "xavier", "fan-in"):
         torch.manual_seed(0)
-        config = Config(net=NetConfig(torso="impala", spectral_norm=True, init=init, hidden=8))
+        config = DqnConfig(net=NetConfig(torso="impala", spectral_norm=True, init=init, hidden=8))
         net = QNetwork(config, EnvSpec((84, 84), tuple("ABCD")))
         for layer in (m for m in net.modules() if isinstance(m, SpectralConv2d)):
             matrix = layer.weight.detach().flatten(1)

@@ -1,0 +1,135 @@
+"""R2D2 (Kapturowski et al. 2019): a recurrent double DQN on stored, overlapping sequences.
+
+With several policies, a bandit chooses one for each episode of each environment, by its discount
+alone (the meta-controller of Agent57, Badia et al. 2020b, section 4, without intrinsic rewards).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from atari_fast.agents.agent import ActorSpec, Agent, LossOutput, MemoryNeed, Objective
+from atari_fast.agents.common import with_target
+from atari_fast.agents.recurrent import RecurrentActor, unroll
+from atari_fast.config import R2d2Config, SequenceReplayConfig
+from atari_fast.exploration.bandit import PolicyChoice, SlidingWindowUCB
+from atari_fast.exploration.families import discount_family, epsilon_ladder
+from atari_fast.nets.recurrent import RecurrentQNetwork
+from atari_fast.ops.rescaling import inverse_rescale, rescale
+from atari_fast.ops.sequences import mixed_priority, n_step_bootstrap, row_discounts
+from atari_fast.ops.stacks import cut_sequence_stacks
+from atari_fast.ops.targets import select_actions
+from atari_fast.replay.sequence import (
+    RecentRows,
+    RowSpec,
+    SequenceBatch,
+    SequenceConfig,
+    SequenceReplay,
+    StateSpec,
+    sequence_options,
+)
+from atari_fast.types import EnvSpec
+
+
+def build(config: R2d2Config, spec: EnvSpec, device: torch.device) -> Agent[SequenceBatch]:
+    """Build the agent with its networks on `device`."""
+    agent, replay = config.agent, config.replay
+    network = RecurrentQNetwork(config.net, spec, agent.policies)
+    online, target, sync = with_target(network, agent.target_period, device)
+    sync = sync._replace(unit="updates")
+    family = discount_family(agent.policies, agent.discount, agent.discount_min)
+    gammas = torch.tensor(family, dtype=torch.float32, device=device)
+    zero_on_life_loss = config.env.life_loss == "zero_discount"
+    evaluator = SlidingWindowUCB(agent.policies, 3_600, 0.0, 0.0, np.random.default_rng(0))
+    columns = [RowSpec("policy", "int32")] if agent.policies > 1 else []
+    states = [StateSpec(name, replay.state_dtype, config.net.lstm) for name in ("h", "c")]
+    shared = {f.name: getattr(replay, f.name) for f in dataclasses.fields(SequenceReplayConfig)}
+    sequences = SequenceConfig(**shared, stack=config.net.stack, bootstrap_steps=agent.n_step)
+
+    def targets(
+        rewards: torch.Tensor,
+        flags: torch.Tensor,
+        values: torch.Tensor,
+        gamma: torch.Tensor,
+        last: torch.Tensor,
+    ) -> torch.Tensor:
+        """y_t = h(sum_k gamma^k r_{t+k+1} + gamma^m h^-1(V_{t+m})), float32[L, B] (R2D2, 2.3)."""
+        y = n_step_bootstrap(
+            rewards,
+            row_discounts(flags, gamma, zero_on_life_loss),
+            inverse_rescale(values, agent.rescaling),
+            last,
+            agent.n_step,
+            replay.unroll,
+        )
+        return rescale(y, agent.rescaling)
+
+    def loss(batch: SequenceBatch) -> LossOutput:
+        learn = slice(replay.burn_in, None)
+        observations = cut_sequence_stacks(batch.frames, config.net.stack)
+        q = unroll(online, observations, batch, replay.burn_in)
+        with torch.no_grad():
+            q_target = unroll(target, observations, batch, replay.burn_in)
+            values = select_actions(q_target, q.argmax(dim=-1))
+            arms = batch.columns[0][replay.burn_in, :, 0].long() if batch.columns else 0
+            gamma = gammas[arms]
+            last = batch.valid_length + batch.bootstrap_length - 1
+            y = targets(batch.rewards[learn], batch.flags[learn], values, gamma, last)
+        taken = select_actions(q, batch.actions[learn])[: replay.unroll]
+        valid = torch.arange(replay.unroll, device=y.device)[:, None] < batch.valid_length
+        errors = torch.where(valid, y - taken, 0.0)
+        losses = 0.5 * errors.square().sum(dim=0)
+        mean_q = (taken.detach() * valid).sum() / valid.sum()
+        metrics = {"q/mean": mean_q, "q/target_mean": (y * valid).sum() / valid.sum()}
+        return LossOutput(losses, mixed_priority(errors.detach(), valid, replay.eta), metrics)
+
+    def rank(rows: RecentRows) -> torch.Tensor:
+        """Initial priorities of new sequences, with the actor's values as their targets'."""
+        taken, values, gamma = rows.estimates
+        y = targets(rows.rewards, rows.flags, values, gamma[0], rows.last)
+        valid = torch.arange(replay.unroll)[:, None] < rows.valid_length
+        return mixed_priority(y - taken[: replay.unroll], valid, replay.eta)
+
+    def make_actor(acting: ActorSpec) -> RecurrentActor:
+        bandits = None
+        if acting.mode == "train" and agent.policies > 1:
+            assert isinstance(acting.rng, np.random.Generator)
+            settings = agent.bandit_window, agent.bandit_beta, agent.bandit_epsilon, acting.rng
+            bandits = [SlidingWindowUCB(agent.policies, *settings) for _ in range(acting.num_envs)]
+        ladder = epsilon_ladder(acting.num_envs, agent.epsilon_base, agent.epsilon_alpha)
+        choice = PolicyChoice(acting.num_envs, evaluator, bandits)
+        return RecurrentActor(online, acting, ladder, family.astype(np.float32), choice)
+
+    def make_memory(seed: int) -> SequenceReplay:
+        return SequenceReplay(
+            sequences,
+            config.env.num_envs,
+            spec.frame_shape,
+            columns,
+            states,
+            seed,
+            min_frames=replay.min_frames,
+            update_period=config.update_period,
+            beta=replay.beta,
+            rank=rank,
+        )
+
+    options = sequence_options(sequences, config.env.num_envs, spec.frame_shape, columns, states)
+    need = MemoryNeed(options.memory_bytes, "replay.capacity", "lower --replay.capacity")
+    return Agent(
+        nets={"online": online, "target": target},
+        make_actor=make_actor,
+        make_memory=make_memory,
+        memory_needs=(need,),
+        batch_type=SequenceBatch,
+        objectives=(Objective("td", online, config.optim, loss),),
+        stack=config.net.stack,
+        batch_size=config.optim.batch_size,
+        learning_starts=replay.min_frames,
+        parallel=config.net.torso != "mlp",
+        hooks=(sync,),
+        parts={"evaluator": evaluator} if agent.policies > 1 else {},
+    )

@@ -1,0 +1,146 @@
+"""What recurrent agents share: their actor, and the unrolling of a network over sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from atari_fast.agents.acting import (
+    explorations,
+    fixed_batches,
+    load_random_state,
+    random_state,
+)
+from atari_fast.agents.agent import ActorSpec
+from atari_fast.exploration.bandit import PolicyChoice
+from atari_fast.infra.weights import checked_like
+from atari_fast.nets.recurrent import RecurrentQNetwork
+from atari_fast.replay.sequence import SequenceBatch
+from atari_fast.types import Acted, Episode, Flag, StepBatch
+
+
+class RecurrentActor:
+    """Carries the recurrent state, the previous action and the policy of each environment."""
+
+    def __init__(
+        self,
+        net: RecurrentQNetwork,
+        spec: ActorSpec,
+        epsilons: NDArray[np.float64],
+        gammas: NDArray[np.float32],
+        choice: PolicyChoice,
+    ) -> None:
+        """Make an actor.
+
+        Args:
+            net: the network.
+            spec: what the actor is made for.
+            epsilons: probability of a random action in each environment in training, [E].
+            gammas: discount of each policy, [N].
+            choice: which policy plays each episode.
+        """
+        self._net = net
+        self._spec = spec
+        self._choice = choice
+        self._gammas = gammas
+        self._epsilons = epsilons
+        self._advance = fixed_batches(self._step) if spec.fixed_batches else self._step
+        self._state = net.initial_state(spec.num_envs)
+        self._prev_actions = torch.full_like(self._state[0][:, 0], -1, dtype=torch.int64)
+
+    def _step(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """New state and action values, side by side: float32[E, 2 H + A]."""
+        observations, prev_actions, rewards, policies, h, c = inputs
+        x = self._net.inputs(observations, prev_actions, rewards, policies)
+        h, c = self._net.step(x, (h, c))
+        return torch.cat((h, c, self._net.q_values(h)), dim=1)
+
+    def act(self, observations: torch.Tensor, step: StepBatch, frames: int) -> Acted:
+        """Choose actions; see `Actor.act`."""
+        del frames
+        device, first = observations.device, (step.flags & Flag.FIRST) != 0
+        begins = torch.from_numpy(first).to(device)
+        policies = self._choice.begin(first)
+        rewards = torch.from_numpy(np.where(first, 0, step.rewards).astype(np.float32))
+        prev_actions = self._prev_actions.masked_fill(begins, -1)
+        before = tuple(part.masked_fill(begins[:, None], 0.0) for part in self._state)
+        with torch.inference_mode(), self._spec.autocast():
+            inputs = (prev_actions, rewards.to(device), torch.from_numpy(policies).to(device))
+            advanced = self._advance(observations, *inputs, *before)
+        units = before[0].shape[1]
+        self._state = advanced[:, :units], advanced[:, units : 2 * units]
+        values = advanced[:, 2 * units :].float().cpu().numpy()
+        epsilon = self._epsilons if self._spec.mode == "train" else self._spec.epsilon
+        explore, chance = explorations(self._spec.rng, len(values), self._net.num_actions, epsilon)
+        actions = np.where(explore, chance, values.argmax(axis=1))
+        self._prev_actions = torch.from_numpy(actions).to(device)
+        taken = np.take_along_axis(values, actions[:, None], axis=1)[:, 0]
+        return Acted(
+            actions,
+            columns=(policies[:, None].astype(np.int32),) if len(self._gammas) > 1 else (),
+            states=tuple(part.cpu().numpy() for part in before),
+            estimates=(taken, values.max(axis=1), self._gammas[policies]),
+        )
+
+    def episodes_finished(self, episodes: Sequence[Episode]) -> None:
+        """Report the returns of the games' policies to the bandit."""
+        self._choice.finished(episodes)
+
+    def metrics(self) -> Mapping[str, float]:
+        """`epsilon`, the mean over the environments."""
+        training = self._spec.mode == "train"
+        return {"epsilon": float(self._epsilons.mean()) if training else self._spec.epsilon}
+
+    def state(self) -> dict[str, Any]:
+        """Recurrent states, previous actions, policies and random numbers."""
+        return {
+            "recurrent": list(self._state),
+            "prev_actions": self._prev_actions,
+            "choice": self._choice.state(),
+            "rng": random_state(self._spec.rng),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        h, c = map(checked_like, state["recurrent"], self._state)
+        self._state = h, c
+        self._prev_actions = checked_like(state["prev_actions"], self._prev_actions)
+        self._choice.load_state(state["choice"])
+        load_random_state(self._spec.rng, state["rng"])
+
+
+def unroll(
+    net: RecurrentQNetwork, observations: torch.Tensor, batch: SequenceBatch, burn_in: int
+) -> torch.Tensor:
+    """Action values of the rows from the first learn row on (R2D2, 2.3 and 3).
+
+    The burn-in rows produce a recurrent state from the stored one, without a gradient. Rows before
+    the first one that exists leave the state as it is.
+
+    Args:
+        net: the network.
+        observations: uint8[T, B, S, H, W]
+        batch: the sequences.
+        burn_in: l, rows before the first learn row.
+
+    Returns:
+        float32[T - l, B, A]
+    """
+    policies = batch.columns[0][..., 0].long() if batch.columns else None
+
+    def inputs(rows: slice) -> torch.Tensor:
+        seen = batch.prev_actions[rows], batch.rewards[rows]
+        return net.inputs(observations[rows], *seen, None if policies is None else policies[rows])
+
+    state = batch.states[0].float(), batch.states[1].float()
+    with torch.no_grad():
+        warm = inputs(slice(0, burn_in)) if burn_in else ()
+        for t, row in enumerate(warm):
+            exists = (t >= burn_in - batch.burn_in)[:, None]
+            h, c = net.step(row, state)
+            state = torch.where(exists, h, state[0]), torch.where(exists, c, state[1])
+    return net.q_values(net.unroll(inputs(slice(burn_in, None)), state))
