@@ -89,9 +89,8 @@ def sides(args: argparse.Namespace, threads: int, noise: bool) -> dict[str, Call
     found: dict[str, Call] = {name: lambda: replay.sample_into(batch, 0.6)}
     if threads == 1:
         found["copy"] = copier(np.empty(batch.frames.numel(), np.uint8))
-        ids, valid_length = batch.ids, batch.valid_length
-        td = batch.rewards[: config.unroll].abs()
-        found["priorities"] = lambda: replay.update_priorities(ids, td, valid_length)
+        ids, priorities = batch.ids, batch.weights
+        found["priorities"] = lambda: replay.update_priorities(ids, priorities)
     return found
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from atari_fast.config import DqnConfig
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.infra.logging import read_metrics
 from atari_fast.infra.weights import unpack_state
@@ -104,7 +105,9 @@ def main() -> None:
     parser.add_argument("--compare", type=Path)
     options = parser.parse_args()
     trainings = {}
-    for preset in PRESETS:
+    for preset, make in PRESETS.items():
+        if not isinstance(make(), DqnConfig):
+            continue
         extra = LEAST_SQUARES if preset.startswith("ls-") else []
         trainings[f"catch {preset}"] = [preset, *COMMON, *CATCH, *extra]
         if preset in ON_PONG:

@@ -37,7 +37,12 @@ from atari_fast.types import EnvSpec
 def build(config: R2d2Config, spec: EnvSpec, device: torch.device) -> Agent[SequenceBatch]:
     """Build the agent with its networks on `device`."""
     agent, replay = config.agent, config.replay
-    network = RecurrentQNetwork(config.net, spec, agent.policies)
+
+    def scale_reward(rewards: torch.Tensor) -> torch.Tensor:
+        rescaled = config.net.reward_input == "rescaled"
+        return rescale(rewards, agent.rescaling) if rescaled else rewards
+
+    network = RecurrentQNetwork(config.net, spec, agent.policies, scale_reward)
     online, target, sync = with_target(network, agent.target_period, device)
     sync = sync._replace(unit="updates")
     family = discount_family(agent.policies, agent.discount, agent.discount_min)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
@@ -12,7 +13,6 @@ from atari_fast.config import RecurrentNetConfig
 from atari_fast.nets.heads import DuelingHead
 from atari_fast.nets.networks import initialize
 from atari_fast.nets.torsos import make_torso
-from atari_fast.ops.rescaling import rescale
 from atari_fast.types import EnvSpec
 
 State: TypeAlias = tuple[torch.Tensor, torch.Tensor]
@@ -26,18 +26,25 @@ class RecurrentQNetwork(nn.Module):
     appended; LSTM; value and advantage streams with a hidden layer each: Q = V + A - mean_b A.
     """
 
-    def __init__(self, config: RecurrentNetConfig, spec: EnvSpec, policies: int = 1) -> None:
+    def __init__(
+        self,
+        config: RecurrentNetConfig,
+        spec: EnvSpec,
+        policies: int = 1,
+        scale_reward: Callable[[torch.Tensor], torch.Tensor] = lambda rewards: rewards,
+    ) -> None:
         """Build the network.
 
         Args:
             config: sizes.
             spec: frame shape and number of actions.
             policies: number of policies that the network tells apart; with 1 it has no such input.
+            scale_reward: maps raw rewards to the numbers that the LSTM sees.
         """
         super().__init__()
         self.num_actions = spec.num_actions
         self._policies = policies
-        self._rescale_reward = config.reward_input == "rescaled"
+        self._scale_reward = scale_reward
         self.torso = make_torso(config, spec.frame_shape)
         self.linear = nn.Linear(self.torso.features, config.hidden)
         extra = spec.num_actions + 1 + (policies if policies > 1 else 0)
@@ -71,7 +78,7 @@ class RecurrentQNetwork(nn.Module):
         batch = prev_actions.shape
         hidden = F.relu(self.linear(self.torso(frames.flatten(0, -4)))).view(*batch, -1)
         actions = F.one_hot(prev_actions + 1, self.num_actions + 1)[..., 1:]
-        rewards = rescale(prev_rewards) if self._rescale_reward else prev_rewards
+        rewards = self._scale_reward(prev_rewards)
         parts = [hidden, actions.to(hidden.dtype), rewards[..., None].to(hidden.dtype)]
         if self._policies > 1:
             assert policies is not None

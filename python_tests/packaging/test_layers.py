@@ -22,9 +22,9 @@ LAYERS = {
     "schedules": 0,
     "games": 0,
     "config": 1,
-    "config_io": 1,
+    "config_io": 2,
     "config_schema": 1,
-    "presets": 1,
+    "presets": 2,
     "infra": 1,
     "envs": 2,
     "replay": 2,
@@ -102,6 +102,16 @@ def test_every_file_has_a_layer():
 def test_python_imports_stay_in_their_layers():
     found = [breach for path in python_files() for breach in breaches(path)]
     assert not found, "\n".join(found)
+
+
+def test_the_runtime_and_the_commands_name_no_algorithm():
+    """They know agents by `agents/agent.py`, the registry, and trained agents on disk."""
+    known = {f"atari_fast.agents.{name}" for name in ("agent", "registry", "restore")}
+    commands = [PACKAGE / f"{name}.py" for name in ("train", "evaluate", "record", "plot")]
+    for path in [*(PACKAGE / "runtime").glob("*.py"), *commands]:
+        for name in imports(path):
+            if name.startswith("atari_fast.agents"):
+                assert name.rpartition(".")[0] in known, f"{path.name} imports {name}"
 
 
 @pytest.mark.parametrize(

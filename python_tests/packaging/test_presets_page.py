@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from atari_fast.config import DqnConfig
 from atari_fast.presets import PRESETS
 
 PAGE = Path(__file__).parents[2] / "docs" / "presets.md"
@@ -61,6 +62,7 @@ def names(cell: str) -> list[str]:
 def problems(page: Page, values: Mapping[str, Mapping[str, str]]) -> list[str]:
     """What is wrong with a page for presets of these values, each with how to mend it."""
     found: list[str] = []
+    known = {name for fields in values.values() for name in fields}
     common = {name for row in page.get(COMMON, []) for name in names(row[0])}
     only: dict[str, tuple[str, list[str]]] = {}
     for settings, condition in page.get(ONLY, []):
@@ -73,13 +75,19 @@ def problems(page: Page, values: Mapping[str, Mapping[str, str]]) -> list[str]:
         if not rows:
             found.append(f"{preset}: add a section `## {preset}` with a table of its settings")
             continue
-        for name in [*rows, *same, *common, *only]:
-            if name not in fields:
+        for name in [*same, *common, *only]:
+            if name not in known:
                 found.append(f"{name}: is no setting (any more); take its row out")
+        found.extend(
+            f"{preset}: {name}: is no setting of this preset; take its row out"
+            for name in rows
+            if name not in fields
+        )
+        shared = isinstance(PRESETS[preset](), DqnConfig)  # the tables of what presets share
         for name, value in fields.items():
-            field, options = only.get(name, ("", []))
+            field, options = only.get(name, ("", [])) if shared else ("", [])
             counts = not field or fields[field] in options
-            where = [name in rows, name in same and counts, name in common]
+            where = [name in rows, shared and name in same and counts, name in common]
             if not counts and not any(where):
                 continue
             if not counts or sum(where) != 1:
@@ -134,7 +142,10 @@ def test_presets_of_our_own_are_compared_with_another_preset(
             if (base := source.strip("`")) in PRESETS:
                 own.add(preset)
                 assert published == values[base][name.strip("`")], (preset, name)
-    assert own == {"pong", "ls-dqn-pong", "ls-dqn-boxing", "ls-dqn-dueling", "ls-dqn-boosted"}
+    assert own == {
+        *("pong", "ls-dqn-pong", "ls-dqn-boxing", "ls-dqn-dueling", "ls-dqn-boosted"),
+        *("r2d2-bandit", "r2d2-small"),
+    }
 
 
 @pytest.mark.parametrize(

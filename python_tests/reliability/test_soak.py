@@ -98,7 +98,7 @@ def soak(stop: threading.Event, path: Path) -> Iterator[None]:
             replay.update_priorities(batch.ids, batch.weights)
             if turn % 8 == 0:
                 sequences.sample_into(unrolls, 0.6)
-                sequences.set_priorities(unrolls.ids.numpy(), unrolls.weights.numpy())
+                sequences.update_priorities(unrolls.ids, unrolls.weights)
         if turn % 2_000 == 1_999:
             memory.reset(envs)
             for part in (replay, sequences):

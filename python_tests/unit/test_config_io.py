@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from atari_fast.agents.registry import build
 from atari_fast.agents.restore import load_agent
-from atari_fast.config import DqnConfig, DqnOptimConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.config import CONFIGS, DqnConfig, DqnOptimConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.config_io import (
-    RANGES,
     from_json,
     from_record,
+    ranges,
     to_json,
     to_record,
     validate,
@@ -81,9 +81,17 @@ def test_presets_are_valid_and_survive_json(name):
     assert from_record(json.loads(json.dumps(to_record(config)))) == config
 
 
-def test_every_number_has_a_range():
-    numbers = {path for path, hint in leaves() if hint in (int, float) or "int" in str(hint)}
-    assert numbers == set(RANGES)
+@pytest.mark.parametrize("cls", CONFIGS)
+def test_every_number_has_a_range(cls):
+    def ranged(part, prefix=""):
+        yield from (f"{prefix}{name}" for name in ranges(part))
+        for name, hint in typing.get_type_hints(part).items():
+            if dataclasses.is_dataclass(hint):
+                yield from ranged(hint, f"{prefix}{name}.")
+
+    numbers = {path for path, hint in leaves(cls) if hint in (int, float) or "int]" in str(hint)}
+    numbers |= {path for path, hint in leaves(cls) if str(hint).startswith("tuple[int")}
+    assert numbers == set(ranged(cls))
 
 
 @pytest.mark.parametrize(

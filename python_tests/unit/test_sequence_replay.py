@@ -29,8 +29,7 @@ class SequencePair(Pair):
         assert self.replay.num_dropped == sum(env.dropped for env in self.reference.envs)
 
     def replay_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
-        dropped: int = self.replay.set_priorities(ids, priorities)
-        return dropped
+        return self.replay.update_priorities(torch.from_numpy(ids), torch.from_numpy(priorities))
 
     def update(self, rng: np.random.Generator, count: int, odd: bool) -> None:
         ids = rng.choice(self.ids, count)
@@ -40,8 +39,8 @@ class SequencePair(Pair):
         masked = td.copy()
         for b, rows in enumerate(valid_length):
             masked[rows:, b] = rng.choice(BAD)  # must not be looked at
-        tensors = (torch.from_numpy(array) for array in (ids, masked, valid_length))
-        assert self.replay.update_priorities(*tensors) == self.reference.update(
+        core = self.replay._core
+        assert core.update_priorities(ids, masked, valid_length) == self.reference.update(
             ids, td, valid_length
         )
 

@@ -1,0 +1,316 @@
+"""R2D2 on stored sequences of real play; mistakes R1 to R9 of public programs, a test for each."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from atari_fast.agents.agent import ActorSpec, Agent
+from atari_fast.agents.recurrent import unroll
+from atari_fast.agents.registry import build
+from atari_fast.config import (
+    EnvConfig,
+    OptimConfig,
+    R2d2AgentConfig,
+    R2d2Config,
+    R2d2ReplayConfig,
+    RecurrentNetConfig,
+    RunConfig,
+)
+from atari_fast.config_io import validate
+from atari_fast.envs.vector_env import VectorEnv
+from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
+from atari_fast.ops.rescaling import inverse_rescale, rescale
+from atari_fast.ops.stacks import cut_sequence_stacks
+from atari_fast.replay.sequence import SequenceBatch, SequenceReplay
+from atari_fast.runtime.acting import StackedActor
+from atari_fast.runtime.trainer import Trainer
+from atari_fast.seeding import stream
+from atari_fast.types import Flag
+from run_parts import CPU, FP32
+
+SMALL = R2d2Config(
+    game="pong",
+    precision="fp32",
+    threads=1,
+    total_frames=4 * 600,
+    env=EnvConfig(num_envs=4, max_episode_frames=4 * 130),
+    net=RecurrentNetConfig(channels=(4, 4, 4), hidden=16, lstm=12, stack=2),
+    agent=R2d2AgentConfig(target_period=3, n_step=3),
+    replay=R2d2ReplayConfig(
+        capacity=4_000,
+        burn_in=8,
+        unroll=12,
+        period=6,
+        min_frames=4 * 4 * 60,
+        replay_ratio=4.0,
+        state_dtype="float32",
+    ),
+    optim=OptimConfig(lr=1e-3, eps=1e-3, batch_size=4, max_grad_norm=40.0),
+    run=RunConfig(log_period=400, eval_period=0, checkpoint_period=800, tensorboard=False),
+)
+BANDIT = dataclasses.replace(SMALL, agent=dataclasses.replace(SMALL.agent, policies=3))
+L, BURN_IN, N = SMALL.replay.unroll, SMALL.replay.burn_in, SMALL.agent.n_step
+
+
+@dataclasses.dataclass
+class Play:
+    """An agent, its memory, and what its actor saw and valued at every row of every env."""
+
+    config: R2d2Config
+    agent: Agent[SequenceBatch]
+    memory: SequenceReplay
+    values: list[np.ndarray]
+    """float32[E, A] for each row."""
+
+
+def play(config: R2d2Config, steps: int = 200) -> Play:
+    """Plays with first weights, doubled; episodes last 130 steps at most."""
+    validate(config)
+    torch.manual_seed(0)
+    values: list[np.ndarray] = []
+    with VectorEnv(config.game, config.env, stream(3, "envs")) as envs:
+        agent = build(config, envs.spec, CPU)
+        with torch.no_grad():
+            for weight in agent.nets["online"].parameters():
+                weight.mul_(2.0)  # values that differ
+        agent.nets["target"].load_state_dict(agent.nets["online"].state_dict())
+        memory = agent.make_memory(1)
+        spec = ActorSpec(envs.num_envs, "train", np.random.default_rng(0), FP32)
+        actor = StackedActor(agent, spec, envs.spec, CPU)
+        inner = actor.actor
+        step_values = inner._advance
+
+        def noted(*inputs: torch.Tensor) -> torch.Tensor:
+            out = step_values(*inputs)
+            values.append(out[:, 2 * config.net.lstm :].numpy().copy())
+            return out
+
+        inner._advance = noted
+        step = envs.step(np.zeros(envs.num_envs, np.int64))
+        for _ in range(steps):
+            acted = actor.act(step)
+            memory.append(step, acted)
+            step = envs.step(acted.actions)
+    return Play(config, agent, memory, values)
+
+
+@pytest.fixture(scope="module", params=["short episodes", "lives", "policies"])
+def played(request: pytest.FixtureRequest) -> Play:
+    if request.param == "lives":
+        env = dataclasses.replace(SMALL.env, life_loss="zero_discount")
+        return play(dataclasses.replace(SMALL, game="breakout", env=env))
+    return play(BANDIT if request.param == "policies" else SMALL)
+
+
+def draw(memory: SequenceReplay, size: int = 64) -> SequenceBatch:
+    batch = memory.new_batch(size, pinned=False)
+    memory.sample_into(batch, 0.6)
+    return batch
+
+
+def values_of(played: Play, batch: SequenceBatch, net: str = "online") -> torch.Tensor:
+    stacks = cut_sequence_stacks(batch.frames, played.config.net.stack)
+    with torch.no_grad():
+        return unroll(played.agent.nets[net], stacks, batch, BURN_IN)
+
+
+def test_r1_r7_learner_values_of_stored_sequences_are_those_of_the_actor(played: Play) -> None:
+    """R1: the stored state belongs to the first unrolled row; R7: inputs are of the same row."""
+    batch = draw(played.memory)
+    q = values_of(played, batch)
+    flat = np.stack(played.values)  # [row, env, action]
+    for b in range(len(batch.ids)):
+        rows = int(batch.valid_length[b] + batch.bootstrap_length[b])
+        mine = q[:rows, b].numpy()
+        # The sequence's place among all rows is where the actor's values are nearest.
+        windows = np.lib.stride_tricks.sliding_window_view(flat, rows, axis=0)
+        errors = np.abs(windows.transpose(0, 1, 3, 2) - mine).max(axis=(2, 3))
+        assert errors.min() < 1e-5
+    starts = batch.burn_in < BURN_IN
+    assert starts.any()
+    assert not starts.all()
+
+
+def test_r2_no_gradient_flows_through_the_burn_in(played: Play) -> None:
+    batch = draw(played.memory, 8)
+    net = played.agent.nets["online"]
+    states = tuple(state.clone().requires_grad_(True) for state in batch.states)
+    batch = batch._replace(states=states)
+    stacks = cut_sequence_stacks(batch.frames, played.config.net.stack)
+    unroll(net, stacks, batch, BURN_IN).sum().backward()
+    burned = batch.burn_in > 0
+    for state in states:
+        assert state.grad is None or not state.grad[burned].any()
+
+
+def test_r3_burn_in_and_padding_change_no_loss_or_priority(played: Play) -> None:
+    batch = draw(played.memory)
+    loss = played.agent.objectives[0].loss
+    with torch.no_grad():
+        expected = loss(batch)
+        outside = torch.arange(len(batch.actions))[:, None]
+        before = outside < BURN_IN - batch.burn_in
+        after = outside >= BURN_IN + batch.valid_length + batch.bootstrap_length
+        out = before | after
+        assert before.any()
+        rng = torch.Generator().manual_seed(0)
+        noise = torch.randint(0, 256, batch.frames.shape, dtype=torch.uint8, generator=rng)
+        stack = played.config.net.stack
+        frames = batch.frames.clone()
+        # A frame belongs to the stacks of its own row and the next ones; only frames that no
+        # existing row sees may change.
+        seen = torch.zeros(len(batch.frames), out.shape[1], dtype=torch.bool)
+        for k in range(stack):
+            seen[k : k + len(out)] |= ~out
+        frames[~seen] = noise[~seen]
+        changed = batch._replace(
+            frames=frames,
+            actions=torch.where(out, torch.randint(0, 3, out.shape, generator=rng), batch.actions),
+            prev_actions=torch.where(out, 2, batch.prev_actions),
+            rewards=torch.where(out, 100.0, batch.rewards),
+        )
+        found = loss(changed)
+    assert torch.allclose(found.losses, expected.losses, rtol=1e-5, atol=1e-6)
+    assert torch.allclose(found.priorities, expected.priorities, rtol=1e-5, atol=1e-6)
+
+
+def test_r4_episodes_shorter_than_a_sequence_are_learned_from() -> None:
+    env = dataclasses.replace(SMALL.env, max_episode_frames=4 * 7)
+    short = play(dataclasses.replace(SMALL, env=env), steps=60)
+    batch = draw(short.memory)
+    assert (batch.valid_length == 7).all()
+    assert torch.isfinite(short.agent.objectives[0].loss(batch).losses).all()
+
+
+def test_r5_initial_priorities_of_the_actor_are_those_of_the_learner(played: Play) -> None:
+    given: dict[int, float] = {}
+    ranked = play_with_priorities(played.config, given)
+    batch = draw(ranked.memory)
+    with torch.no_grad():
+        priorities = ranked.agent.objectives[0].loss(batch).priorities
+    for number, priority in zip(batch.ids.tolist(), priorities.tolist(), strict=True):
+        assert given[number] == pytest.approx(priority, rel=1e-3, abs=1e-5)
+
+
+def play_with_priorities(config: R2d2Config, given: dict[int, float]) -> Play:
+    """`play`, noting the priority that each new sequence gets."""
+    real = SequenceReplay.append
+
+    def append(self: SequenceReplay, *arguments: object) -> object:
+        rank = self._rank
+        ranked: list[torch.Tensor] = []
+
+        def noted(rows: object) -> torch.Tensor:
+            ranked.append(rank(rows))
+            return ranked[-1]
+
+        self._rank = noted
+        made = real(self, *arguments)
+        self._rank = rank
+        for priorities in ranked:
+            given.update(zip(made.ids.tolist(), priorities.tolist(), strict=True))
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SequenceReplay, "append", append)
+        return play(config)
+
+
+def test_r6_targets_are_those_of_a_plain_loop(played: Play) -> None:
+    """h^-1 before the reward is added, h after; double; n steps cut at ends of episodes."""
+    config, agent = played.config, played.agent
+    with torch.no_grad():
+        for weight in agent.nets["target"].parameters():
+            weight.mul_(0.9)
+    batch = draw(played.memory, 16)
+    q, q_target = (values_of(played, batch, net).double() for net in ("online", "target"))
+    with torch.no_grad():
+        losses = agent.objectives[0].loss(batch).losses
+    ends = int(Flag.TERMINATED)
+    if config.env.life_loss == "zero_discount":
+        ends |= int(Flag.LIFE_LOST)
+    for b in range(16):
+        last = int(batch.valid_length[b] + batch.bootstrap_length[b]) - 1
+        gamma = config.agent.discount
+        if batch.columns:
+            place = int(batch.columns[0][BURN_IN, b]) / (config.agent.policies - 1)
+            low = config.agent.discount_min
+            gamma = 1 - np.exp((1 - place) * np.log(1 - gamma) + place * np.log(1 - low))
+        expected = 0.0
+        for t in range(int(batch.valid_length[b])):
+            m, weight, y = min(N, last - t), 1.0, 0.0
+            for k in range(1, m + 1):
+                row = BURN_IN + t + k
+                y += weight * float(batch.rewards[row, b])
+                weight *= 0.0 if int(batch.flags[row, b]) & ends else gamma
+            best = int(q[t + m, b].argmax())
+            y += weight * float(inverse_rescale(q_target[t + m, b, best]))
+            taken = float(q[t, b, int(batch.actions[BURN_IN + t, b])])
+            expected += 0.5 * (float(rescale(torch.tensor(y, dtype=torch.float64))) - taken) ** 2
+        assert float(losses[b]) == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    agent.nets["target"].load_state_dict(agent.nets["online"].state_dict())
+
+
+def test_r8_the_target_network_burns_in_with_its_own_weights(played: Play) -> None:
+    batch = draw(played.memory, 8)
+    target = played.agent.nets["target"]
+    before = values_of(played, batch, "target")
+    online = played.agent.nets["online"]
+    saved = {name: weight.clone() for name, weight in online.state_dict().items()}
+    with torch.no_grad():
+        for weight in online.parameters():
+            weight.add_(0.3)
+    assert torch.equal(values_of(played, batch, "target"), before)
+    online.load_state_dict(saved)
+    with torch.no_grad():
+        target.lstm.weight_hh_l0.mul_(0.5)  # acts through the burn-in, too
+    assert not torch.equal(values_of(played, batch, "target"), before)
+    target.load_state_dict(online.state_dict())
+
+
+def test_r9_target_copies_count_updates(tmp_path: Path) -> None:
+    run = dataclasses.replace(SMALL.run, dir=str(tmp_path / "run"))
+    trainer = Trainer(dataclasses.replace(SMALL, run=run))
+    target = trainer.agent.nets["target"]
+    load, copies = target.load_state_dict, []
+
+    def noted(state: object) -> object:
+        copies.append(trainer.learner.updates)
+        return load(state)
+
+    target.load_state_dict = noted
+    assert trainer.run()
+    assert trainer.learner.updates > 20
+    assert copies == list(range(3, trainer.learner.updates + 1, 3))
+
+
+def test_the_replay_ratio_is_that_of_the_settings(tmp_path: Path) -> None:
+    run = dataclasses.replace(SMALL.run, dir=str(tmp_path / "run"))
+    trainer = Trainer(dataclasses.replace(SMALL, run=run))
+    assert trainer.run()
+    steps = (trainer.frames - SMALL.replay.min_frames) / 4
+    learned = trainer.learner.updates * SMALL.optim.batch_size * L
+    assert learned / steps == pytest.approx(SMALL.replay.replay_ratio, rel=0.1)
+
+
+@pytest.mark.parametrize("config", [SMALL, BANDIT], ids=["r2d2", "r2d2-bandit"])
+def test_actor_and_learner_agree_after_a_resume(config: R2d2Config, tmp_path: Path) -> None:
+    run = dataclasses.replace(config.run, dir=str(tmp_path / "run"), replay_period=800)
+    trainer = Trainer(dataclasses.replace(config, run=run))
+    assert trainer.run()
+    checkpoint = read_checkpoint(latest_checkpoint(tmp_path / "run" / "checkpoints"))
+    longer = dataclasses.replace(trainer.config, total_frames=config.total_frames + 400)
+    resumed = Trainer(longer, checkpoint)
+    mine, theirs = (one.memory.new_batch(8, pinned=False) for one in (trainer, resumed))
+    trainer.memory.sample_into(mine, 0.6)
+    resumed.memory.sample_into(theirs, 0.6)
+    assert all(torch.equal(a, b) for a, b in zip(mine[:5], theirs[:5], strict=True))
+    state, other = trainer.actor.actor.state(), resumed.actor.actor.state()
+    assert all(map(torch.equal, state["recurrent"], other["recurrent"]))
+    assert state["choice"] == other["choice"]
+    resumed.envs.close()
