@@ -246,13 +246,18 @@ class SequenceReplay:
 
         Args:
             step: What arrived.
-            acted: Actions, columns and states, in the order of the specs, and estimates for `rank`.
+            acted: Actions, columns and states in the order of the specs, and estimates for `rank`.
+                States are rounded to the type of their spec.
 
         Returns:
             The sequences that this made, which have the priorities that `rank` gives them.
         """
+        states = [
+            state.astype(spec.dtype, copy=False)
+            for state, spec in zip(acted.states, self.states, strict=True)
+        ]
         made = self._core.append(
-            step.frames, acted.actions, step.rewards, step.flags, acted.columns, acted.states
+            step.frames, acted.actions, step.rewards, step.flags, acted.columns, states
         )
         new = NewSequences(*np.ascontiguousarray(made.T))
         if self._rank is not None:

@@ -32,10 +32,10 @@ from run_parts import CPU, FP32, make_driver
 R2D2 = R2d2Config(
     game="t_maze",
     precision="fp32",
-    total_frames=72_000,
+    total_frames=80_000,
     env=EnvConfig(num_envs=8),
-    net=RecurrentNetConfig(torso="mlp", stack=1, hidden=32, lstm=32),
-    agent=R2d2AgentConfig(discount=0.97, n_step=3, target_period=40, epsilon_alpha=3.0),
+    net=RecurrentNetConfig(torso="mlp", stack=1, hidden=64, lstm=64),
+    agent=R2d2AgentConfig(discount=0.97, n_step=8, target_period=40, epsilon_alpha=3.0),
     replay=R2d2ReplayConfig(
         capacity=20_000,
         burn_in=5,
