@@ -116,7 +116,7 @@ class RecurrentActor:
 def unroll(
     net: RecurrentQNetwork, observations: torch.Tensor, batch: SequenceBatch, burn_in: int
 ) -> torch.Tensor:
-    """Action values of the rows from the first learn row on (R2D2, 2.3 and 3).
+    """Action values of the rows from the first unroll row on (R2D2, 2.3 and 3).
 
     The burn-in rows produce a recurrent state from the stored one, without a gradient. Rows before
     the first one that exists leave the state as it is.
@@ -125,7 +125,7 @@ def unroll(
         net: the network.
         observations: uint8[T, B, S, H, W]
         batch: the sequences.
-        burn_in: l, rows before the first learn row.
+        burn_in: l, rows before the first unroll row.
 
     Returns:
         float32[T - l, B, A]

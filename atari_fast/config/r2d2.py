@@ -75,7 +75,7 @@ class SequenceReplayConfig:
     capacity: Annotated[int, Range(1, 10**10)] = 4_000_000
     """Rows kept over all environments (one agent step of one environment stores one)."""
     burn_in: Annotated[int, Range(0, 4_096)] = 40
-    """Rows before the learn window that only produce a recurrent state."""
+    """Rows before the unroll window that only produce a recurrent state."""
     unroll: Annotated[int, Range(1, 4_096)] = 80
     """L, rows that are learned from; 160 for Agent57."""
     period: Annotated[int, Range(1, 4_096)] = 40

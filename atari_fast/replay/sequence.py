@@ -57,7 +57,7 @@ class SequenceConfig(SequenceReplayConfig):
     stack: int = 4
     """Frames in an observation; 1 for NGU and Agent57."""
     bootstrap_steps: int = 5
-    """Rows after the learn window to bootstrap from, at least 1; n for full n-step targets."""
+    """Rows after the unroll window to bootstrap from, at least 1; n for full n-step targets."""
 
 
 TIME_MAJOR = frozenset({"frames", "actions", "prev_actions", "rewards", "flags", "columns"})
@@ -130,13 +130,13 @@ class NewSequences(NamedTuple):
     envs: NDArray[np.int64]
     """int64[n]."""
     starts: NDArray[np.int64]
-    """int64[n], number of the first learn row; the rows of an environment count from 0."""
+    """int64[n], number of the first unroll row; the rows of an environment count from 0."""
     valid_length: NDArray[np.int64]
     """int64[n], number of valid unroll rows."""
 
 
 class RecentRows(NamedTuple):
-    """Rows of n new sequences from their first learn row on; T = L + bootstrap_steps."""
+    """Rows of n new sequences from their first unroll row on; T = L + bootstrap_steps."""
 
     rewards: torch.Tensor
     """float32[T, n], raw reward that arrived with each row."""
@@ -145,7 +145,7 @@ class RecentRows(NamedTuple):
     estimates: tuple[torch.Tensor, ...]
     """float32[T, n] each, the actor's estimates."""
     valid_length: torch.Tensor
-    """int64[n], valid learn rows, at the beginning."""
+    """int64[n], valid unroll rows, at the beginning."""
     last: torch.Tensor
     """int64[n], index of the last row that exists."""
 

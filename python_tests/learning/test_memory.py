@@ -98,7 +98,7 @@ def test_r2d2_with_several_policies_solves_the_t_maze() -> None:
 
 
 def test_r2d2_recalls_a_symbol() -> None:
-    """After 15 steps, three quarters of which lie before the learn window of a sequence."""
+    """After 15 steps, three quarters of which lie before the unroll window of a sequence."""
     replay = dataclasses.replace(R2D2.replay, burn_in=10, unroll=10, period=5)
     config = dataclasses.replace(R2D2, game="recall", total_frames=100_000, replay=replay)
     assert score(config) >= 0.9
