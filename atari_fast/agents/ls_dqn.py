@@ -18,7 +18,7 @@ from atari_fast.nets.networks import QNetwork
 from atari_fast.ops.least_squares import DuelingSystem, FqiSystem, LstdqSystem, boosted_residuals
 from atari_fast.ops.stacks import cut_stacks
 from atari_fast.ops.targets import q_learning, select_actions
-from atari_fast.replay.transition import TransitionBatch, TransitionReplay
+from atari_fast.replay.transition import TransitionBatch
 from atari_fast.seeding import stream
 
 Observations = tuple[torch.Tensor, torch.Tensor]
@@ -73,12 +73,11 @@ def least_squares_hooks(
 
 def _samples(config: DqnConfig, services: Services) -> torch.Tensor:
     """Ids of the transitions to solve on: the whole replay, or `ls.samples` of it."""
-    memory: TransitionReplay = services.memory
-    ids, samples = memory.valid_ids(), config.ls.samples
-    if not 0 < samples < len(ids):
+    ids: torch.Tensor = services.memory.valid_ids()
+    if not 0 < config.ls.samples < len(ids):
         return ids
     rng = np.random.default_rng(stream(config.seed, f"ls/{services.frames}/samples"))
-    return ids[torch.from_numpy(np.sort(rng.choice(len(ids), samples, replace=False)))]
+    return ids[torch.from_numpy(np.sort(rng.choice(len(ids), config.ls.samples, replace=False)))]
 
 
 @torch.no_grad()

@@ -76,7 +76,7 @@ def test_a_batch_that_is_not_finite(monkeypatch: pytest.MonkeyPatch, value: floa
 
 def spoil_weight(learner: Learner) -> None:
     with torch.no_grad():
-        next(learner._parts.trained.parameters())[0, 0] = math.nan
+        next(learner._steps[0].objective.net.parameters())[0, 0] = math.nan
 
 
 def test_weights_that_are_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def export(path: Path, config: DqnConfig = TINY, seed: int = 0) -> Path:
     """An agent that has learned nothing, as a zoo file."""
     spec = make_env(config.game, config.env, stream(0, "spec")).spec
     torch.manual_seed(seed)
-    tensors = dqn.build(config, spec, CPU).trained.state_dict()
+    tensors = dqn.build(config, spec, CPU).nets["online"].state_dict()
     export_weights(path, tensors, {"config": to_record(config), "frames": 4})
     return path
 

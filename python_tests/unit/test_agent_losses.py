@@ -202,7 +202,8 @@ def test_every_option_changes_the_loss() -> None:
     seen: dict[str, list[torch.Tensor]] = {}
     for changes in combinations():
         config = replace(BASE, agent=replace(BASE.agent, **changes))
-        losses = make_agent(config).loss(make_batch(config.agent.n_step)).losses.detach()
+        loss = make_agent(config).objectives[0].loss
+        losses = loss(make_batch(config.agent.n_step)).losses.detach()
         others = seen.setdefault(changes["algorithm"], [])
         assert not any(torch.allclose(losses, other, atol=1e-6) for other in others), changes
         others.append(losses)

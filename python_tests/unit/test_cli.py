@@ -282,12 +282,11 @@ def test_available_bytes_without_proc(tmp_path):
 
 def test_require_memory_says_what_does_not_fit(monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda: 3_200_000_000)
-    memory.require_memory(2_800_000_000, "replay")
+    memory.require_memory(2_800_000_000, "replay", "lower it")
     with pytest.raises(ConfigError) as caught:
-        memory.require_memory(7_100_000_000, "replay")
+        memory.require_memory(7_100_000_000, "replay", "lower it")
     assert str(caught.value) == (
-        "replay: needs 7.1 GB, 3.2 GB available (at most 90% of it is taken); "
-        "lower --replay.capacity"
+        "replay: needs 7.1 GB, 3.2 GB available (at most 90% of it is taken); lower it"
     )
 
 

@@ -210,7 +210,7 @@ def test_moments_of_the_replaced_layer(moments: str, left: int) -> None:
     others = [w for w in agent.nets["online"].parameters() if all(w is not mine for mine in layer)]
     assert all(weight in services.optimizers["td"].state for weight in others)
     agent.objectives[0].loss(all_of(services.memory)).losses.mean().backward()
-    services.optimizer.step()  # begins anew where nothing is left
+    services.optimizers["td"].step()  # begins anew where nothing is left
 
 
 @pytest.mark.parametrize("fault", ["singular", "not finite", "overflow"])

@@ -145,11 +145,11 @@ def draw_beside_a_writer(draws: int) -> None:
     actions = np.zeros(NUM_ENVS, np.int64)
     stop = threading.Event()
     for _ in range(ROWS):
-        replay.append(tagged.next(), actions)
+        replay.append(tagged.next(), Acted(actions))
 
     def write() -> None:
         while not stop.is_set():
-            replay.append(tagged.next(), actions)
+            replay.append(tagged.next(), Acted(actions))
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -209,7 +209,7 @@ def test_new_rows_get_the_largest_priority_seen() -> None:
             StepBatch(
                 np.zeros((1, 1, 1), np.uint8), np.zeros(1, np.float32), np.zeros(1, np.uint8)
             ),
-            np.zeros(1, np.int64),
+            Acted(np.zeros(1, np.int64)),
         )
     batch = replay.new_batch(300, pinned=False)
     replay.sample_into(batch, 1.0)

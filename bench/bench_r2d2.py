@@ -1,0 +1,146 @@
+"""R2D2's update beside its bare passes, and its acting beside network and emulators alone.
+
+    python bench/bench_r2d2.py [--windows 5] [--threads 1] [--batch 32] [--small] [--json FILE]
+
+An update is 32 sequences of 40 + 80 + 5 rows of real play of Pong. "Bare" is a torch loop that does
+only the forward and backward passes of the same networks on the same batch: no sampling, targets,
+priorities, clipping or optimizer. Acting is 16 environments with the recurrent network, beside the
+sum of its forward pass alone and of the emulators alone. Sides take turns; figures are medians with
+the range.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from atari_fast.agents.agent import ActorSpec
+from atari_fast.agents.recurrent import unroll
+from atari_fast.agents.registry import build
+from atari_fast.config import R2d2Config
+from atari_fast.envs.vector_env import VectorEnv
+from atari_fast.ops.stacks import cut_sequence_stacks
+from atari_fast.presets import PRESETS
+from atari_fast.runtime.acting import StackedActor
+from atari_fast.runtime.device import Autocast, keep_freed_memory, set_threads, torch_threads
+from atari_fast.runtime.learner import Learner
+from atari_fast.seeding import stream
+
+NUM_ENVS = 16
+CPU = torch.device("cpu")
+
+
+def settings(options: argparse.Namespace) -> R2d2Config:
+    config = PRESETS["r2d2-small" if options.small else "r2d2"]()
+    assert isinstance(config, R2d2Config)
+    return dataclasses.replace(
+        config,
+        game="pong",
+        precision=options.precision,
+        env=dataclasses.replace(config.env, num_envs=NUM_ENVS),
+        replay=dataclasses.replace(config.replay, capacity=20_000),
+        optim=dataclasses.replace(config.optim, batch_size=options.batch),
+    )
+
+
+def sides(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
+    """What is timed, by name."""
+    config = settings(options)
+    autocast = Autocast(CPU, config.precision)
+    envs = VectorEnv(config.game, config.env, stream(1, "envs"))
+    agent = build(config, envs.spec, CPU)
+    memory = agent.make_memory(1)
+    spec = ActorSpec(NUM_ENVS, "train", np.random.default_rng(0), autocast)
+    actor = StackedActor(agent, spec, envs.spec, CPU)
+    step = envs.step(np.zeros(NUM_ENVS, np.int64))
+    for _ in range(400):
+        acted = actor.act(step)
+        memory.append(step, acted)
+        step = envs.step(acted.actions)
+    learner = Learner(agent, memory, CPU, autocast, check_period=1, threads=options.threads)
+    learner.update(memory.beta(0.0))
+    batch = learner.batch
+    online, target = agent.nets["online"], agent.nets["target"]
+    inner, burn_in = actor.actor, config.replay.burn_in
+
+    def bare() -> None:
+        with torch_threads(options.threads), autocast():
+            stacks = cut_sequence_stacks(batch.frames, config.net.stack)
+            q = unroll(online, stacks, batch, burn_in)
+            with torch.no_grad():
+                unroll(target, stacks, batch, burn_in)
+            q.sum().backward()
+
+    def act() -> None:
+        nonlocal step
+        acted = actor.act(step)
+        memory.append(step, acted)
+        step = envs.step(acted.actions)
+
+    def forward() -> None:
+        with torch.inference_mode(), autocast():
+            online.step(
+                online.inputs(
+                    actor.observations,
+                    inner._prev_actions,
+                    torch.zeros(NUM_ENVS),
+                    torch.zeros(NUM_ENVS, dtype=torch.int64),
+                ),
+                inner._state,
+            )
+
+    def emulate() -> None:
+        envs.step(np.zeros(NUM_ENVS, np.int64))
+
+    return {
+        "update": lambda: learner.update(0.6),
+        "bare": bare,
+        "act": act,
+        "forward": forward,
+        "emulate": emulate,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--windows", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    set_threads(1)
+    keep_freed_memory()
+    repeats = {"update": 1, "bare": 1, "act": 50, "forward": 50, "emulate": 50}
+    calls = sides(options)
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(options.windows):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                call()
+            seconds[name].append((time.perf_counter() - start) / repeats[name])
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    for name, values in seconds.items():
+        low, high = 1e3 * min(values), 1e3 * max(values)
+        print(f"{name:8s} {1e3 * medians[name]:9.2f} ms ({low:.2f} to {high:.2f}, n={len(values)})")
+    print(f"update over bare passes: {medians['update'] / medians['bare']:.2f}")
+    alone = medians["forward"] + medians["emulate"]
+    print(f"forward and emulators alone over acting: {alone / medians['act']:.2f}")
+    if options.json:
+        options.json.write_text(json.dumps(seconds, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
