@@ -104,7 +104,16 @@ def verdict(path: Path, source: bytes) -> str:
         environment = {**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}
         tests = ordered_tests(path)
         for some in (tests[:3], tests[3:]):  # few are collected in a second
-            command = ["timeout", "3600", sys.executable, "-m", "pytest", "-xqm", "not slow", *some]
+            command = [
+                "timeout",
+                "3600",
+                sys.executable,
+                "-m",
+                "pytest",
+                "-xqm",
+                "not slow and not gpu",
+                *some,
+            ]
             done = subprocess.run(command, cwd=folder, env=environment, capture_output=True)
             if done.returncode:
                 lines = done.stdout.decode().splitlines()

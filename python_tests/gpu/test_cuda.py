@@ -1,0 +1,145 @@
+"""What only CUDA does: page-locked batches, copies on a stream of their own, late priorities."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from atari_fast.agents.agent import map_batch, tensors_of
+from atari_fast.runtime.device import Autocast
+from atari_fast.runtime.learner import Learner
+from atari_fast.runtime.prefetcher import Prefetcher
+from atari_fast.runtime.trainer import Trainer
+from device_runs import DQN, NOISY, R2D2, filled, run_in, with_sizes
+
+pytestmark = pytest.mark.gpu
+
+CUDA = torch.device("cuda")
+SIZE = 64
+
+
+def busy() -> None:
+    """Some milliseconds of work on the current stream."""
+    matrix = torch.ones(2048, 2048, device=CUDA)
+    for _ in range(20):
+        matrix = matrix @ matrix * 1e-4
+
+
+@pytest.mark.parametrize("config", [DQN, R2D2], ids=["transitions", "sequences"])
+def test_batches_are_page_locked_and_two_take_turns(config: Any) -> None:
+    _, memory = filled(config, CUDA)
+    prefetcher = Prefetcher(memory, SIZE, CUDA)
+    first, second = prefetcher._buffers
+    assert all(tensor.is_pinned() for buffer in (first, second) for tensor in tensors_of(buffer))
+    assert first.frames.data_ptr() != second.frames.data_ptr()
+
+
+@pytest.mark.parametrize("config", [DQN, R2D2], ids=["transitions", "sequences"])
+def test_a_batch_is_whole_while_the_device_is_busy(config: Any) -> None:
+    """Neither the next copy nor reused memory of the device may change a batch in use."""
+    config = with_sizes(config)
+    _, memory = filled(config, CUDA)
+    _, twin = filled(config, CUDA)
+    prefetcher = Prefetcher(memory, SIZE, CUDA)
+    expected = twin.new_batch(SIZE, pinned=False)
+    for _ in range(50):
+        batch = prefetcher.next(0.6)
+        busy()
+        used = map_batch(torch.clone, batch)  # behind that work, on the same stream
+        prefetcher.prefetch(0.6)
+        del batch
+        twin.sample_into(expected, 0.6)
+        for found, drawn in zip(tensors_of(used), tensors_of(expected), strict=True):
+            assert torch.equal(found.cpu(), drawn)
+
+
+@pytest.mark.parametrize("config", [DQN, R2D2], ids=["transitions", "sequences"])
+def test_a_batch_drawn_ahead_goes_through_a_checkpoint(config: Any) -> None:
+    _, memory = filled(config, CUDA)
+    prefetcher = Prefetcher(memory, SIZE, CUDA)
+    prefetcher.prefetch(0.6)
+    other = Prefetcher(memory, SIZE, CUDA)
+    state = prefetcher.state()
+    other.load_state({"ahead": [tensor.cpu() for tensor in state["ahead"]]})
+    saved, loaded = prefetcher.next(0.6), other.next(0.6)
+    for one, two in zip(tensors_of(saved), tensors_of(loaded), strict=True):
+        assert one.device == two.device
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("config", [DQN, R2D2], ids=["transitions", "sequences"])
+def test_priorities_arrive_one_update_late_and_all_before_a_save(config: Any) -> None:
+    agent, memory = filled(config, CUDA)
+    learner = Learner(agent, memory, CUDA, Autocast(CUDA, "fp32"))
+    arrived: list[list[int]] = []
+    real = memory.update_priorities
+
+    def noted(ids: torch.Tensor, priorities: torch.Tensor) -> int:
+        assert not priorities.is_cuda
+        assert priorities.isfinite().all()
+        arrived.append(ids.tolist())
+        return real(ids, priorities)
+
+    memory.update_priorities = noted
+    drawn = []
+    for update in range(4):
+        assert arrived == drawn[: max(0, update - 1)]
+        learner.update(0.6)
+        assert learner.batch is not None
+        assert not learner.batch.ids.is_cuda
+        drawn.append(learner.batch.ids.tolist())
+    assert arrived == drawn[:3]
+    learner.state()
+    assert arrived == drawn
+
+
+def test_priorities_are_those_of_the_losses() -> None:
+    agent, memory = filled(DQN, CUDA)
+    learner = Learner(agent, memory, CUDA, Autocast(CUDA, "fp32"))
+    outputs, arrived = [], []
+    step = learner._steps[0]
+    gradients, real = step.gradients, memory.update_priorities
+
+    def noted(batch: Any) -> Any:
+        outputs.append(gradients(batch))
+        busy()
+        return outputs[-1]
+
+    def noted_late(ids: torch.Tensor, priorities: torch.Tensor) -> int:
+        arrived.append(priorities.clone())
+        return real(ids, priorities)
+
+    step.gradients, memory.update_priorities = noted, noted_late
+    for _ in range(5):
+        learner.update(0.6)
+    learner.state()
+    for out, priorities in zip(outputs, arrived, strict=True):
+        assert torch.equal(out.priorities.cpu(), priorities)
+
+
+def test_the_state_of_the_devices_generator_is_saved_and_restored(tmp_path: Path) -> None:
+    """It decides on the noise of a noisy network."""
+    config = run_in(dataclasses.replace(NOISY, total_frames=800), tmp_path / "run", "cuda")
+    trainer = Trainer(config)
+    assert trainer.run()
+    state = trainer._state(None, True)["cuda_rng"]
+    observations = torch.zeros(4, 2, 10, 5, dtype=torch.uint8, device=CUDA)
+    net = trainer.agent.nets["online"]
+    with torch.no_grad():
+        noise = net(observations, 4)
+        assert not torch.equal(net(observations, 4), noise)
+        torch.cuda.set_rng_state(state, CUDA)
+        assert torch.equal(net(observations, 4), noise)
+
+
+def test_automatic_choices_take_the_device_and_bfloat16(tmp_path: Path) -> None:
+    changes = {"device": "auto", "precision": "auto"}
+    config = dataclasses.replace(run_in(DQN, tmp_path / "run", "auto"), **changes)
+    trainer = Trainer(config)
+    trainer.envs.close()
+    assert trainer.device.type == "cuda"
+    assert trainer.autocast.enabled == torch.cuda.is_bf16_supported(including_emulation=False)
