@@ -121,6 +121,9 @@ def with_target(online: Net, period: int, device: torch.device) -> tuple[Net, Ne
     """A network on `device`, a frozen copy, and the hook that copies it every `period` frames."""
     online.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     target = copy.deepcopy(online).requires_grad_(False)
+    for module in target.modules():
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()  # a copy has several blocks of memory, cuDNN needs one
 
     def sync(_: Services) -> None:
         target.load_state_dict(online.state_dict())
