@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from atari_fast.agents.agent import map_batch, tensors_of
+from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
+from atari_fast.infra.weights import unpack_state
 from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.prefetcher import Prefetcher
@@ -121,12 +124,14 @@ def test_priorities_are_those_of_the_losses() -> None:
         assert torch.equal(out.priorities.cpu(), priorities)
 
 
-def test_the_state_of_the_devices_generator_is_saved_and_restored(tmp_path: Path) -> None:
+def test_the_state_of_the_devices_generator_is_saved(tmp_path: Path) -> None:
     """It decides on the noise of a noisy network."""
     config = run_in(dataclasses.replace(NOISY, total_frames=800), tmp_path / "run", "cuda")
     trainer = Trainer(config)
     assert trainer.run()
-    state = trainer._state(None, True)["cuda_rng"]
+    checkpoint = read_checkpoint(latest_checkpoint(tmp_path / "run" / "checkpoints"))
+    state = unpack_state(checkpoint.tensors["state"], checkpoint.records["state"])["cuda_rng"]
+    assert torch.equal(state, torch.cuda.get_rng_state(CUDA))
     observations = torch.zeros(4, 2, 10, 5, dtype=torch.uint8, device=CUDA)
     net = trainer.agent.nets["online"]
     with torch.no_grad():
@@ -134,6 +139,15 @@ def test_the_state_of_the_devices_generator_is_saved_and_restored(tmp_path: Path
         assert not torch.equal(net(observations, 4), noise)
         torch.cuda.set_rng_state(state, CUDA)
         assert torch.equal(net(observations, 4), noise)
+
+
+def test_recurrent_weights_are_one_block_of_memory() -> None:
+    """Of the copied network too: otherwise cuDNN warns and copies them at every call."""
+    agent, _ = filled(R2D2, CUDA, steps=2)
+    for net in agent.nets.values():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            net.unroll(torch.zeros(3, 2, net.lstm.input_size, device=CUDA), net.initial_state(2))
 
 
 def test_automatic_choices_take_the_device_and_bfloat16(tmp_path: Path) -> None:

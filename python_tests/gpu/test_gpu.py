@@ -10,7 +10,9 @@ import os
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
 
+import contextlib
 import dataclasses
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,17 +43,28 @@ BF16 = torch.finfo(torch.bfloat16).eps
 AGENTS = {"dqn": DQN, "noisy": NOISY, "r2d2": R2D2}
 
 
+@contextlib.contextmanager
+def without_tf32() -> Iterator[None]:
+    """cuDNN computes float32 in float32, which is not its default."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some versions of torch have other names for it
+        before = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 @pytest.fixture
 def device() -> Iterator[torch.device]:
     """The device, where equal inputs give equal results."""
     chosen = select_device(NAME)
-    tf32 = torch.backends.cudnn.allow_tf32
     torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.allow_tf32 = False
     try:
-        yield chosen
+        with without_tf32():
+            yield chosen
     finally:
-        torch.backends.cudnn.allow_tf32 = tf32
         torch.use_deterministic_algorithms(False)
 
 
