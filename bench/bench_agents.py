@@ -80,9 +80,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     set_threads(1)  # as in a run: the learner's threads share batches, not operations
-    threads = options.threads or available_cores()
     keep_freed_memory()
     device = select_device(options.device)
+    threads = 1 if device.type == "cuda" else options.threads or available_cores()
     learners = {
         name: make_learner(settings(name, options.precision), device, threads) for name in NAMES
     }

@@ -80,6 +80,8 @@ class Autocast:
     def __init__(self, device: torch.device, precision: str) -> None:
         self._device_type = device.type
         self.enabled = precision == "bf16" or (precision == "auto" and _computes_bf16(device))
+        if device.type == "cuda" and precision == "fp32":  # by default convolutions are in TF32
+            torch.backends.cudnn.allow_tf32 = False
 
     def __call__(self) -> contextlib.AbstractContextManager[object]:
         """A context in which matrix products and convolutions run in bfloat16, if it pays.

@@ -97,17 +97,19 @@ class Learner(Generic[B]):
                 raise self._not_finite("network: its weights")
 
     def state(self) -> dict[str, Any]:
-        """Optimizers, counter, metrics since the last `take_metrics`, and a batch drawn ahead.
+        """Optimizers, counter, metrics since the last `take_metrics`, and what is on its way.
 
-        Priorities that are still on their way are set first, so that the memory has them all.
+        That is a batch drawn ahead, and priorities that the memory gets with the next update.
         """
-        self._set_late_priorities(0)
+        for _, _, done in self._late:
+            done.synchronize()
         return {
             "objectives": {step.objective.name: step.state() for step in self._steps},
             "updates": self.updates,
             "sums": self._sums,
             "summed": self._summed,
             "feeder": self._prefetcher.state(),
+            "late": [[ids, priorities] for ids, priorities, _ in self._late],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -121,6 +123,12 @@ class Learner(Generic[B]):
         self._sums = {name: value.to(self._device).reshape(()) for name, value in sums}
         self._summed = int(state["summed"])
         self._prefetcher.load_state(state["feeder"])
+        if self._device.type == "cuda":
+            event = torch.cuda.Event  # one that was never recorded is done
+            self._late.extend((*pair, event()) for pair in state.get("late", ()))  # type: ignore[no-untyped-call]
+        else:
+            for ids, priorities in state.get("late", ()):
+                self._set_priorities(ids, priorities)
 
     def _return_priorities(self, ids: torch.Tensor, priorities: torch.Tensor) -> None:
         """Send priorities back: at once on the CPU; on CUDA one update late, without waiting."""

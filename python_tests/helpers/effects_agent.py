@@ -57,7 +57,7 @@ def layers_have_their_sizes(player: Player) -> None:
     assert found["head.hidden.weight"] == (9, 6 * 49)
     run = player.run({"net.stack": 3, "agent.n_step": 2})
     assert run.batches[0].frames.shape[1] == 5
-    assert run.trainer.actor._observations.shape[1] == 3
+    assert run.trainer.actor.observations.shape[1] == 3
 
 
 @sees("net.padding")

@@ -111,7 +111,7 @@ def frames_take_no_more_than_they_may(player: Player) -> None:
     for gigabytes in (0.0, 0.005):
         replay = player.trainer(
             {"replay.frame_gb": gigabytes, "replay.capacity": 2_000}, ATARI
-        ).replay
+        ).memory
         rng = np.random.default_rng(0)
         for _ in range(500):
             noise = rng.integers(0, 256, (4, 84, 84), dtype=np.uint8)

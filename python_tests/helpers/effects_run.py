@@ -63,7 +63,7 @@ def run_ends_at_its_frames(player: Player) -> None:
 def networks_and_stacks_are_on_the_device(player: Player) -> None:
     run = player.run({"device": "cpu"})
     assert next(run.trainer.agent.nets["online"].parameters()).device.type == "cpu"
-    assert run.trainer.actor._observations.device.type == "cpu"
+    assert run.trainer.actor.observations.device.type == "cpu"
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="device: 'cuda' cannot be used here"):
             player.trainer({"device": "cuda"})

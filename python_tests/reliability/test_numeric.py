@@ -66,7 +66,7 @@ def test_a_batch_that_is_not_finite(monkeypatch: pytest.MonkeyPatch, value: floa
             batch.rewards[3] = value
 
     monkeypatch.setattr(TransitionReplay, "sample_into", sample)
-    spoilt(f"loss: .* update {K};")
+    spoilt(f"loss/td: .* update {K};")
     assert not crashed_loss(Path("run")).isfinite()
     bundle = read_checkpoint(latest_checkpoint(Path("run") / "crash"))
     assert bundle.tensors["batch"]["rewards"].isfinite().logical_not().nonzero().tolist() == [[3]]
@@ -81,7 +81,7 @@ def spoil_weight(learner: Learner) -> None:
 
 def test_weights_that_are_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     before_update(monkeypatch, spoil_weight)
-    spoilt(f"loss: .* update {K};")
+    spoilt(f"loss/td: .* update {K};")
     assert not crashed_loss(Path("run")).isfinite()
 
 
@@ -97,7 +97,7 @@ def test_the_loss_is_looked_at_every_so_often(
 
     monkeypatch.setattr(Learner, "__init__", init)
     before_update(monkeypatch, spoil_weight)
-    with pytest.raises(NumericError, match=f"loss: .* update {found};"):
+    with pytest.raises(NumericError, match=f"loss/td: .* update {found};"):
         main([*CATCH, "--run.log-period", "2800", "--replay.no-prioritized"])
     assert not crashed_loss(Path("run")).isfinite()
 

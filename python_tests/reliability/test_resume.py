@@ -212,8 +212,8 @@ def test_a_resume_needs_memory_for_the_saved_replay_beside_the_empty_one(
     live: list[TransitionReplay] = []
     real = TransitionReplay.__init__
 
-    def init(replay: TransitionReplay, *arguments: Any) -> None:
-        real(replay, *arguments)
+    def init(replay: TransitionReplay, *arguments: Any, **others: Any) -> None:
+        real(replay, *arguments, **others)
         live.append(replay)
 
     config = DqnConfig(
