@@ -34,6 +34,46 @@ from atari_fast.replay.sequence import (
 from atari_fast.types import EnvSpec
 
 
+def sequence_settings(config: R2d2Config) -> SequenceConfig:
+    """Settings of the sequence replay."""
+    names = [field.name for field in dataclasses.fields(SequenceReplayConfig)]
+    shared = {name: getattr(config.replay, name) for name in names}
+    return SequenceConfig(**shared, stack=config.net.stack, bootstrap_steps=config.agent.n_step)
+
+
+def targets(
+    config: R2d2Config,
+    rewards: torch.Tensor,
+    flags: torch.Tensor,
+    values: torch.Tensor,
+    gamma: torch.Tensor,
+    last: torch.Tensor,
+) -> torch.Tensor:
+    """y_t = h(sum_{k<m} gamma^k r_{t+k+1} + gamma^m h^-1(V_{t+m})) (R2D2, 2.3).
+
+    Args:
+        config: steps n, rows L, and epsilon of h.
+        rewards: raw reward that arrived with each row. float32[T, B]
+        flags: flags that arrived with it. uint8[T, B]
+        values: rescaled value V of each row. float32[T, B]
+        gamma: discount of each sequence's policy. float32[B]
+        last: index of the last row that exists. int64[B]
+
+    Returns:
+        float32[L, B]
+    """
+    agent = config.agent
+    y = n_step_bootstrap(
+        rewards,
+        row_discounts(flags, gamma, config.env.life_loss == "zero_discount"),
+        inverse_rescale(values, agent.rescaling),
+        last,
+        agent.n_step,
+        config.replay.unroll,
+    )
+    return rescale(y, agent.rescaling)
+
+
 def build(config: R2d2Config, spec: EnvSpec, device: torch.device) -> Agent[SequenceBatch]:
     """Build the agent with its networks on `device`."""
     agent, replay = config.agent, config.replay
@@ -47,30 +87,10 @@ def build(config: R2d2Config, spec: EnvSpec, device: torch.device) -> Agent[Sequ
     sync = sync._replace(unit="updates")
     family = discount_family(agent.policies, agent.discount, agent.discount_min)
     gammas = torch.tensor(family, dtype=torch.float32, device=device)
-    zero_on_life_loss = config.env.life_loss == "zero_discount"
     evaluator = SlidingWindowUCB(agent.policies, 3_600, 0.0, 0.0, np.random.default_rng(0))
     columns = [RowSpec("policy", "int32")] if agent.policies > 1 else []
     states = [StateSpec(name, replay.state_dtype, config.net.lstm) for name in ("h", "c")]
-    shared = {f.name: getattr(replay, f.name) for f in dataclasses.fields(SequenceReplayConfig)}
-    sequences = SequenceConfig(**shared, stack=config.net.stack, bootstrap_steps=agent.n_step)
-
-    def targets(
-        rewards: torch.Tensor,
-        flags: torch.Tensor,
-        values: torch.Tensor,
-        gamma: torch.Tensor,
-        last: torch.Tensor,
-    ) -> torch.Tensor:
-        """y_t = h(sum_k gamma^k r_{t+k+1} + gamma^m h^-1(V_{t+m})), float32[L, B] (R2D2, 2.3)."""
-        y = n_step_bootstrap(
-            rewards,
-            row_discounts(flags, gamma, zero_on_life_loss),
-            inverse_rescale(values, agent.rescaling),
-            last,
-            agent.n_step,
-            replay.unroll,
-        )
-        return rescale(y, agent.rescaling)
+    sequences = sequence_settings(config)
 
     def loss(batch: SequenceBatch) -> LossOutput:
         learn = slice(replay.burn_in, None)
@@ -82,7 +102,7 @@ def build(config: R2d2Config, spec: EnvSpec, device: torch.device) -> Agent[Sequ
             arms = batch.columns[0][replay.burn_in, :, 0].long() if batch.columns else 0
             gamma = gammas[arms]
             last = batch.valid_length + batch.bootstrap_length - 1
-            y = targets(batch.rewards[learn], batch.flags[learn], values, gamma, last)
+            y = targets(config, batch.rewards[learn], batch.flags[learn], values, gamma, last)
         taken = select_actions(q, batch.actions[learn])[: replay.unroll]
         valid = torch.arange(replay.unroll, device=y.device)[:, None] < batch.valid_length
         errors = torch.where(valid, y - taken, 0.0)
@@ -94,7 +114,7 @@ def build(config: R2d2Config, spec: EnvSpec, device: torch.device) -> Agent[Sequ
     def rank(rows: RecentRows) -> torch.Tensor:
         """Initial priorities of new sequences, with the actor's values as their targets'."""
         taken, values, gamma = rows.estimates
-        y = targets(rows.rewards, rows.flags, values, gamma[0], rows.last)
+        y = targets(config, rows.rewards, rows.flags, values, gamma[0], rows.last)
         valid = torch.arange(replay.unroll)[:, None] < rows.valid_length
         return mixed_priority(y - taken[: replay.unroll], valid, replay.eta)
 
