@@ -52,11 +52,18 @@ quietly cmake --preset tsan
 cmake --build --preset tsan --target atari_fast_tests
 build/tsan/atari_fast_tests --gtest_brief=1 | tee "$logs/tsan"
 
-step "Python tests against the installed package"
-"$venv/bin/pytest" -m 'not slow and not gpu' | tee "$logs/pytest"
+step "Python tests against the installed package, in two halves side by side"
+fast_tests() { "$venv/bin/pytest" -m 'not slow and not gpu' "$@"; }
+fast_tests python_tests/reliability >"$logs/reliability" 2>&1 &
+failed=0
+fast_tests python_tests --ignore=python_tests/reliability | tee "$logs/pytest" || failed=1
+wait "$!" || failed=1
+cat "$logs/reliability"
+[ "$failed" = 0 ]
 
 step "result"
 grep 'tests passed' "$logs/ctest"
 tail -n 1 "$logs/asan"
 tail -n 1 "$logs/tsan"
+tail -n 1 "$logs/reliability"
 tail -n 1 "$logs/pytest"
