@@ -43,6 +43,13 @@ TINY = (
 )
 """The second of four checkpoints is in the middle; the replay's ring has wrapped by then."""
 
+SHORT = (
+    *("--net.lstm", "8", "--replay.burn-in", "4", "--replay.unroll", "8", "--replay.period", "4"),
+    *("--agent.target-period", "3", "--replay.replay-ratio", "2", "--env.max-episode-frames"),
+    *("800", "--run.eval-period", "1600", "--run.eval-episodes", "1"),
+)
+"""Sequences of a few rows, and games of 200 steps."""
+
 AGENTS = {
     "dqn": ("dqn-nature", "--game", "breakout"),
     "dqn-lockstep": ("dqn-nature", "--game", "qbert", "--no-overlap"),
@@ -71,6 +78,11 @@ AGENTS = {
     "spectral": (
         *("dqn-adam", "--game", "catch", "--net.torso", "impala", "--net.spectral-norm"),
         *("--net.layer-norm", "--net.pool", "1", "--threads", "2", "--optim.batch-size", "16"),
+    ),
+    "r2d2": ("r2d2-small", "--game", "breakout", *SHORT),
+    "r2d2-bandit": (
+        *("r2d2-bandit", "--game", "qbert", *SHORT, "--agent.policies", "3", "--threads", "2"),
+        *("--env.life-loss", "zero_discount", "--optim.batch-size", "16"),
     ),
 }
 """Each agent's arguments; a new agent joins with a line."""
