@@ -31,6 +31,7 @@ from atari_fast.ops.stacks import cut_sequence_stacks
 from atari_fast.presets import PRESETS
 from atari_fast.runtime.acting import StackedActor
 from atari_fast.runtime.device import Autocast, keep_freed_memory, set_threads, torch_threads
+from atari_fast.runtime.gradients import ThreadChoice
 from atari_fast.runtime.learner import Learner
 from atari_fast.seeding import stream
 
@@ -66,6 +67,8 @@ def sides(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
         memory.append(step, acted)
         step = envs.step(acted.actions)
     learner = Learner(agent, memory, CPU, autocast, check_period=1, threads=options.threads)
+    if options.threads > 1:  # not the updates that try the other way
+        ThreadChoice.parallel = lambda _: True
     learner.update(memory.beta(0.0))
     batch = learner.batch
     online, target = agent.nets["online"], agent.nets["target"]
