@@ -114,6 +114,7 @@ def main(argv: Sequence[str]) -> int:
                 "frames": agent.frames,
                 "config": to_record(dataclasses.replace(agent.config, run=run_settings)),
                 "evaluation": {**summary, "source": agent.source.name},
+                "parts": {name: part.state() for name, part in agent.agent.parts.items()},
             }
             export_weights(Path(options.export), agent.agent.nets["online"].state_dict(), metadata)
     finally:  # the games are played: what they gave is shown at any rate

@@ -60,6 +60,7 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
         tensors, metadata = load_weights(path)
         record = metadata.get("config")
         source, frames = path, int(metadata.get("frames", 0))
+        state = {"parts": metadata.get("parts", {})}
     else:
         checkpoint = read_checkpoint(_find(path, which), snapshots=False)
         source, frames = checkpoint.path, checkpoint.frames

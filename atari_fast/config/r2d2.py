@@ -149,11 +149,12 @@ class R2d2Config(Config):
                 f"replay.period: expected at most replay.unroll = {replay.unroll}, "
                 f"got {replay.period}"
             )
-        rows = self.net.stack + replay.burn_in + replay.unroll + agent.n_step
+        rows = self.net.stack + replay.burn_in + replay.unroll + replay.period + agent.n_step
         if replay.capacity < env.num_envs * rows:
             yield (
                 "replay.capacity: expected at least env.num_envs * (net.stack + replay.burn_in + "
-                f"replay.unroll + agent.n_step) = {env.num_envs * rows}, got {replay.capacity}"
+                f"replay.unroll + replay.period + agent.n_step) = {env.num_envs * rows}, "
+                f"got {replay.capacity}"
             )
         least = FRAMES_PER_STEP * env.num_envs * (replay.unroll + agent.n_step + 1)
         if replay.min_frames < least:
@@ -165,6 +166,16 @@ class R2d2Config(Config):
             yield (
                 f"total_frames: expected more than replay.min_frames = {replay.min_frames}, "
                 f"after which learning begins, got {self.total_frames}"
+            )
+        if 0 < replay.max_sequences < env.num_envs:
+            yield (
+                f"replay.max_sequences: expected 0 or at least env.num_envs = {env.num_envs}, "
+                f"got {replay.max_sequences}"
+            )
+        if agent.bandit_window < agent.policies:
+            yield (
+                f"agent.bandit_window: expected at least agent.policies = {agent.policies}, "
+                f"got {agent.bandit_window}"
             )
         if agent.policies > 1 and agent.discount_min > agent.discount:
             yield (

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from atari_fast import _core
 from atari_fast.config import FRAMES_PER_STEP, SequenceReplayConfig
+from atari_fast.errors import NumericError
 from atari_fast.replay.common import frame_memory, load_snapshot, save_snapshot
 from atari_fast.replay.rate_limiter import RateLimiter
-from atari_fast.types import Acted, StepBatch
+from atari_fast.types import Acted, Flag, StepBatch
 
 TORCH_TYPES = {
     "float32": torch.float32,
@@ -195,7 +196,7 @@ class SequenceReplay:
         self._limiter = RateLimiter(min_frames, update_period)
         self._beta = beta
         self._rank = rank if config.prioritized else None
-        self._recent: deque[_Row] = deque(maxlen=config.unroll + config.bootstrap_steps)
+        self._recent: deque[_Row] = deque(maxlen=config.unroll + config.bootstrap_steps + 1)
         options = sequence_options(config, num_envs, frame_shape, columns, states, seed)
         self._core = _core.SequenceReplay(options)
 
@@ -264,17 +265,27 @@ class SequenceReplay:
             estimates = np.stack(acted.estimates)
             self._recent.append(_Row(step.rewards.copy(), step.flags.copy(), estimates))
             if len(new.ids):
-                priorities = self._rank(self._recent_rows(new))
+                priorities = self._rank(self._recent_rows(new, step.flags))
+                if not bool(torch.isfinite(priorities).all()):
+                    raise NumericError(
+                        "initial priorities: the actor's values are not finite; the last "
+                        "checkpoint is whole; lower --optim.lr or use --precision fp32"
+                    )
                 self._core.set_priorities(new.ids, priorities.numpy())
         return new
 
-    def _recent_rows(self, new: NewSequences) -> RecentRows:
-        """The rows of new sequences, all of which end with the row that arrived last."""
+    def _recent_rows(self, new: NewSequences, flags: NDArray[np.uint8]) -> RecentRows:
+        """The rows of new sequences.
+
+        They end with the row that arrived last, or with the one before it where that row begins an
+        episode although the one before it ended none: games were lost with a worker.
+        """
         newest = self._core.num_rows // self._num_envs - 1
         length = self._config.unroll + self._config.bootstrap_steps
         held = _Row(*(np.stack(field) for field in zip(*self._recent, strict=True)))
         oldest = newest + 1 - len(self._recent)
-        last = newest - new.starts
+        lost = (flags[new.envs] & Flag.FIRST) != 0
+        last = newest - lost - new.starts
         place = np.arange(length)[:, None] + new.starts - oldest
         place = np.minimum(place, len(self._recent) - 1)
         estimates = (held.estimates[:, i] for i in range(held.estimates.shape[1]))

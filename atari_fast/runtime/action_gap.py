@@ -69,6 +69,12 @@ def check_alike(agents: Mapping[str, TrainedAgent]) -> None:
     Raises:
         ConfigError: they differ in game, protocol, actions, frames or stack.
     """
+    for name, agent in agents.items():
+        if agent.agent.q_values is None:
+            raise ConfigError(
+                f"runs: {name} has a memory, so its action values depend on more than one "
+                "observation; compare agents without one"
+            )
     (first, reference), *others = agents.items()
     for name, agent in others:
         for what, value in _interface(agent).items():
@@ -165,13 +171,11 @@ def measure(
 
     Raises:
         NumericError: an agent's values are not finite.
-        ConfigError: an agent has no values of single observations.
     """
     rows = []
     for name, agent in agents.items():
         q_values = agent.agent.q_values
-        if q_values is None:
-            raise ConfigError(f"{name}: its action values depend on more than one observation")
+        assert q_values is not None  # `check_alike` has passed
         with torch.inference_mode(), seeded(device, 0):  # alike beside any other agents
             batches = (observations[n : n + _BATCH] for n in range(0, len(observations), _BATCH))
             q = torch.cat([q_values(batch.to(device)).cpu() for batch in batches])

@@ -23,8 +23,8 @@ from atari_fast.types import Flag, StepBatch
 class Player:
     """A trained agent that chooses actions.
 
-    An agent with a memory remembers what it saw in earlier calls of `act`, in each environment
-    since its episode began; others look at the present observations alone.
+    An agent with a memory (R2D2) remembers what it saw in earlier calls of `act` until `starts`
+    says that an episode begins; others look at the present observations alone.
     """
 
     def __init__(self, agent: TrainedAgent, device: torch.device) -> None:
@@ -92,7 +92,8 @@ class Player:
             rewards: raw rewards [E] that arrived with the observations, which recurrent agents
                 see; default: 0.
             starts: bool[E], where the observation is the first one of an episode, so that an agent
-                with a memory begins anew; default: only in the first call for E environments.
+                with a memory begins anew; default: only in the first call for E environments. With
+                `make_env` these are the previous step's terminations | truncations.
 
         Returns:
             int64[E], indices of actions.
@@ -104,6 +105,9 @@ class Player:
             raise ConfigError(f"epsilon: expected a number from 0 to 1, got {epsilon}")
         batch = self._observations(observations)
         num_envs = len(batch)
+        for name, given in (("rewards", rewards), ("starts", starts)):
+            if given is not None and np.shape(given) != (num_envs,):
+                raise ConfigError(f"{name}: expected [{num_envs}], got {list(np.shape(given))}")
         flags = np.zeros(num_envs, np.uint8)
         if self._actor is None or self._spec.num_envs != num_envs:
             self._spec.num_envs = num_envs

@@ -23,14 +23,16 @@ from atari_fast.config import (
 )
 from atari_fast.config_io import validate
 from atari_fast.envs.vector_env import VectorEnv
+from atari_fast.errors import ConfigError, NumericError
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.ops.rescaling import inverse_rescale, rescale
 from atari_fast.ops.stacks import cut_sequence_stacks
-from atari_fast.replay.sequence import SequenceBatch, SequenceReplay
+from atari_fast.replay.sequence import RecentRows, SequenceBatch, SequenceReplay
 from atari_fast.runtime.acting import StackedActor
+from atari_fast.runtime.episodes import EpisodeTracker
 from atari_fast.runtime.trainer import Trainer
 from atari_fast.seeding import stream
-from atari_fast.types import Flag
+from atari_fast.types import Acted, Flag, StepBatch
 from run_parts import CPU, FP32
 
 SMALL = R2d2Config(
@@ -91,11 +93,13 @@ def play(config: R2d2Config, steps: int = 200) -> Play:
             return out
 
         inner._advance = noted
+        tracker = EpisodeTracker(envs.num_envs)
         step = envs.step(np.zeros(envs.num_envs, np.int64))
         for _ in range(steps):
             acted = actor.act(step)
             memory.append(step, acted)
             step = envs.step(acted.actions)
+            inner.episodes_finished(tracker.add(step))
     return Play(config, agent, memory, values)
 
 
@@ -104,7 +108,11 @@ def played(request: pytest.FixtureRequest) -> Play:
     if request.param == "lives":
         env = dataclasses.replace(SMALL.env, life_loss="zero_discount")
         return play(dataclasses.replace(SMALL, game="breakout", env=env))
-    return play(BANDIT if request.param == "policies" else SMALL)
+    if request.param == "policies":
+        several = play(BANDIT, steps=450)
+        assert len(draw(several.memory, 256).columns[0].unique()) == 3
+        return several
+    return play(SMALL)
 
 
 def draw(memory: SequenceReplay, size: int = 64) -> SequenceBatch:
@@ -218,7 +226,7 @@ def play_with_priorities(config: R2d2Config, given: dict[int, float]) -> Play:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SequenceReplay, "append", append)
-        return play(config)
+        return play(config, steps=450 if config.agent.policies > 1 else 200)
 
 
 def test_r6_targets_are_those_of_a_plain_loop(played: Play) -> None:
@@ -314,3 +322,59 @@ def test_actor_and_learner_agree_after_a_resume(config: R2d2Config, tmp_path: Pa
     assert all(map(torch.equal, state["recurrent"], other["recurrent"]))
     assert state["choice"] == other["choice"]
     resumed.envs.close()
+
+
+def test_values_that_are_not_finite_end_a_run_as_a_numeric_error(played: Play) -> None:
+    """Actors meet them before the learner looks at its loss."""
+    config = played.config
+    memory = played.agent.make_memory(1)
+    frames = np.zeros((4, 84, 84), np.uint8)
+    states = tuple(np.zeros((4, config.net.lstm), np.float32) for _ in "hc")
+    columns = (np.zeros((4, 1), np.int32),) if config.agent.policies > 1 else ()
+    estimates = tuple(np.full(4, np.nan, np.float32) for _ in range(3))
+    acted = Acted(np.zeros(4, np.int64), columns, states, estimates)
+    flags = [np.full(4, Flag.FIRST if row == 0 else 0, np.uint8) for row in range(L + N)]
+    *steps, last = [StepBatch(frames, np.zeros(4, np.float32), row) for row in flags]
+    for step in steps:
+        memory.append(step, acted)
+    with pytest.raises(NumericError, match="initial priorities"):
+        memory.append(last, acted)
+
+
+def test_a_game_that_was_lost_is_ranked_by_its_own_rows() -> None:
+    """After a worker died a game begins although none ended; its row is no bootstrap of the old."""
+    agent = play(SMALL, steps=1).agent
+    found: list[RecentRows] = []
+    memory = agent.make_memory(1)
+    memory._rank = lambda rows: found.append(rows) or torch.ones(len(rows.last))
+    for row in range(2 * L):
+        first = row in (0, L + N + 3)
+        flags = np.full(4, Flag.FIRST if first else 0, np.uint8)
+        states = tuple(np.zeros((4, SMALL.net.lstm), np.float32) for _ in "hc")
+        estimates = tuple(np.full(4, row, np.float32) for _ in range(3))
+        acted = Acted(np.zeros(4, np.int64), (), states, estimates)
+        frames = np.zeros((4, 84, 84), np.uint8)
+        memory.append(StepBatch(frames, np.zeros(4, np.float32), flags), acted)
+    for rows in found:
+        for n, last in enumerate(rows.last.tolist()):
+            numbers = rows.estimates[0][: last + 1, n].tolist()
+            assert numbers == list(np.arange(numbers[0], numbers[0] + last + 1))
+            assert numbers[-1] < L + N + 3 or numbers[0] >= L + N + 3
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "message"),
+    [
+        ("replay", "max_sequences", 3, "replay.max_sequences: expected 0 or at least"),
+        ("replay", "period", 13, "replay.period: expected at most"),
+        ("replay", "capacity", 100, "replay.capacity: expected at least"),
+        ("replay", "min_frames", 16, "replay.min_frames: expected at least"),
+        ("agent", "policies", 200, "agent.bandit_window: expected at least"),
+    ],
+)
+def test_settings_that_do_not_fit_each_other_are_refused(
+    section: str, field: str, value: int, message: str
+) -> None:
+    part = dataclasses.replace(getattr(SMALL, section), **{field: value})
+    with pytest.raises(ConfigError, match=message):
+        validate(dataclasses.replace(SMALL, **{section: part}))
