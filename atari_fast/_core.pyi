@@ -60,11 +60,8 @@ class SumTree(metaclass=_Pybind11Type):
     def total(self) -> float:
         """Sum of all weights."""
 
-class TransitionReplay(metaclass=_Pybind11Type):
-    """Replay of n-step transitions over stacks of frames; all methods are thread-safe.
-
-    E environments, frames of H x W, observations of `stack` frames, n = `n_step`.
-    """
+class TransitionReplayOptions(metaclass=_Pybind11Type):
+    """Checked settings of a TransitionReplay; they are those of csrc/replay/transition_replay.h."""
 
     def __init__(
         self,
@@ -87,7 +84,20 @@ class TransitionReplay(metaclass=_Pybind11Type):
         threads: int,
         seed: int,
     ) -> None:
-        """The settings are those of transition_replay.h; frames take memory as they come."""
+        """Checks all settings."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """The most bytes of memory that such a replay ever takes."""
+
+class TransitionReplay(metaclass=_Pybind11Type):
+    """Replay of n-step transitions over stacks of frames; all methods are thread-safe.
+
+    E environments, frames of H x W, observations of `stack` frames, n = `n_step`.
+    """
+
+    def __init__(self, options: TransitionReplayOptions) -> None:
+        """Starts the threads; frames take memory as they come."""
 
     def append(
         self,
@@ -177,16 +187,8 @@ class TransitionReplay(metaclass=_Pybind11Type):
     def num_rows(self) -> int:
         """Rows appended so far over all environments."""
 
-def transition_replay_bytes(
-    num_envs: int, capacity: int, frame_shape: tuple[int, int], frame_memory: int
-) -> int:
-    """The most bytes of memory that such a replay ever takes."""
-
-class EpisodicMemory(metaclass=_Pybind11Type):
-    """Embeddings of E environments and the novelty of new ones; all methods are thread-safe.
-
-    Embeddings have D = `dim` numbers.
-    """
+class EpisodicMemoryOptions(metaclass=_Pybind11Type):
+    """Settings of an EpisodicMemory; they are those of csrc/replay/episodic_memory.h."""
 
     def __init__(
         self,
@@ -205,7 +207,20 @@ class EpisodicMemory(metaclass=_Pybind11Type):
         float16: bool,
         threads: int,
     ) -> None:
-        """Reserves memory that is taken as rows arrive; settings as in episodic_memory.h."""
+        """Checks types and signs; the memory checks the rest."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """The most bytes that the rows of such a memory take."""
+
+class EpisodicMemory(metaclass=_Pybind11Type):
+    """Embeddings of E environments and the novelty of new ones; all methods are thread-safe.
+
+    Embeddings have D = `dim` numbers.
+    """
+
+    def __init__(self, options: EpisodicMemoryOptions) -> None:
+        """Checks the settings and reserves memory that is taken as rows arrive."""
 
     def novelty_into(
         self,
@@ -250,9 +265,6 @@ class EpisodicMemory(metaclass=_Pybind11Type):
     def bytes_used(self) -> int:
         """Bytes that rows take so far."""
 
-def episodic_memory_bytes(num_envs: int, capacity: int, dim: int, float16: bool) -> int:
-    """The most bytes that the rows of such a memory take."""
-
 class SequenceReplayOptions(metaclass=_Pybind11Type):
     """Checked settings of a SequenceReplay; they are those of csrc/replay/sequence_options.h."""
 
@@ -273,7 +285,6 @@ class SequenceReplayOptions(metaclass=_Pybind11Type):
         max_sequences: int,
         prioritized: bool,
         alpha: float,
-        eta: float,
         priority_epsilon: float,
         uniform_mix: float,
         buffer_max_weights: bool,
@@ -357,17 +368,6 @@ class SequenceReplay(metaclass=_Pybind11Type):
             bootstrap_length: int64[B].
             weights: float32[B].
             ids: int64[B].
-        """
-
-    def update_priorities(
-        self, ids: NDArray[np.int64], td_abs: NDArray[np.float32], valid_length: NDArray[np.int64]
-    ) -> int:
-        """Sets mixed priorities of ids int64[n]; returns how many ids were stale.
-
-        Args:
-            ids: int64[n].
-            td_abs: float32[L, n], |delta|; rows from valid_length[i] on are not looked at.
-            valid_length: int64[n], number of valid unroll rows, 1 to L.
         """
 
     def set_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:

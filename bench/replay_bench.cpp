@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "replay/importance.h"
 #include "replay/transition_replay.h"
+#include "structures/prioritized_sampler.h"
 #include "structures/sum_tree.h"
 
 namespace atari_fast {
@@ -49,27 +49,24 @@ void sum_tree_find(benchmark::State& state) {
 }
 BENCHMARK(sum_tree_find)->ArgsProduct({{100'000, 1 << 20, 10'000'000}, {1, 32, 512}});
 
-/// One item is one draw with its importance weight, in batches of 512 of 2^20 leaves.
-void sum_tree_find_and_weigh(benchmark::State& state) {
+/// One item is one draw with its importance weight, in batches of 512 of 2^20 places.
+void sampler_draw(benchmark::State& state) {
+  PrioritizedSampler sampler({}, size_t{1} << 20);
   Rng rng(1);
-  const SumTree tree = full_tree(rng, size_t{1} << 20);
-  std::vector<double> us(512);
-  std::vector<int64_t> leaves(us.size());
-  std::vector<double> weights(us.size());
-  std::vector<float> importance(us.size());
+  std::vector<int64_t> all(size_t{1} << 20);
+  std::iota(all.begin(), all.end(), 0);
+  const std::vector<double> weights = random_weights(rng, all.size());
+  sampler.set_priorities(all, std::vector<float>(weights.begin(), weights.end()),
+                         [](int64_t place) { return place; });
+  std::vector<int64_t> places(512);
+  std::vector<float> importance(places.size());
   for (auto _ : state) {
-    for (double& u : us) {
-      u = rng.uniform() * tree.total();
-    }
-    tree.find(us, leaves);
-    std::transform(leaves.begin(), leaves.end(), weights.begin(),
-                   [&](int64_t leaf) { return tree.get(static_cast<size_t>(leaf)); });
-    importance_weights(weights, *std::min_element(weights.begin(), weights.end()), 0.4, importance);
+    sampler.use_up(sampler.draw(0.4, places, importance));
     benchmark::DoNotOptimize(importance.data());
   }
-  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(us.size()));
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(places.size()));
 }
-BENCHMARK(sum_tree_find_and_weigh);
+BENCHMARK(sampler_draw);
 
 /// One item is one leaf that is set, in batches.
 void sum_tree_set(benchmark::State& state) {
@@ -128,8 +125,8 @@ TransitionReplayOptions options(size_t n_step) {
   o.frame_bytes = kFrame;
   o.n_step = n_step;
   o.reward_clip = 1.0;
-  o.prioritized = true;
-  o.uniform_mix = 1e-3;
+  o.draws.prioritized = true;
+  o.draws.uniform_mix = 1e-3;
   return o;
 }
 

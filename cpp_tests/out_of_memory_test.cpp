@@ -155,8 +155,8 @@ TEST(OutOfMemory, TransitionReplayIsAsItWas) {
     TransitionReplayOptions o = replay_options(kNumEnvs, kRows, 4, 3);
     o.frame_bytes = kFrameBytes;
     o.frame_memory = 1;
-    o.prioritized = true;
-    o.uniform_mix = 0.25;
+    o.draws.prioritized = true;
+    o.draws.uniform_mix = 0.25;
     TransitionReplay replay(o);
     TransitionReplay reference(o);
     ReplayBatch batch(o, 8);
@@ -197,7 +197,7 @@ TEST(OutOfMemory, SequenceReplayIsAsItWas) {
   on_a_new_thread([] {
     SequenceReplayOptions o =
         sequence_options(kNumEnvs, kRows, {2, 3, 8, 4, 2, SequenceTail::kShift});
-    o.uniform_mix = 0.25;
+    o.draws.uniform_mix = 0.25;
     o.max_sequences = 5 * kNumEnvs;
     o.frame_bytes = kFrameBytes;
     o.frame_memory = 1;
@@ -229,10 +229,10 @@ TEST(OutOfMemory, SequenceReplayIsAsItWas) {
             [&] { failed += call_out_of_memory([&] { replay.sample(0.5, batch.view()); }); });
         reference.sample(0.5, other.view());
         ASSERT_TRUE(batch == other);
-        const std::vector<float> td(o.shape.unroll * 4, static_cast<float>(row % 7));
-        const auto update = [&] { replay.update_priorities(batch.ids, td, batch.valid_length); };
+        const std::vector<float> priorities(4, static_cast<float>(row % 7));
+        const auto update = [&] { replay.set_priorities(batch.ids, priorities); };
         failed += call_out_of_memory(update);
-        reference.update_priorities(batch.ids, td, batch.valid_length);
+        reference.set_priorities(batch.ids, priorities);
       }
     }
     EXPECT_GT(replay.num_dropped(), 0);

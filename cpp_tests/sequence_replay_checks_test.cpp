@@ -25,20 +25,17 @@ SequenceReplay& fill(SequenceReplay& replay) {
   return replay;
 }
 
-TEST(SequenceReplay, MixedPrioritiesOfTheSpecification) {
+TEST(SequenceReplay, PrioritiesOfTheSpecification) {
   SequenceReplayOptions o = sequence_options(1, 60, kSmall);
-  o.priority_epsilon = 1e-300;
+  o.draws.priority_epsilon = 1e-300;
   for (const double mix : {0.0, 0.25}) {
-    o.uniform_mix = mix;
+    o.draws.uniform_mix = mix;
     SequenceReplay replay(o);
     fill(replay);
     ASSERT_EQ(replay.num_sequences(), 4U);
-    // |delta| (0.1, 0.5, 2.0, 0.4): p = 1.875, leaf 1.7607639784. Of the second only one row is
-    // valid, and what stands in the others is not looked at.
-    const std::vector<float> td{0.1f, 1.0f, 0.5f, kNanF, 2.0f, -3.0f, 0.4f, 9.0f};
-    EXPECT_EQ(replay.update_priorities(std::vector<int64_t>{0, 1}, td, std::vector<int64_t>{4, 1}),
-              0U);
-    EXPECT_EQ(replay.set_priorities(std::vector<int64_t>{2, 3}, std::vector<float>{3.0f, 0.5f}),
+    // p = 1.875, which is what |delta| (0.1, 0.5, 2.0, 0.4) give: leaf 1.7607639784.
+    EXPECT_EQ(replay.set_priorities(std::vector<int64_t>{0, 1, 2, 3},
+                                    std::vector<float>{1.875f, 1.0f, 3.0f, 0.5f}),
               0U);
     std::vector<double> p{1.7607639784, 1.0, std::pow(3.0, 0.9), std::pow(0.5, 0.9)};
     const double total = p[0] + p[1] + p[2] + p[3];
@@ -69,9 +66,9 @@ TEST(SequenceReplay, MixedPrioritiesOfTheSpecification) {
 
 TEST(SequenceReplay, WeightsOverTheBufferKnowTheRarestSequence) {
   SequenceReplayOptions o = sequence_options(1, 60, kSmall);
-  o.buffer_max_weights = true;
-  o.priority_epsilon = 1e-300;
-  o.alpha = 1.0;
+  o.draws.buffer_max_weights = true;
+  o.draws.priority_epsilon = 1e-300;
+  o.draws.alpha = 1.0;
   SequenceReplay replay(o);
   fill(replay);
   replay.set_priorities(std::vector<int64_t>{0, 1, 2, 3},
@@ -122,19 +119,11 @@ TEST(SequenceReplay, BadSequencePrioritiesChangeNothing) {
   fill(replay);
   fill(reference);
   const std::vector<int64_t> ids{0, 1};
-  const std::vector<int64_t> valid_length{4, 4};
   for (const float bad : {kNanF, kInfF, -kInfF, -1.0f, -1e-45f}) {
     EXPECT_REFUSAL(replay.set_priorities(ids, std::vector<float>{9.0f, bad}), "priorities[1]");
-    std::vector<float> td(8, 9.0f);
-    td[7] = bad;
-    EXPECT_REFUSAL(replay.update_priorities(ids, td, valid_length), "td_abs[3, 1]");
   }
-  const std::vector<float> td(8, 9.0f);
-  EXPECT_REFUSAL(replay.update_priorities(ids, td, std::vector<int64_t>{4, 5}), "valid_length[1]");
-  EXPECT_REFUSAL(replay.update_priorities(ids, td, std::vector<int64_t>{0, 4}), "valid_length[0]");
-  EXPECT_REFUSAL(replay.update_priorities(ids, td, std::vector<int64_t>{4}), "valid_length");
-  EXPECT_REFUSAL(replay.update_priorities(ids, std::vector<float>(7), valid_length), "td_abs");
-  EXPECT_REFUSAL(replay.update_priorities(std::vector<int64_t>{0, 4}, td, valid_length), "ids[1]");
+  EXPECT_REFUSAL(replay.set_priorities(std::vector<int64_t>{0, 4}, std::vector<float>{9.0f, 9.0f}),
+                 "ids[1]");
   EXPECT_REFUSAL(replay.set_priorities(ids, std::vector<float>{9.0f}), "priorities");
   SequenceMemory a(o, 50);
   SequenceMemory b(o, 50);
@@ -145,7 +134,7 @@ TEST(SequenceReplay, BadSequencePrioritiesChangeNothing) {
 
 TEST(SequenceReplay, UniformSequencesHaveNoPriorities) {
   SequenceReplayOptions o = sequence_options(1, 60, kSmall);
-  o.prioritized = false;
+  o.draws.prioritized = false;
   SequenceReplay replay(o);
   fill(replay);
   SequenceMemory batch(o, 8);
@@ -155,9 +144,6 @@ TEST(SequenceReplay, UniformSequencesHaveNoPriorities) {
   }
   EXPECT_EQ(batch.weights, std::vector<float>(8, 1.0f));
   EXPECT_REFUSAL(replay.set_priorities(std::vector<int64_t>{0}, std::vector<float>{1.0f}),
-                 "uniform");
-  EXPECT_REFUSAL(replay.update_priorities(std::vector<int64_t>{0}, std::vector<float>(4),
-                                          std::vector<int64_t>{4}),
                  "uniform");
 }
 
@@ -197,11 +183,12 @@ TEST(SequenceReplay, RefusesBadOptions) {
   refused("threads", [](O& o) { o.threads = 0; });
   refused("threads", [](O& o) { o.threads = 257; });
   for (const double bad : {double{kNanF}, double{kInfF}, -0.1}) {
-    refused("alpha", [&](O& o) { o.alpha = bad; });
-    refused("eta", [&](O& o) { o.eta = bad; });
-    refused("priority_epsilon", [&](O& o) { o.priority_epsilon = bad; });
-    refused("uniform_mix", [&](O& o) { o.uniform_mix = bad; });
+    refused("alpha", [&](O& o) { o.draws.alpha = bad; });
+    refused("priority_epsilon", [&](O& o) { o.draws.priority_epsilon = bad; });
+    refused("uniform_mix", [&](O& o) { o.draws.uniform_mix = bad; });
   }
+  // The tree would refuse its power, in the middle of an append.
+  refused("priority_epsilon", [](O& o) { o.draws.priority_epsilon = 1e300; });
   EXPECT_REFUSAL(static_cast<void>(element_type("float64")), "float64");
 }
 

@@ -37,6 +37,7 @@ inline SequenceReplayOptions sequence_options(size_t num_envs, size_t rows, Sequ
   o.capacity = num_envs * rows;
   o.frame_bytes = kRowTagBytes;
   o.shape = shape;
+  o.draws.alpha = 0.9;
   o.columns = {{"tag", ElementType::kInt64, 3}, {"byte", ElementType::kUint8, 1}};
   o.states = {{"h", ElementType::kFloat32, 6}};
   return o;

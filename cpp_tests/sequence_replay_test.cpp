@@ -173,7 +173,7 @@ TEST(SequenceReplay, AFullTableDropsTheOldestOfItsEnv) {
 void draw_beside_a_writer(SequenceReplayOptions o, size_t total) {
   constexpr size_t kRows = 20'000;
   constexpr size_t kSize = 64;
-  o.uniform_mix = 0.1;
+  o.draws.uniform_mix = 0.1;
   SequenceReplay replay(o);
   const size_t num_envs = o.num_envs;
   const auto rows = static_cast<int64_t>(o.rows_per_env());
@@ -241,9 +241,9 @@ TEST(SequenceReplay, ThreadsChangeNothing) {
       script.append(replay, row);
       if (replay.num_sequences() > 0 && row % 20 == 0) {
         replay.sample(0.6, batch.view());
-        std::vector<float> td(o.shape.unroll * 17, 0.5f);
-        td[5] = static_cast<float>(row);
-        replay.update_priorities(batch.ids, td, batch.valid_length);
+        std::vector<float> priorities(17, 0.5f);
+        priorities[5] = static_cast<float>(row);
+        replay.set_priorities(batch.ids, priorities);
       }
     }
     replay.sample(0.6, batch.view());

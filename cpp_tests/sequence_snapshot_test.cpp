@@ -9,7 +9,7 @@ namespace {
 
 SequenceReplayOptions options() {
   SequenceReplayOptions o = sequence_options(3, 60, {2, 3, 6, 3, 2, SequenceTail::kShift});
-  o.uniform_mix = 0.1;
+  o.draws.uniform_mix = 0.1;
   return o;
 }
 
@@ -38,7 +38,7 @@ TEST(SequenceSnapshot, AReplayGoesOnAsIfItHadNeverStopped) {
     }
     replay.save(file.path());
     SequenceReplayOptions with_other_seed = options();
-    with_other_seed.seed = 9;
+    with_other_seed.draws.seed = 9;
     with_other_seed.threads = 2;
     SequenceReplay copy(with_other_seed);
     script.append(copy, 0);

@@ -68,9 +68,9 @@ TEST_F(SnapshotTest, GivesBackWhatWasWrittenOverManyBlocks) {
 
 TransitionReplayOptions options() {
   TransitionReplayOptions o = replay_options(2, 60, 4, 3);
-  o.prioritized = true;
-  o.uniform_mix = 0.1;
-  o.buffer_max_weights = true;
+  o.draws.prioritized = true;
+  o.draws.uniform_mix = 0.1;
+  o.draws.buffer_max_weights = true;
   return o;
 }
 
@@ -122,7 +122,7 @@ TEST_F(SnapshotTest, AReplayGoesOnAsIfItHadNeverStopped) {
     replay.update_priorities(batch.ids, std::vector<float>(16, 3.0f));
     replay.save(path_);
     TransitionReplayOptions with_other_seed = options();
-    with_other_seed.seed = 77;
+    with_other_seed.draws.seed = 77;
     TransitionReplay copy(with_other_seed);
     play(copy, rng, 5);
     copy.load(path_);

@@ -28,6 +28,13 @@ SumTree tree_of(const std::vector<double>& weights) {
   return tree;
 }
 
+/// Sets one leaf, and then the sums.
+void set_one(SumTree& tree, size_t index, double weight) {
+  tree.set_leaf(index, weight);
+  const auto at = static_cast<int64_t>(index);
+  tree.refresh({&at, 1});
+}
+
 std::string message_of(const auto& call) {
   try {
     call();
@@ -67,9 +74,9 @@ TEST(SumTree, NothingToDraw) {
   EXPECT_THROW(SumTree(0), std::invalid_argument);
   EXPECT_THROW(static_cast<void>(SumTree(5).find(0.0)), std::invalid_argument);
   SumTree tree(1);
-  tree.set(0, 0.5);
+  set_one(tree, 0, 0.5);
   EXPECT_EQ(tree.find(0.25), 0U);
-  tree.set(0, 0.0);
+  set_one(tree, 0, 0.0);
   EXPECT_THROW(static_cast<void>(tree.find(0.0)), std::invalid_argument);
 }
 
@@ -193,13 +200,13 @@ TEST(SumTree, RefusalsNameThePositionAndChangeNothing) {
   for (const double bad : {kNan, kInf, -kInf, -1.0, -kDenormal}) {
     refuses({0, 1, 2}, {5.0, 5.0, bad}, "weights[2]");
     refuses({0, 1}, {bad, 5.0}, "weights[0]");
-    EXPECT_THROW(tree.set(size_t{0}, bad), std::invalid_argument);
+    EXPECT_THROW(tree.set_leaf(0, bad), std::invalid_argument);
   }
   for (const int64_t bad :
        {int64_t{-1}, int64_t{3}, int64_t{4}, std::numeric_limits<int64_t>::min(),
         std::numeric_limits<int64_t>::max()}) {
     refuses({0, bad}, {5.0, 5.0}, "indices[1]");
-    EXPECT_THROW(tree.set(static_cast<size_t>(bad), 5.0), std::invalid_argument);
+    EXPECT_THROW(tree.set_leaf(static_cast<size_t>(bad), 5.0), std::invalid_argument);
   }
   refuses({0, 1}, {5.0}, "weights");
   refuses({}, {5.0}, "weights");
@@ -210,17 +217,17 @@ TEST(SumTree, RefusalsNameThePositionAndChangeNothing) {
 // Finite weights whose sum is infinite would make every draw land left of the overflow.
 TEST(SumTree, RefusesWeightsThatCouldOverflowTheTotal) {
   SumTree tree(4);
-  EXPECT_THROW(tree.set(0, kMax), std::invalid_argument);
+  EXPECT_THROW(tree.set_leaf(0, kMax), std::invalid_argument);
   EXPECT_THROW(tree.set(std::vector<int64_t>{0, 1}, std::vector<double>{1e308, 1e308}),
                std::invalid_argument);
   EXPECT_EQ(tree.total(), 0.0);
   for (size_t i = 0; i < 4; ++i) {
-    tree.set(i, 4e307);
+    set_one(tree, i, 4e307);
   }
   EXPECT_TRUE(std::isfinite(tree.total()));
   EXPECT_EQ(tree.find(0.6 * tree.total()), 2U);
   SumTree one(1);
-  one.set(0, kMax);
+  set_one(one, 0, kMax);
   EXPECT_EQ(one.find(1.0), 0U);
 }
 
@@ -264,7 +271,7 @@ TEST(SumTree, SingleUpdatesEqualBatchedOnesBitForBit) {
     for (size_t i = 0; i < indices.size(); ++i) {
       indices[i] = static_cast<int64_t>(rng.below(37));
       weights[i] = rng.uniform();
-      single.set(static_cast<size_t>(indices[i]), weights[i]);
+      set_one(single, static_cast<size_t>(indices[i]), weights[i]);
     }
     batched.set(indices, weights);
     ASSERT_EQ(single.total(), batched.total());

@@ -17,7 +17,7 @@ constexpr float kInfF = std::numeric_limits<float>::infinity();
 
 TEST(TransitionReplay, StaleIdsAreDroppedAndCounted) {
   TransitionReplayOptions o = replay_options(1, 8, 2, 1);
-  o.prioritized = true;
+  o.draws.prioritized = true;
   TransitionReplay replay(o);
   fill_replay(replay, 20);  // rows 0 to 20: 13 to 20 are kept, starts 14 to 19
   EXPECT_EQ(replay.num_valid(), 6U);
@@ -62,7 +62,7 @@ TEST(TransitionReplay, ReadsNothingForAnIdThatCannotBeDrawn) {
 
 TEST(TransitionReplay, BadPrioritiesChangeNothing) {
   TransitionReplayOptions o = replay_options(1, 64, 1, 1);
-  o.prioritized = true;
+  o.draws.prioritized = true;
   TransitionReplay replay(o);
   fill_replay(replay, 4);
   TransitionReplay reference(o);
@@ -87,7 +87,7 @@ TEST(TransitionReplay, BadPrioritiesChangeNothing) {
 
 TEST(TransitionReplay, AllZeroPrioritiesAreDrawnEvenly) {
   TransitionReplayOptions o = replay_options(1, 64, 1, 1);
-  o.prioritized = true;
+  o.draws.prioritized = true;
   TransitionReplay replay(o);
   fill_replay(replay, 8);
   std::vector<int64_t> ids(8);
@@ -105,7 +105,7 @@ TEST(TransitionReplay, AllZeroPrioritiesAreDrawnEvenly) {
 TEST(TransitionReplay, AnEndWithoutAFirstRowStillEndsTheWindow) {
   for (const uint8_t end : {kTerminated, kTruncated}) {
     TransitionReplayOptions o = replay_options(1, 32, 1, 3);
-    o.prioritized = true;  // one draw from each segment
+    o.draws.prioritized = true;  // one draw from each segment
     TransitionReplay replay(o);
     for (const uint8_t flags : {kFirst, uint8_t{0}, end, uint8_t{0}, uint8_t{0}, uint8_t{0}}) {
       replay.append(std::vector<uint8_t>(kTagBytes), std::vector<int64_t>{0},
@@ -143,11 +143,11 @@ TEST(TransitionReplay, RefusesBadOptions) {
   for (const double bad : {nan, inf, -0.1}) {
     refused("gamma", [&](O& o) { o.gamma = bad; });
     refused("reward_clip", [&](O& o) { o.reward_clip = bad; });
-    refused("alpha", [&](O& o) { o.alpha = bad; });
-    refused("priority_epsilon", [&](O& o) { o.priority_epsilon = bad; });
-    refused("uniform_mix", [&](O& o) { o.uniform_mix = bad; });
+    refused("alpha", [&](O& o) { o.draws.alpha = bad; });
+    refused("priority_epsilon", [&](O& o) { o.draws.priority_epsilon = bad; });
+    refused("uniform_mix", [&](O& o) { o.draws.uniform_mix = bad; });
   }
-  refused("priority_epsilon", [](O& o) { o.priority_epsilon = 0.0; });
+  refused("priority_epsilon", [](O& o) { o.draws.priority_epsilon = 0.0; });
 }
 
 TEST(TransitionReplay, RefusesBadRowsAndBatches) {
@@ -248,7 +248,7 @@ TEST(TransitionReplay, MemoryIsWhatItsPartsTake) {
   const FrameStoreOptions frames{1, 1000, kTagBytes, 1};
   const size_t tree = (1000U + 128 + 16 + 8) * 8;
   EXPECT_EQ(TransitionReplay::memory_bytes(o), FrameStore::memory_bytes(frames) + 1000U * 6 + tree);
-  o.buffer_max_weights = true;
+  o.draws.buffer_max_weights = true;
   EXPECT_EQ(TransitionReplay::memory_bytes(o),
             FrameStore::memory_bytes(frames) + 1000U * 6 + 2 * tree);
   EXPECT_LE(TransitionReplay(o).bytes_used(), TransitionReplay::memory_bytes(o));

@@ -46,6 +46,7 @@ inline TransitionReplayOptions replay_options(size_t num_envs, size_t rows, size
   o.stack = stack;
   o.n_step = n_step;
   o.gamma = 0.997;
+  o.draws.prioritized = false;
   return o;
 }
 

@@ -142,8 +142,8 @@ TEST(TransitionReplay, EveryItemEqualsABruteForceReading) {
           TransitionReplayOptions o = replay_options(num_envs, stack + n_step + 14, stack, n_step);
           o.zero_discount_on_life_loss = life;
           o.reward_clip = life ? 1.0 : 0.0;
-          o.prioritized = num_envs > 1;
-          o.uniform_mix = 0.2;
+          o.draws.prioritized = num_envs > 1;
+          o.draws.uniform_mix = 0.2;
           TransitionReplay replay(o);
           const Script script(num_envs, 600, 100 * stack + n_step);
           for (size_t row = 0; row < 600; ++row) {
@@ -166,7 +166,7 @@ TEST(TransitionReplay, EveryItemEqualsABruteForceReading) {
 TEST(TransitionReplay, ReadingInOrderGivesEveryStartAndChangesNothing) {
   for (const bool prioritized : {false, true}) {
     TransitionReplayOptions o = replay_options(3, 40, 4, 3);
-    o.prioritized = prioritized;
+    o.draws.prioritized = prioritized;
     o.threads = prioritized ? 3 : 1;
     TransitionReplay replay(o);
     const Script script(3, 200, 11);
@@ -200,8 +200,8 @@ TEST(TransitionReplay, MillionDrawsBesideAWriter) {
   constexpr size_t kRows = 30'000;
   constexpr size_t kSize = 64;
   TransitionReplayOptions o = replay_options(2, 40, 4, 3);
-  o.prioritized = true;
-  o.uniform_mix = 1e-3;
+  o.draws.prioritized = true;
+  o.draws.uniform_mix = 1e-3;
   TransitionReplay replay(o);
   const Script script(2, kRows, 7);
   for (size_t row = 0; row < 40; ++row) {
@@ -245,13 +245,13 @@ TEST(TransitionReplay, MillionDrawsBesideAWriter) {
 
 TEST(TransitionReplay, ProbabilitiesAndWeightsOfTheSpecification) {
   TransitionReplayOptions o = replay_options(1, 64, 1, 1);
-  o.prioritized = true;
-  o.alpha = 0.6;
-  o.priority_epsilon = 1e-12;
+  o.draws.prioritized = true;
+  o.draws.alpha = 0.6;
+  o.draws.priority_epsilon = 1e-12;
   for (const bool stratified : {true, false}) {
     for (const double mix : {0.0, 0.25}) {
-      o.stratified = stratified;
-      o.uniform_mix = mix;
+      o.draws.stratified = stratified;
+      o.draws.uniform_mix = mix;
       TransitionReplay replay(o);
       fill_replay(replay, 4);
       replay.update_priorities(std::vector<int64_t>{0, 1, 2, 3}, std::vector<float>{1, 2, 3, 4});
@@ -283,7 +283,7 @@ TEST(TransitionReplay, ProbabilitiesAndWeightsOfTheSpecification) {
 
 TEST(TransitionReplay, StratifiedDrawsTakeOneFromEachSegment) {
   TransitionReplayOptions o = replay_options(1, 200, 1, 1);
-  o.prioritized = true;
+  o.draws.prioritized = true;
   TransitionReplay replay(o);
   fill_replay(replay, 128);
   ReplayBatch batch(o, 128);
@@ -296,10 +296,10 @@ TEST(TransitionReplay, StratifiedDrawsTakeOneFromEachSegment) {
 
 TEST(TransitionReplay, WeightsStayFiniteAtAnyExponentAndPriority) {
   TransitionReplayOptions o = replay_options(1, 64, 1, 1);
-  o.prioritized = true;
-  o.alpha = 1.0;
-  o.priority_epsilon = 1e-300;
-  o.uniform_mix = 0.5;
+  o.draws.prioritized = true;
+  o.draws.alpha = 1.0;
+  o.draws.priority_epsilon = 1e-300;
+  o.draws.uniform_mix = 0.5;
   TransitionReplay replay(o);
   fill_replay(replay, 4);
   replay.update_priorities(

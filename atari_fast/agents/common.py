@@ -33,7 +33,7 @@ from atari_fast.ops.operators import (
     persistent_advantage_learning,
 )
 from atari_fast.ops.targets import munchausen_reward, select_actions
-from atari_fast.replay.transition import TransitionBatch, TransitionReplay, replay_bytes
+from atari_fast.replay.transition import TransitionBatch, TransitionReplay, transition_options
 from atari_fast.schedules import linear
 from atari_fast.types import EnvSpec
 
@@ -96,8 +96,8 @@ def value_agent(
             batch = batch._replace(frames=random_shift(batch.frames, optim.random_shift))
         return loss(batch)
 
-    needed = replay_bytes(replay, config.env.num_envs, spec.frame_shape)
-    needs = [MemoryNeed(needed, "replay.capacity", "lower --replay.capacity")]
+    options = transition_options(config.env, config.net, config.agent, replay, spec.frame_shape)
+    needs = [MemoryNeed(options.memory_bytes, "replay.capacity", "lower --replay.capacity")]
     if config.ls.method == "lstdq":
         needed = LstdqSystem.bytes_needed(spec.num_actions, config.net.hidden)
         needs.append(MemoryNeed(needed, "ls.method lstdq", "use --ls.method fqi"))

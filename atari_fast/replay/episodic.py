@@ -44,11 +44,9 @@ class EpisodicOptions(NamedTuple):
     """Threads that share the environments; changes no result."""
 
 
-def episodic_bytes(options: EpisodicOptions) -> int:
-    """The most memory that the rows take, in bytes."""
-    return _core.episodic_memory_bytes(
-        options.num_envs, options.capacity, options.dim, options.float16
-    )
+def core_options(options: EpisodicOptions) -> _core.EpisodicMemoryOptions:
+    """The same for C++; `memory_bytes` of the result is the most that the rows take."""
+    return _core.EpisodicMemoryOptions(**options._asdict())
 
 
 def as_numpy(tensor: torch.Tensor) -> NDArray[np.float32]:
@@ -62,7 +60,7 @@ class EpisodicMemory:
 
     def __init__(self, options: EpisodicOptions) -> None:
         self.options = options
-        self._core = _core.EpisodicMemory(**options._asdict())
+        self._core = _core.EpisodicMemory(core_options(options))
         self._all = np.arange(options.num_envs)
 
     def novelty(

@@ -372,7 +372,6 @@ def sequence_options(
         max_sequences=config.max_sequences,
         prioritized=config.prioritized,
         alpha=config.alpha,
-        eta=config.eta,
         priority_epsilon=config.priority_epsilon,
         uniform_mix=config.uniform_mix,
         buffer_max_weights=config.buffer_max_weights,

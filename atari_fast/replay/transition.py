@@ -39,16 +39,6 @@ class TransitionBatch(NamedTuple):
         return TransitionBatch._make(field[begin:end] for field in self)
 
 
-def replay_bytes(replay: ReplayConfig, num_envs: int, frame_shape: tuple[int, int]) -> int:
-    """The most bytes that a replay of `replay.capacity` frames of `num_envs` environments takes."""
-    return _core.transition_replay_bytes(
-        num_envs,
-        replay.capacity,
-        frame_shape,
-        frame_memory(replay.capacity, replay.frame_gb, frame_shape),
-    )
-
-
 class TransitionReplay:
     """Transitions of E environments, uniform or prioritized (csrc/replay/transition_replay.h)."""
 
@@ -80,23 +70,7 @@ class TransitionReplay:
         self._window = net.stack + agent.n_step
         self.prioritized = replay.prioritized
         self._core = _core.TransitionReplay(
-            num_envs=env.num_envs,
-            capacity=replay.capacity,
-            frame_shape=frame_shape,
-            stack=net.stack,
-            n_step=agent.n_step,
-            gamma=agent.discount,
-            reward_clip=agent.reward_clip,
-            zero_discount_on_life_loss=env.life_loss == "zero_discount",
-            prioritized=replay.prioritized,
-            alpha=replay.alpha,
-            priority_epsilon=replay.priority_epsilon,
-            uniform_mix=replay.uniform_mix if replay.prioritized else 0.0,
-            stratified=replay.stratified,
-            buffer_max_weights=replay.weights_over == "buffer",
-            frame_memory=frame_memory(replay.capacity, replay.frame_gb, frame_shape),
-            threads=replay.threads,
-            seed=seed,
+            transition_options(env, net, agent, replay, frame_shape, seed)
         )
 
     def __len__(self) -> int:
@@ -199,3 +173,33 @@ class TransitionReplay:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Nothing to load."""
+
+
+def transition_options(
+    env: EnvConfig,
+    net: NetConfig,
+    agent: AgentConfig,
+    replay: ReplayConfig,
+    frame_shape: tuple[int, int],
+    seed: int = 0,
+) -> _core.TransitionReplayOptions:
+    """Checks the settings; `memory_bytes` of the result is the most that such a replay takes."""
+    return _core.TransitionReplayOptions(
+        num_envs=env.num_envs,
+        capacity=replay.capacity,
+        frame_shape=frame_shape,
+        stack=net.stack,
+        n_step=agent.n_step,
+        gamma=agent.discount,
+        reward_clip=agent.reward_clip,
+        zero_discount_on_life_loss=env.life_loss == "zero_discount",
+        prioritized=replay.prioritized,
+        alpha=replay.alpha,
+        priority_epsilon=replay.priority_epsilon,
+        uniform_mix=replay.uniform_mix if replay.prioritized else 0.0,
+        stratified=replay.stratified,
+        buffer_max_weights=replay.weights_over == "buffer",
+        frame_memory=frame_memory(replay.capacity, replay.frame_gb, frame_shape),
+        threads=replay.threads,
+        seed=seed,
+    )

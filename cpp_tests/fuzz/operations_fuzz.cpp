@@ -86,10 +86,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const uint8_t shape = input.next();
   TransitionReplayOptions o =
       replay_options(kNumEnvs, 12 + shape % 40, 1 + shape % 4, 1 + shape % 3);
-  o.prioritized = true;
-  o.buffer_max_weights = (shape & 8) != 0;
+  o.draws.prioritized = true;
+  o.draws.buffer_max_weights = (shape & 8) != 0;
   o.zero_discount_on_life_loss = (shape & 16) != 0;
-  o.uniform_mix = (shape & 32) != 0 ? 0.25 : 0.0;
+  o.draws.uniform_mix = (shape & 32) != 0 ? 0.25 : 0.0;
   o.frame_memory = (shape & 64) != 0 ? 1 : 0;
   Run run(o);
   while (!input.empty()) {

@@ -40,7 +40,7 @@ void write_file(std::span<const uint8_t> bytes, const char* kind, bool raw) {
 
 void load_transitions() {
   TransitionReplayOptions o = replay_options(2, 30, 3, 2);
-  o.prioritized = true;
+  o.draws.prioritized = true;
   TransitionReplay replay(o);
   replay.load(scratch_path());
   ReplayBatch batch(o, 4);

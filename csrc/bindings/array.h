@@ -9,11 +9,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
-#include <limits>
 #include <span>
 #include <string>
 #include <type_traits>
-#include <utility>
 
 #include "base/error.h"
 
@@ -128,19 +126,6 @@ inline void check_disjoint(const Extent& output, std::initializer_list<Extent> o
 inline size_t checked_size(int64_t value, const char* name, int64_t least = 1) {
   check_argument(value >= least, name, ": expected an integer >= ", least, ", got ", value);
   return static_cast<size_t>(value);
-}
-
-/// Sets what a replay's options say of its frames, which the core sees as bytes.
-template <typename Options>
-void set_frames(Options& options, std::pair<int64_t, int64_t> frame_shape, int64_t frame_memory) {
-  constexpr size_t kMost = std::numeric_limits<uint32_t>::max();
-  const size_t height = checked_size(frame_shape.first, "frame_shape[0]");
-  const size_t width = checked_size(frame_shape.second, "frame_shape[1]");
-  check_argument(height <= kMost && width <= kMost, "frame_shape: expected sides below 2^32, got ",
-                 height, " x ", width);
-  options.frame_bytes = height * width;
-  options.row_bytes = width;
-  options.frame_memory = checked_size(frame_memory, "frame_memory", 0);
 }
 
 }  // namespace atari_fast

@@ -1,7 +1,6 @@
 #include "replay/episodic_memory.h"
 
 #include <algorithm>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -102,12 +101,12 @@ ShortMemory parse_short_memory(const std::string& name) {
   return ShortMemory::kScale;
 }
 
-std::unique_ptr<PyEpisodicMemory> make_memory(int64_t num_envs, int64_t capacity, int64_t dim,
-                                              int64_t neighbours, double kernel_epsilon,
-                                              double cluster_distance, double pseudo_count,
-                                              double max_similarity,
-                                              const std::string& short_memory, int64_t mean_updates,
-                                              double mean_rate, bool float16, int64_t threads) {
+EpisodicMemoryOptions make_options(int64_t num_envs, int64_t capacity, int64_t dim,
+                                   int64_t neighbours, double kernel_epsilon,
+                                   double cluster_distance, double pseudo_count,
+                                   double max_similarity, const std::string& short_memory,
+                                   int64_t mean_updates, double mean_rate, bool float16,
+                                   int64_t threads) {
   EpisodicMemoryOptions o;
   o.num_envs = checked_size(num_envs, "num_envs");
   o.capacity = checked_size(capacity, "capacity");
@@ -122,20 +121,25 @@ std::unique_ptr<PyEpisodicMemory> make_memory(int64_t num_envs, int64_t capacity
   o.mean_rate = mean_rate;
   o.float16 = float16;
   o.threads = checked_size(threads, "threads");
-  return std::make_unique<PyEpisodicMemory>(o);
+  return o;
 }
 
 }  // namespace
 
 void register_episodic_memory(py::module_& module) {
   using Release = py::call_guard<py::gil_scoped_release>;
-  py::class_<PyEpisodicMemory>(module, "EpisodicMemory",
-                               "Embeddings of E environments and the novelty of new ones.")
-      .def(py::init(&make_memory), py::kw_only(), py::arg("num_envs"), py::arg("capacity"),
+  py::class_<EpisodicMemoryOptions>(module, "EpisodicMemoryOptions",
+                                    "Settings of an EpisodicMemory, which checks them.")
+      .def(py::init(&make_options), py::kw_only(), py::arg("num_envs"), py::arg("capacity"),
            py::arg("dim"), py::arg("neighbours"), py::arg("kernel_epsilon"),
            py::arg("cluster_distance"), py::arg("pseudo_count"), py::arg("max_similarity"),
            py::arg("short_memory"), py::arg("mean_updates"), py::arg("mean_rate"),
            py::arg("float16"), py::arg("threads"))
+      .def_property_readonly("memory_bytes", &EpisodicMemory::memory_bytes,
+                             "The most bytes that the rows of such a memory take.");
+  py::class_<PyEpisodicMemory>(module, "EpisodicMemory",
+                               "Embeddings of E environments and the novelty of new ones.")
+      .def(py::init<const EpisodicMemoryOptions&>(), py::arg("options"))
       .def("novelty_into", &PyEpisodicMemory::novelty_into, py::arg("embeddings"), py::arg("envs"),
            py::arg("rewards"),
            "Rewards float32[L] of the rows of embeddings float32[E, D] that envs int64[L] names, "
@@ -156,18 +160,6 @@ void register_episodic_memory(py::module_& module) {
            "Goes to the state of a file of a memory with the same settings.")
       .def_property_readonly("bytes_used", &PyEpisodicMemory::bytes_used,
                              "Bytes that rows take so far.");
-  module.def(
-      "episodic_memory_bytes",
-      [](int64_t num_envs, int64_t capacity, int64_t dim, bool float16) {
-        EpisodicMemoryOptions o;
-        o.num_envs = checked_size(num_envs, "num_envs");
-        o.capacity = checked_size(capacity, "capacity");
-        o.dim = checked_size(dim, "dim");
-        o.float16 = float16;
-        return EpisodicMemory::memory_bytes(o);
-      },
-      py::arg("num_envs"), py::arg("capacity"), py::arg("dim"), py::arg("float16"),
-      "The most bytes that the rows of such a memory take.");
 }
 
 }  // namespace atari_fast

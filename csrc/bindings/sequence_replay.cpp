@@ -2,7 +2,6 @@
 
 #include <pybind11/stl.h>
 
-#include <limits>
 #include <tuple>
 
 #include "bindings/register.h"
@@ -15,16 +14,11 @@ namespace {
 // (name, dtype, width) of a column or state.
 using Spec = std::tuple<std::string, std::string, int64_t>;
 
-/// The core's options, and the frame's shape: the core sees bytes.
-struct PyOptions {
-  SequenceReplayOptions core;
-  py::ssize_t height = 0;
-  py::ssize_t width = 0;
-};
+using Options = PyOptions<SequenceReplayOptions>;
 
 class PySequenceReplay {
  public:
-  explicit PySequenceReplay(const PyOptions& options)
+  explicit PySequenceReplay(const Options& options)
       : replay_(options.core),
         height_(options.height),
         width_(options.width),
@@ -89,17 +83,6 @@ class PySequenceReplay {
     replay_.sample(beta, batch);
   }
 
-  size_t update_priorities(const py::object& ids, const py::object& td_abs,
-                           const py::object& valid_length) {
-    const auto i = checked_span<int64_t>(ids, "ids", {kAny});
-    const auto size = static_cast<py::ssize_t>(i.size());
-    const auto unroll = static_cast<py::ssize_t>(replay_.options().shape.unroll);
-    const auto t = checked_span<float>(td_abs, "td_abs", {unroll, size});
-    const auto l = checked_span<int64_t>(valid_length, "valid_length", {size});
-    const py::gil_scoped_release release;
-    return replay_.update_priorities(i, t, l);
-  }
-
   size_t set_priorities(const py::object& ids, const py::object& priorities) {
     const auto i = checked_span<int64_t>(ids, "ids", {kAny});
     const auto p =
@@ -162,17 +145,18 @@ SequenceTail checked_tail(const std::string& tail) {
   return tail == "shift" ? SequenceTail::kShift : SequenceTail::kMask;
 }
 
-PyOptions make_options(int64_t num_envs, int64_t capacity, std::pair<int64_t, int64_t> frame_shape,
-                       int64_t stack, int64_t burn_in, int64_t unroll, int64_t period,
-                       int64_t bootstrap_steps, const std::string& tail,
-                       const std::vector<Spec>& columns, const std::vector<Spec>& states,
-                       int64_t max_sequences, bool prioritized, double alpha, double eta,
-                       double priority_epsilon, double uniform_mix, bool buffer_max_weights,
-                       bool stratified, int64_t frame_memory, int64_t threads, uint64_t seed) {
-  SequenceReplayOptions o;
-  o.num_envs = checked_size(num_envs, "num_envs");
-  o.capacity = checked_size(capacity, "capacity");
-  set_frames(o, frame_shape, frame_memory);
+Options make_options(int64_t num_envs, int64_t capacity, std::pair<int64_t, int64_t> frame_shape,
+                     int64_t stack, int64_t burn_in, int64_t unroll, int64_t period,
+                     int64_t bootstrap_steps, const std::string& tail,
+                     const std::vector<Spec>& columns, const std::vector<Spec>& states,
+                     int64_t max_sequences, bool prioritized, double alpha, double priority_epsilon,
+                     double uniform_mix, bool buffer_max_weights, bool stratified,
+                     int64_t frame_memory, int64_t threads, uint64_t seed) {
+  Options options = common_options<SequenceReplayOptions>(
+      num_envs, capacity, frame_shape, frame_memory,
+      {prioritized, alpha, priority_epsilon, uniform_mix, buffer_max_weights, stratified, seed},
+      threads);
+  SequenceReplayOptions& o = options.core;
   o.shape.stack = checked_size(stack, "stack");
   o.shape.burn_in = checked_size(burn_in, "burn_in", 0);
   o.shape.unroll = checked_size(unroll, "unroll");
@@ -182,29 +166,20 @@ PyOptions make_options(int64_t num_envs, int64_t capacity, std::pair<int64_t, in
   o.columns = checked_specs(columns, "columns");
   o.states = checked_specs(states, "states");
   o.max_sequences = checked_size(max_sequences, "max_sequences", 0);
-  o.prioritized = prioritized;
-  o.alpha = alpha;
-  o.eta = eta;
-  o.priority_epsilon = priority_epsilon;
-  o.uniform_mix = uniform_mix;
-  o.buffer_max_weights = buffer_max_weights;
-  o.stratified = stratified;
-  o.threads = checked_size(threads, "threads");
-  o.seed = seed;
-  return {checked_options(o), frame_shape.first, frame_shape.second};
+  checked_options(o);
+  return options;
 }
 
 void register_options(py::module_& module) {
-  py::class_<PyOptions>(module, "SequenceReplayOptions", "Checked settings of a SequenceReplay.")
+  py::class_<Options>(module, "SequenceReplayOptions", "Checked settings of a SequenceReplay.")
       .def(py::init(&make_options), py::kw_only(), py::arg("num_envs"), py::arg("capacity"),
            py::arg("frame_shape"), py::arg("stack"), py::arg("burn_in"), py::arg("unroll"),
            py::arg("period"), py::arg("bootstrap_steps"), py::arg("tail"), py::arg("columns"),
            py::arg("states"), py::arg("max_sequences"), py::arg("prioritized"), py::arg("alpha"),
-           py::arg("eta"), py::arg("priority_epsilon"), py::arg("uniform_mix"),
-           py::arg("buffer_max_weights"), py::arg("stratified"), py::arg("frame_memory"),
-           py::arg("threads"), py::arg("seed"))
+           py::arg("priority_epsilon"), py::arg("uniform_mix"), py::arg("buffer_max_weights"),
+           py::arg("stratified"), py::arg("frame_memory"), py::arg("threads"), py::arg("seed"))
       .def_property_readonly(
-          "memory_bytes", [](const PyOptions& o) { return SequenceReplay::memory_bytes(o.core); },
+          "memory_bytes", [](const Options& o) { return SequenceReplay::memory_bytes(o.core); },
           "The most bytes of memory that such a replay ever takes.");
 }
 
@@ -214,7 +189,7 @@ void register_sequence_replay(py::module_& module) {
   register_options(module);
   py::class_<PySequenceReplay> replay(
       module, "SequenceReplay", "Replay of overlapping sequences with stored recurrent states.");
-  replay.def(py::init<const PyOptions&>(), py::arg("options"))
+  replay.def(py::init<const Options&>(), py::arg("options"))
       .def("append", &PySequenceReplay::append, py::arg("frames"), py::arg("actions"),
            py::arg("rewards"), py::arg("flags"), py::arg("columns"), py::arg("states"),
            "Appends one row to every environment; returns id, environment, start and valid length "
@@ -224,10 +199,6 @@ void register_sequence_replay(py::module_& module) {
            py::arg("columns"), py::arg("states"), py::arg("burn_in"), py::arg("valid_length"),
            py::arg("bootstrap_length"), py::arg("weights"), py::arg("ids"),
            "Draws B sequences into the given arrays.")
-      .def("update_priorities", &PySequenceReplay::update_priorities, py::arg("ids"),
-           py::arg("td_abs"), py::arg("valid_length"),
-           "Sets mixed priorities from |delta| float32[L, n] and valid lengths int64[n] of ids "
-           "int64[n]; returns how many ids were stale.")
       .def("set_priorities", &PySequenceReplay::set_priorities, py::arg("ids"),
            py::arg("priorities"),
            "Sets priorities float32[n] of ids int64[n]; returns how many ids were stale.");

@@ -1,6 +1,7 @@
 #include "replay/transition_replay.h"
 
-#include <limits>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings/array.h"
@@ -10,11 +11,12 @@
 namespace atari_fast {
 namespace {
 
-// The frame's shape is Python's business; the core sees bytes.
+using Options = PyOptions<TransitionReplayOptions>;
+
 class PyTransitionReplay {
  public:
-  PyTransitionReplay(const TransitionReplayOptions& options, py::ssize_t height, py::ssize_t width)
-      : replay_(options), height_(height), width_(width) {}
+  explicit PyTransitionReplay(const Options& options)
+      : replay_(options.core), height_(options.height), width_(options.width) {}
 
   void append(const py::object& frames, const py::object& actions, const py::object& rewards,
               const py::object& flags) {
@@ -101,34 +103,40 @@ class PyTransitionReplay {
   py::ssize_t width_;
 };
 
-std::unique_ptr<PyTransitionReplay> make_replay(
-    int64_t num_envs, int64_t capacity, std::pair<int64_t, int64_t> frame_shape, int64_t stack,
-    int64_t n_step, double gamma, double reward_clip, bool zero_discount_on_life_loss,
-    bool prioritized, double alpha, double priority_epsilon, double uniform_mix, bool stratified,
-    bool buffer_max_weights, int64_t frame_memory, int64_t threads, uint64_t seed) {
-  TransitionReplayOptions o;
-  o.num_envs = checked_size(num_envs, "num_envs");
-  o.capacity = checked_size(capacity, "capacity");
-  set_frames(o, frame_shape, frame_memory);
+Options make_options(int64_t num_envs, int64_t capacity, std::pair<int64_t, int64_t> frame_shape,
+                     int64_t stack, int64_t n_step, double gamma, double reward_clip,
+                     bool zero_discount_on_life_loss, bool prioritized, double alpha,
+                     double priority_epsilon, double uniform_mix, bool stratified,
+                     bool buffer_max_weights, int64_t frame_memory, int64_t threads,
+                     uint64_t seed) {
+  Options options = common_options<TransitionReplayOptions>(
+      num_envs, capacity, frame_shape, frame_memory,
+      {prioritized, alpha, priority_epsilon, uniform_mix, buffer_max_weights, stratified, seed},
+      threads);
+  TransitionReplayOptions& o = options.core;
   o.stack = checked_size(stack, "stack");
   o.n_step = checked_size(n_step, "n_step");
   o.gamma = gamma;
   o.reward_clip = reward_clip;
   o.zero_discount_on_life_loss = zero_discount_on_life_loss;
-  o.prioritized = prioritized;
-  o.alpha = alpha;
-  o.priority_epsilon = priority_epsilon;
-  o.uniform_mix = uniform_mix;
-  o.stratified = stratified;
-  o.buffer_max_weights = buffer_max_weights;
-  o.threads = checked_size(threads, "threads");
-  o.seed = seed;
-  return std::make_unique<PyTransitionReplay>(o, frame_shape.first, frame_shape.second);
+  checked_options(o);
+  return options;
 }
 
-}  // namespace
+void register_options(py::module_& module) {
+  py::class_<Options>(module, "TransitionReplayOptions", "Checked settings of a TransitionReplay.")
+      .def(py::init(&make_options), py::kw_only(), py::arg("num_envs"), py::arg("capacity"),
+           py::arg("frame_shape"), py::arg("stack"), py::arg("n_step"), py::arg("gamma"),
+           py::arg("reward_clip"), py::arg("zero_discount_on_life_loss"), py::arg("prioritized"),
+           py::arg("alpha"), py::arg("priority_epsilon"), py::arg("uniform_mix"),
+           py::arg("stratified"), py::arg("buffer_max_weights"), py::arg("frame_memory"),
+           py::arg("threads"), py::arg("seed"))
+      .def_property_readonly(
+          "memory_bytes", [](const Options& o) { return TransitionReplay::memory_bytes(o.core); },
+          "The most bytes of memory that such a replay ever takes.");
+}
 
-void register_transition_replay(py::module_& module) {
+void register_sum_tree(py::module_& module) {
   py::class_<SumTree>(module, "SumTree", "Sum tree over non-negative float64 weights.")
       .def(py::init([](int64_t size) { return SumTree(checked_size(size, "size")); }),
            py::arg("size"))
@@ -159,16 +167,16 @@ void register_transition_replay(py::module_& module) {
           },
           py::arg("us"), py::arg("leaves"), "Many at once: us float64[n] into leaves int64[n].")
       .def_property_readonly("total", &SumTree::total, "Sum of all weights.");
+}
 
+}  // namespace
+
+void register_transition_replay(py::module_& module) {
+  register_sum_tree(module);
+  register_options(module);
   py::class_<PyTransitionReplay> replay(module, "TransitionReplay",
                                         "Replay of n-step transitions over stacks of frames.");
-  replay
-      .def(py::init(&make_replay), py::kw_only(), py::arg("num_envs"), py::arg("capacity"),
-           py::arg("frame_shape"), py::arg("stack"), py::arg("n_step"), py::arg("gamma"),
-           py::arg("reward_clip"), py::arg("zero_discount_on_life_loss"), py::arg("prioritized"),
-           py::arg("alpha"), py::arg("priority_epsilon"), py::arg("uniform_mix"),
-           py::arg("stratified"), py::arg("buffer_max_weights"), py::arg("frame_memory"),
-           py::arg("threads"), py::arg("seed"))
+  replay.def(py::init<const Options&>(), py::arg("options"))
       .def("append", &PyTransitionReplay::append, py::arg("frames"), py::arg("actions"),
            py::arg("rewards"), py::arg("flags"),
            "Appends one row to every environment: uint8[E, H, W], int64[E], float32[E], uint8[E].")
@@ -189,18 +197,6 @@ void register_transition_replay(py::module_& module) {
            "Sets priorities float32[n] of ids int64[n]; returns how many ids were stale.");
   def_common(replay);
   def_count(replay, "num_valid", &TransitionReplay::num_valid, "Transitions that can be drawn.");
-  module.def(
-      "transition_replay_bytes",
-      [](int64_t num_envs, int64_t capacity, std::pair<int64_t, int64_t> frame_shape,
-         int64_t frame_memory) {
-        TransitionReplayOptions o;
-        o.num_envs = checked_size(num_envs, "num_envs");
-        o.capacity = checked_size(capacity, "capacity");
-        set_frames(o, frame_shape, frame_memory);
-        return TransitionReplay::memory_bytes(o);
-      },
-      py::arg("num_envs"), py::arg("capacity"), py::arg("frame_shape"), py::arg("frame_memory"),
-      "The most bytes of memory that such a replay ever takes.");
 }
 
 }  // namespace atari_fast

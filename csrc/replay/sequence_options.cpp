@@ -1,7 +1,6 @@
 #include "replay/sequence_options.h"
 
 #include <array>
-#include <cmath>
 
 #include "base/error.h"
 
@@ -17,10 +16,6 @@ constexpr std::array<size_t, 5> kBytes{4, 2, 1, 4, 8};
 void check_range(const char* name, size_t value, size_t least, size_t most) {
   check_argument(value >= least && value <= most, name, ": expected a number from ", least, " to ",
                  most, ", got ", value);
-}
-
-void check_share(const char* name, double value) {
-  check_argument(value >= 0.0 && value <= 1.0, name, ": expected a number in [0, 1], got ", value);
 }
 
 void check_shape(const SequenceShape& shape) {
@@ -107,11 +102,7 @@ const SequenceReplayOptions& checked_options(const SequenceReplayOptions& o) {
                    element_name(spec.type));
   }
   check_sizes(o, column_bytes, state_bytes);
-  check_share("alpha", o.alpha);
-  check_share("eta", o.eta);
-  check_share("uniform_mix", o.uniform_mix);
-  check_argument(std::isfinite(o.priority_epsilon) && o.priority_epsilon > 0.0,
-                 "priority_epsilon: expected a finite number > 0, got ", o.priority_epsilon);
+  checked_options(o.draws);
   check_range("threads", o.threads, 1, 256);
   return o;
 }

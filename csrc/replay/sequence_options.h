@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "replay/replay_options.h"
+
 namespace atari_fast {
 
 /// Type of the elements of a column or a recurrent state.
@@ -50,15 +52,8 @@ struct SequenceShape {
   size_t frames() const { return stack - 1 + rows(); }
 };
 
-/// Settings of a SequenceReplay; its constructor checks them.
-struct SequenceReplayOptions {
-  size_t num_envs = 1;      ///< E
-  size_t capacity = 1;      ///< rows kept over all environments, capacity / num_envs for each
-  size_t frame_bytes = 1;   ///< bytes of one frame
-  size_t row_bytes = 1;     ///< bytes of one row of its pixels
-  size_t frame_memory = 0;  ///< bytes that frames may take, 0: as many as the worst ones need; an
-                            ///< environment whose share is full loses its oldest rows early. So
-                            ///< many that the worst frames of one draw fit into each share
+/// Settings of a SequenceReplay.
+struct SequenceReplayOptions : ReplayOptions {
   SequenceShape shape;
   std::vector<VectorSpec> columns;  ///< of every row, beside frame, action, reward and flags
   std::vector<VectorSpec> states;   ///< kept once for each sequence
@@ -66,19 +61,7 @@ struct SequenceReplayOptions {
                                     ///< each, which suffices where episodes have 4 periods or
                                     ///< more. An environment that has no place left drops its
                                     ///< oldest sequence.
-  bool prioritized = true;          ///< proportional priorities; otherwise all have equal weight
-  double alpha = 0.9;               ///< exponent of priorities
-  double eta = 0.9;                 ///< share of the maximum in a priority, beside the mean
-  double priority_epsilon = 1e-6;   ///< added to a priority before the exponent
-  double uniform_mix = 0.0;         ///< share of draws that are uniform, in [0, 1]
-  bool buffer_max_weights = false;  ///< the largest weight of all sequences is 1, and not that of
-                                    ///< the batch
-  bool stratified = true;           ///< prioritized: one draw from each of B equal segments of the
-                                    ///< total weight; uniform draws are always independent
-  size_t threads = 1;               ///< threads that gather a batch, the calling one included
-  uint64_t seed = 0;                ///< seed of the draws
 
-  size_t rows_per_env() const { return capacity / num_envs; }
   /// Places for sequences in each environment.
   size_t sequences_per_env() const;
 };
@@ -127,7 +110,7 @@ struct SequenceBatch {
                                         ///< the last of them has an observation only, what follows
                                         ///< its action is not there
   std::span<float> weights;             ///< [B] importance weights
-  std::span<int64_t> ids;               ///< [B] unique numbers, for update_priorities
+  std::span<int64_t> ids;               ///< [B] unique numbers, for set_priorities
 };
 
 }  // namespace atari_fast

@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "base/rng.h"
 #include "base/snapshot.h"
 #include "base/thread_pool.h"
 #include "replay/sequence_options.h"
 #include "replay/sequence_table.h"
 #include "structures/frame_store.h"
+#include "structures/row_ring.h"
 
 namespace atari_fast {
 
@@ -53,12 +53,6 @@ class SequenceReplay {
   /// call that throws uses up no random numbers.
   void sample(double beta, const SequenceBatch& batch);
 
-  /// Sets the priorities of drawn sequences to eta max + (1 - eta) mean of |delta| over their valid
-  /// unroll rows: td_abs [L, B], of which the first valid_length[b] rows of sequence b are looked
-  /// at. Else as set_priorities.
-  size_t update_priorities(std::span<const int64_t> ids, std::span<const float> td_abs,
-                           std::span<const int64_t> valid_length);
-
   /// Sets priorities; ids of sequences that are gone are dropped. Of equal ids the last one wins.
   /// Returns how many were dropped. Throws std::invalid_argument, naming the position, for a
   /// priority that is negative or not finite or an id that was never given; nothing is then
@@ -97,38 +91,25 @@ class SequenceReplay {
 
   static size_t fixed_bytes(const SequenceReplayOptions& options);
   void read_state(SnapshotReader& reader);
-  size_t slot(size_t env, int64_t row) const;
   size_t waiting_slot(size_t env, int64_t row) const;
   void check_rows(const SequenceRows& rows) const;
   void check_batch(const SequenceBatch& batch) const;
-  void check_ids(std::span<const int64_t> ids) const;
   void store_row(const SequenceRows& rows, size_t env);
   void store_waiting_states(const SequenceRows& rows, size_t env);
   NewSequence keep_states(int64_t id);
-  int64_t draw(Rng& rng, double lower, double upper) const;
-  double density(double weight) const;
   void write_frames(int64_t id, size_t item, const SequenceBatch& batch) const;
   void write_rows(int64_t id, size_t item, const SequenceBatch& batch) const;
   void write_head(int64_t id, size_t item, const SequenceBatch& batch) const;
-  double weight_of(double priority) const;
-  size_t set_weights(std::span<const int64_t> ids, std::span<const double> weights);
 
   SequenceReplayOptions options_;
-  size_t ring_;     // rows of an environment whose columns are held: one more than frames, for
-                    // prev_actions
   size_t waiting_;  // rows of an environment whose states are held
   mutable std::mutex mutex_;
   FrameStore frames_;
-  std::vector<uint8_t> actions_;
-  std::vector<float> rewards_;
-  std::vector<uint8_t> flags_;
-  std::vector<Values> columns_;
+  RowRing rows_;  // one row more of each environment than there are frames, for prev_actions
+  std::vector<Values> columns_;         // at the places of rows_
   std::vector<Values> waiting_states_;  // of the newest rows
   std::vector<Values> states_;          // of the sequences
   SequenceTable table_;
-  double max_weight_;  // largest weight seen, that of priority 1 at first: new sequences get it
-  int64_t head_ = 0;   // rows appended to each environment so far
-  Rng rng_;
   ThreadPool pool_;
 };
 

@@ -1,11 +1,8 @@
 // SequenceReplay: drawing and gathering batches.
-#include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "base/error.h"
-#include "replay/importance.h"
 #include "replay/sequence_replay.h"
 
 namespace atari_fast {
@@ -35,49 +32,25 @@ void SequenceReplay::check_batch(const SequenceBatch& batch) const {
   check("states", batch.states, options_.states, size);
 }
 
-// The probability of a draw times the total weight, which unlike the probability cannot underflow
-// to 0.
-double SequenceReplay::density(double weight) const {
-  const double mix = options_.uniform_mix;
-  return (1.0 - mix) * weight + mix * (table_.tree().total() / static_cast<double>(table_.size()));
-}
-
-int64_t SequenceReplay::draw(Rng& rng, double lower, double upper) const {
-  if (options_.uniform_mix > 0.0 && rng.uniform() < options_.uniform_mix) {
-    return table_.nth(rng.below(table_.size()));
-  }
-  return table_.find((lower + rng.uniform() * (upper - lower)) * table_.tree().total());
-}
-
 void SequenceReplay::sample(double beta, const SequenceBatch& batch) {
   check_batch(batch);
   check_argument(std::isfinite(beta) && beta >= 0.0, "beta: expected a finite number >= 0, got ",
                  beta);
-  const size_t size = batch.ids.size();
   const std::lock_guard lock(mutex_);
-  check_argument(table_.size() > 0, "sample: no sequence is complete yet; append more rows first");
-  std::vector<double> densities(size);
-  Rng rng = rng_;
-  const bool stratified = options_.prioritized && options_.stratified;
-  for (size_t i = 0; i < size; ++i) {
-    const double lower = stratified ? static_cast<double>(i) / static_cast<double>(size) : 0.0;
-    const double upper = stratified ? static_cast<double>(i + 1) / static_cast<double>(size) : 1.0;
-    const int64_t id = draw(rng, lower, upper);
-    batch.ids[i] = id;
-    densities[i] = density(table_.tree().get(table_.slot(id)));
+  check_argument(table_.sampler().count() > 0,
+                 "sample: no sequence is complete yet; append more rows first");
+  const Rng after = table_.sampler().draw(beta, batch.ids, batch.weights);
+  for (int64_t& id : batch.ids) {
+    id = table_.id_at(static_cast<size_t>(id));  // that was its slot
   }
-  const double rarest = options_.buffer_max_weights
-                            ? density(table_.smallest_weight())
-                            : *std::min_element(densities.begin(), densities.end());
-  importance_weights(densities, rarest, beta, batch.weights);
-  pool_.run(size, [&](size_t, size_t begin, size_t end) {
+  pool_.run(batch.ids.size(), [&](size_t, size_t begin, size_t end) {
     for (size_t item = begin; item < end; ++item) {
       write_head(batch.ids[item], item, batch);
       write_frames(batch.ids[item], item, batch);
       write_rows(batch.ids[item], item, batch);
     }
   });
-  rng_ = rng;
+  table_.sampler().use_up(after);
 }
 
 void SequenceReplay::write_head(int64_t id, size_t item, const SequenceBatch& batch) const {
@@ -122,12 +95,12 @@ void SequenceReplay::write_rows(int64_t id, size_t item, const SequenceBatch& ba
     const int64_t row = origin + static_cast<int64_t>(t);
     const size_t to = t * batch.ids.size() + item;
     const bool exists = row >= first && row < end;
-    const size_t at = exists ? slot(env, row) : 0;
-    batch.actions[to] = exists ? actions_[at] : 0;
+    const size_t at = exists ? rows_.place(env, row) : 0;
+    batch.actions[to] = exists ? rows_.action(at) : 0;
     batch.prev_actions[to] =
-        exists && row > sequence.begin ? int64_t{actions_[slot(env, row - 1)]} : -1;
-    batch.rewards[to] = exists ? rewards_[at] : 0.0f;
-    batch.flags[to] = exists ? flags_[at] : uint8_t{0};
+        exists && row > sequence.begin ? int64_t{rows_.action(rows_.place(env, row - 1))} : -1;
+    batch.rewards[to] = exists ? rows_.reward(at) : 0.0f;
+    batch.flags[to] = exists ? rows_.flags(at) : uint8_t{0};
     for (size_t i = 0; i < columns_.size(); ++i) {
       const size_t bytes = columns_[i].bytes;
       std::byte* const out = batch.columns[i].data() + to * bytes;

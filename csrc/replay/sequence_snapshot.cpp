@@ -1,8 +1,5 @@
 // Saving and loading of the sequence replay.
-#include <algorithm>
-#include <cmath>
-#include <limits>
-#include <numeric>
+#include <vector>
 
 #include "base/snapshot.h"
 #include "replay/sequence_replay.h"
@@ -19,7 +16,7 @@ std::vector<uint64_t> settings(const SequenceReplayOptions& o) {
       o.num_envs,       o.rows_per_env(),        o.sequences_per_env(),
       o.shape.stack,    o.shape.burn_in,         o.shape.unroll,
       o.shape.period,   o.shape.bootstrap_steps, static_cast<uint64_t>(o.shape.tail),
-      o.columns.size(), o.states.size(),         static_cast<uint64_t>(o.prioritized)};
+      o.columns.size(), o.states.size(),         static_cast<uint64_t>(o.draws.prioritized)};
   for (const auto* specs : {&o.columns, &o.states}) {
     for (const VectorSpec& spec : *specs) {
       all.push_back(static_cast<uint64_t>(spec.type));
@@ -37,7 +34,7 @@ void SequenceTable::save(SnapshotWriter& writer) const {
         env.begin, env.next_start, static_cast<int64_t>(env.ended), env.oldest, env.next});
   }
   writer.array<Sequence>(sequences_);
-  writer.array<double>(tree_.leaves());
+  sampler_.save_weights(writer);
   writer.value(dropped_);
 }
 
@@ -50,15 +47,11 @@ void SequenceTable::load(SnapshotReader& reader, int64_t head,
     env = {fields[0], fields[1], fields[2] != 0, fields[3], fields[4]};
   }
   reader.array<Sequence>(sequences_);
-  std::vector<double> weights(tree_.size());
-  reader.array<double>(weights);
+  sampler_.load_weights(reader);
   dropped_ = reader.value<int64_t>();
   const auto check = [&](bool ok) { reader.check(ok, "its sequences do not fit together"); };
   check(dropped_ >= 0);
-  const double largest = std::numeric_limits<double>::max() / static_cast<double>(2 * tree_.size());
-  check(std::all_of(weights.begin(), weights.end(),
-                    [&](double w) { return w >= 0.0 && w <= largest; }));
-  std::vector<double> alive(weights.size(), 0.0);
+  size_t alive = 0;
   for (size_t env = 0; env < envs_.size(); ++env) {
     const EnvSequences& at = envs_[env];
     const auto period = static_cast<int64_t>(shape_.period);
@@ -77,30 +70,22 @@ void SequenceTable::load(SnapshotReader& reader, int64_t head,
       check(s.begin >= 0 && s.start >= s.begin && s.start <= head && s.valid_length >= 1 &&
             s.valid_length <= static_cast<int64_t>(shape_.unroll) && s.bootstrap_length >= 1 &&
             s.bootstrap_length <= static_cast<int64_t>(shape_.bootstrap_steps) &&
-            s.end_row() <= head && s.oldest_frame(shape_) >= oldest_frame && weights[place] > 0.0);
+            s.end_row() <= head && s.oldest_frame(shape_) >= oldest_frame && sampler_.holds(place));
       oldest_frame = s.oldest_frame(shape_);
-      alive[place] = weights[place];
-      ++size_;
+      ++alive;
     }
   }
-  check(alive == weights);  // nothing else can be drawn
-  std::vector<int64_t> all(weights.size());
-  std::iota(all.begin(), all.end(), 0);
-  tree_.set(all, weights);
+  check(alive == sampler_.count());  // nothing else can be drawn
 }
 
 void SequenceReplay::save(const std::string& path, const SnapshotFiles& files) const {
   const std::lock_guard lock(mutex_);
   SnapshotWriter writer(path, kKind, kVersion, files);
   writer.array<uint64_t>(settings(options_));
-  writer.value(head_);
-  writer.value(max_weight_);
-  writer.value(rng_.key());
-  writer.value(rng_.counter());
+  writer.value(rows_.head());
+  table_.sampler().save_state(writer);
   frames_.save(writer);
-  writer.array<uint8_t>(actions_);
-  writer.array<float>(rewards_);
-  writer.array<uint8_t>(flags_);
+  rows_.save(writer);
   for (const auto* group : {&columns_, &waiting_states_, &states_}) {
     for (const Values& values : *group) {
       writer.array<std::byte>(values.data);
@@ -120,16 +105,11 @@ void SequenceReplay::load(const std::string& path) {
 
   const std::lock_guard lock(mutex_);
   frames_ = std::move(loaded.frames_);
-  actions_ = std::move(loaded.actions_);
-  rewards_ = std::move(loaded.rewards_);
-  flags_ = std::move(loaded.flags_);
+  rows_ = std::move(loaded.rows_);
   columns_ = std::move(loaded.columns_);
   waiting_states_ = std::move(loaded.waiting_states_);
   states_ = std::move(loaded.states_);
   table_ = std::move(loaded.table_);
-  max_weight_ = loaded.max_weight_;
-  head_ = loaded.head_;
-  rng_ = loaded.rng_;
 }
 
 void SequenceReplay::read_state(SnapshotReader& reader) {
@@ -137,31 +117,21 @@ void SequenceReplay::read_state(SnapshotReader& reader) {
   std::vector<uint64_t> saved(expected.size());
   reader.array<uint64_t>(saved);
   reader.check(saved == expected, "it is of a replay with other settings");
-  head_ = reader.value<int64_t>();
-  max_weight_ = reader.value<double>();
-  const auto key = reader.value<uint64_t>();
-  rng_.set_state(key, reader.value<uint64_t>());
-  const double largest =
-      std::numeric_limits<double>::max() / static_cast<double>(2 * table_.tree().size());
-  reader.check(max_weight_ > 0.0 && max_weight_ <= largest, "its largest weight is none");
+  const auto head = reader.value<int64_t>();
+  table_.sampler().load_state(reader);
   frames_.load(reader);
   std::vector<int64_t> readable;
   for (size_t env = 0; env < options_.num_envs; ++env) {
-    reader.check(frames_.next_row(env) == head_, "its environments have different numbers of rows");
+    reader.check(frames_.next_row(env) == head, "its environments have different numbers of rows");
     readable.push_back(frames_.first_row(env));
   }
-  reader.array<uint8_t>(actions_);
-  reader.array<float>(rewards_);
-  reader.array<uint8_t>(flags_);
+  rows_.load(reader, head);
   for (auto* group : {&columns_, &waiting_states_, &states_}) {
     for (Values& values : *group) {
       reader.array<std::byte>(values.data);
     }
   }
-  reader.check(
-      std::all_of(rewards_.begin(), rewards_.end(), [](float r) { return std::isfinite(r); }),
-      "a reward is not finite");
-  table_.load(reader, head_, readable);
+  table_.load(reader, head, readable);
 }
 
 }  // namespace atari_fast

@@ -1,18 +1,18 @@
 #include "replay/sequence_table.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "replay/flags.h"
 
 namespace atari_fast {
 
-SequenceTable::SequenceTable(const SequenceShape& shape, size_t num_envs, size_t places)
+SequenceTable::SequenceTable(const SequenceShape& shape, size_t num_envs, size_t places,
+                             const SamplerOptions& draws)
     : shape_(shape),
       places_(places),
       envs_(num_envs),
       sequences_(num_envs * places),
-      tree_(num_envs * places) {}
+      sampler_(draws, num_envs * places) {}
 
 size_t SequenceTable::slot(int64_t id) const {
   return env(id) * places_ + static_cast<size_t>(number(id)) % places_;
@@ -83,14 +83,12 @@ void SequenceTable::make(const Arrival& arrival, int64_t start, int64_t valid_le
   }
   const int64_t id = id_of(arrival.env, env.next++);
   sequences_[slot(id)] = sequence;
-  tree_.set(slot(id), arrival.weight);
-  ++size_;
+  sampler_.add(slot(id));
   made.push_back(id);
 }
 
 void SequenceTable::drop_oldest(size_t env) {
-  tree_.set(slot(id_of(env, envs_[env].oldest++)), 0.0);
-  --size_;
+  sampler_.remove(slot(id_of(env, envs_[env].oldest++)));
 }
 
 void SequenceTable::expire(size_t env, int64_t readable) {
@@ -101,33 +99,11 @@ void SequenceTable::expire(size_t env, int64_t readable) {
   }
 }
 
-int64_t SequenceTable::find(double u) const {
-  const size_t leaf = tree_.find(u);
-  const size_t env = leaf / places_;
-  const auto places = static_cast<int64_t>(places_);
+int64_t SequenceTable::id_at(size_t slot) const {
+  const size_t env = slot / places_;
   const int64_t newest = envs_[env].next - 1;
-  return id_of(env, newest - (newest - static_cast<int64_t>(leaf % places_)) % places);
-}
-
-int64_t SequenceTable::nth(size_t k) const {
-  size_t env = 0;
-  for (;; ++env) {
-    const auto count = static_cast<size_t>(envs_[env].next - envs_[env].oldest);
-    if (k < count) {
-      return id_of(env, envs_[env].oldest + static_cast<int64_t>(k));
-    }
-    k -= count;
-  }
-}
-
-double SequenceTable::smallest_weight() const {
-  double smallest = std::numeric_limits<double>::max();
-  for (size_t env = 0; env < envs_.size(); ++env) {
-    for (int64_t number = envs_[env].oldest; number < envs_[env].next; ++number) {
-      smallest = std::min(smallest, tree_.get(slot(id_of(env, number))));
-    }
-  }
-  return smallest;
+  return id_of(env, newest - (newest - static_cast<int64_t>(slot % places_)) %
+                                 static_cast<int64_t>(places_));
 }
 
 }  // namespace atari_fast

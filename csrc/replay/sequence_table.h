@@ -1,4 +1,4 @@
-// Which sequences there are: cuts episodes into them, keeps their weights, draws.
+// Which sequences there are: cuts episodes into them, keeps where they lie.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 
 #include "base/snapshot.h"
 #include "replay/sequence_options.h"
-#include "structures/sum_tree.h"
+#include "structures/prioritized_sampler.h"
 
 namespace atari_fast {
 
@@ -37,10 +37,9 @@ struct Arrival {
   int64_t row = 0;
   uint8_t flags = 0;
   int64_t readable = 0;  ///< the oldest row of the environment whose frame can be read
-  double weight = 1.0;   ///< what new sequences get
 };
 
-/// Rings of sequences, one for each environment, under one sum tree.
+/// Rings of sequences, one for each environment, under one sampler.
 ///
 /// In an episode of T steps, whose rows are 0 to T, starts are s = 0, period, 2 period and so on. A
 /// sequence is made as soon as row s + L + bootstrap_steps - 1 has arrived; at the episode's end,
@@ -56,7 +55,8 @@ struct Arrival {
 class SequenceTable {
  public:
   /// A table with `places` for each environment.
-  SequenceTable(const SequenceShape& shape, size_t num_envs, size_t places);
+  SequenceTable(const SequenceShape& shape, size_t num_envs, size_t places,
+                const SamplerOptions& draws);
 
   /// The most sequences that one row completes.
   size_t most_made() const { return (shape_.unroll + shape_.bootstrap_steps) / shape_.period + 2; }
@@ -69,10 +69,11 @@ class SequenceTable {
   /// Removes the sequences of the environment that need frames of rows before `readable`.
   void expire(size_t env, int64_t readable);
 
-  size_t size() const { return size_; }
   /// Sequences dropped so far because their environment's ring was full.
   int64_t dropped() const { return dropped_; }
-  const SumTree& tree() const { return tree_; }
+  /// Draws slots; its count is that of the sequences alive. Changes wait for its `apply`.
+  const PrioritizedSampler& sampler() const { return sampler_; }
+  PrioritizedSampler& sampler() { return sampler_; }
   /// First row of the environment's current episode.
   int64_t episode_begin(size_t env) const { return envs_[env].begin; }
 
@@ -80,17 +81,11 @@ class SequenceTable {
   bool was_made(int64_t id) const { return id >= 0 && number(id) < envs_[env(id)].next; }
   bool alive(int64_t id) const { return was_made(id) && number(id) >= envs_[env(id)].oldest; }
   size_t env(int64_t id) const { return static_cast<size_t>(id) % envs_.size(); }
-  /// Leaf of the tree, and place in any array with num_envs * places elements. The id must be >= 0.
+  /// Place of the sampler, and in any array with num_envs * places elements. The id must be >= 0.
   size_t slot(int64_t id) const;
   const Sequence& at(int64_t id) const { return sequences_[slot(id)]; }
-  void set_weight(int64_t id, double weight) { tree_.set(slot(id), weight); }
-
-  /// Id of the sequence in whose share of the tree's total `u` falls.
-  int64_t find(double u) const;
-  /// Id of the k-th sequence alive, 0 <= k < size().
-  int64_t nth(size_t k) const;
-  /// The smallest weight of the sequences alive, of which there must be one. O(size).
-  double smallest_weight() const;
+  /// Id of the newest sequence that was made in the slot, of which there must be one.
+  int64_t id_at(size_t slot) const;
 
   /// Appends the state to a snapshot.
   void save(SnapshotWriter& writer) const;
@@ -119,8 +114,7 @@ class SequenceTable {
   size_t places_;
   std::vector<EnvSequences> envs_;
   std::vector<Sequence> sequences_;
-  SumTree tree_;
-  size_t size_ = 0;
+  PrioritizedSampler sampler_;
   int64_t dropped_ = 0;
 };
 

@@ -6,20 +6,20 @@
 
 namespace atari_fast {
 
-// The slot of a start that can be drawn, or -1. `id` was given to a row.
+// The place of a start that can be drawn, or -1. `id` was given to a row.
 int64_t TransitionReplay::start_at(int64_t id) const {
   const int64_t num_envs = static_cast<int64_t>(options_.num_envs);
-  const size_t at = slot(static_cast<size_t>(id % num_envs), id / num_envs);
-  return row_at(at) == id / num_envs && tree_.get(at) > 0.0 ? static_cast<int64_t>(at) : -1;
+  const size_t place = rows_.place(static_cast<size_t>(id % num_envs), id / num_envs);
+  return rows_.row_at(place) == id / num_envs && starts_.holds(place) ? static_cast<int64_t>(place)
+                                                                      : -1;
 }
 
 std::vector<int64_t> TransitionReplay::valid_ids() const {
   const std::lock_guard lock(mutex_);
   std::vector<int64_t> ids;
-  ids.reserve(num_starts_);
-  const int64_t num_envs = static_cast<int64_t>(options_.num_envs);
-  const int64_t oldest = std::max<int64_t>(0, head_ - static_cast<int64_t>(rows_));
-  for (int64_t id = oldest * num_envs; id < head_ * num_envs; ++id) {
+  ids.reserve(starts_.count());
+  const auto kept = static_cast<int64_t>(options_.num_envs * options_.rows_per_env());
+  for (int64_t id = std::max<int64_t>(0, rows_.num_rows() - kept); id < rows_.num_rows(); ++id) {
     if (start_at(id) >= 0) {
       ids.push_back(id);
     }
@@ -30,16 +30,15 @@ std::vector<int64_t> TransitionReplay::valid_ids() const {
 void TransitionReplay::read(const TransitionBatch& batch) {
   check_batch(batch);
   const std::lock_guard lock(mutex_);
-  const int64_t rows = head_ * static_cast<int64_t>(options_.num_envs);
-  std::vector<int64_t> slots(batch.ids.size());
-  for (size_t i = 0; i < slots.size(); ++i) {
+  std::vector<int64_t> places(batch.ids.size());
+  for (size_t i = 0; i < places.size(); ++i) {
     const int64_t id = batch.ids[i];
-    slots[i] = id >= 0 && id < rows ? start_at(id) : -1;
-    check_argument(slots[i] >= 0, "ids[", i, "]: expected an id of valid_ids(), got ", id,
+    places[i] = id >= 0 && id < rows_.num_rows() ? start_at(id) : -1;
+    check_argument(places[i] >= 0, "ids[", i, "]: expected an id of valid_ids(), got ", id,
                    ", which cannot be drawn or was overwritten");
   }
   std::fill(batch.weights.begin(), batch.weights.end(), 1.0f);
-  write_items(slots, batch);
+  write_items(places, batch);
 }
 
 }  // namespace atari_fast

@@ -6,13 +6,9 @@
 #include <limits>
 
 #include "base/error.h"
-#include "replay/importance.h"
 
 namespace atari_fast {
 namespace {
-
-constexpr size_t kChanges = 1024;  // of the tree, noted before they are applied
-constexpr size_t kTries = 64;      // places that a uniform draw looks at
 
 // Keeps every product of sizes far from wrapping around.
 void check_sizes(const TransitionReplayOptions& o) {
@@ -25,7 +21,15 @@ void check_sizes(const TransitionReplayOptions& o) {
                  " for frames of ", o.frame_bytes, " bytes, got ", o.capacity);
 }
 
-const TransitionReplayOptions& checked(const TransitionReplayOptions& o) {
+// Everything but the frames.
+size_t fixed_bytes(const TransitionReplayOptions& o) {
+  return RowRing::memory_bytes(o.num_envs, o.rows_per_env()) +
+         PrioritizedSampler::memory_bytes(o.draws, o.num_envs * o.rows_per_env());
+}
+
+}  // namespace
+
+const TransitionReplayOptions& checked_options(const TransitionReplayOptions& o) {
   check_argument(o.stack >= 1, "stack: expected at least 1, got ", o.stack);
   check_argument(o.n_step >= 1, "n_step: expected at least 1, got ", o.n_step);
   check_sizes(o);
@@ -37,59 +41,27 @@ const TransitionReplayOptions& checked(const TransitionReplayOptions& o) {
                  o.gamma);
   check_argument(std::isfinite(o.reward_clip) && o.reward_clip >= 0.0,
                  "reward_clip: expected a finite number >= 0, got ", o.reward_clip);
-  check_argument(o.alpha >= 0.0 && o.alpha <= 1.0, "alpha: expected a number in [0, 1], got ",
-                 o.alpha);
-  check_argument(std::isfinite(o.priority_epsilon) && o.priority_epsilon > 0.0,
-                 "priority_epsilon: expected a finite number > 0, got ", o.priority_epsilon);
-  check_argument(o.uniform_mix >= 0.0 && o.uniform_mix <= 1.0,
-                 "uniform_mix: expected a number in [0, 1], got ", o.uniform_mix);
+  checked_options(o.draws);
   check_argument(o.threads >= 1 && o.threads <= 256,
                  "threads: expected a number from 1 to 256, got ", o.threads);
-  // So that no weight, nor the sum of all, is ever refused by the tree.
-  check_argument(o.priority_epsilon <= 1e250, "priority_epsilon: expected at most 1e250, got ",
-                 o.priority_epsilon);
   return o;
 }
 
-FrameStoreOptions frame_options(const TransitionReplayOptions& o) {
-  const FrameStoreOptions frames{o.num_envs, o.capacity / o.num_envs, o.frame_bytes, o.row_bytes,
-                                 o.frame_memory};
-  FrameStore::check_holds(frames, o.stack + o.n_step);
-  return frames;
-}
-
-}  // namespace
-
 TransitionReplay::TransitionReplay(const TransitionReplayOptions& options)
-    : options_(checked(options)),
-      rows_(options.capacity / options.num_envs),
-      frames_(frame_options(options)),
-      actions_(options.num_envs * rows_),
-      rewards_(options.num_envs * rows_),
-      flags_(options.num_envs * rows_),
-      tree_(options.num_envs * rows_, options.buffer_max_weights),
-      max_weight_(weight_of(1.0)),
-      rng_(options.seed),
-      threads_(options.threads) {
-  changed_.reserve(kChanges);
-  changes_.reserve(kChanges);
+    : options_(checked_options(options)),
+      frames_(frame_options(options, options.stack + options.n_step)),
+      rows_(options.num_envs, options.rows_per_env()),
+      starts_(options.draws, options.num_envs * options.rows_per_env()),
+      threads_(options.threads) {}
+
+size_t TransitionReplay::memory_bytes(const TransitionReplayOptions& options) {
+  const TransitionReplayOptions& o = checked_options(options);
+  return fixed_bytes(o) + FrameStore::memory_bytes(frame_options(o, o.stack + o.n_step));
 }
 
-size_t TransitionReplay::memory_bytes(const TransitionReplayOptions& o) {
-  check_sizes(o);
-  const size_t row = sizeof(uint8_t) + sizeof(float) + sizeof(uint8_t);
-  return FrameStore::memory_bytes(frame_options(o)) + o.capacity * row +
-         SumTree::memory_bytes(o.capacity, o.buffer_max_weights);
-}
-
-size_t TransitionReplay::slot(size_t env, int64_t row) const {
-  return env * rows_ + static_cast<size_t>(row) % rows_;
-}
-
-double TransitionReplay::weight_of(double priority) const {
-  // Positive even where the power underflows: a start never loses its place in the draw.
-  return std::max(std::pow(priority + options_.priority_epsilon, options_.alpha),
-                  std::numeric_limits<double>::min());
+size_t TransitionReplay::bytes_used() const {
+  const std::lock_guard lock(mutex_);
+  return fixed_bytes(options_) + frames_.bytes_used();
 }
 
 Outcome TransitionReplay::outcome_at(size_t env, int64_t row) const {
@@ -100,53 +72,23 @@ Outcome TransitionReplay::outcome_at(size_t env, int64_t row) const {
   return (flags & kTruncated) ? Outcome::kTruncate : Outcome::kContinue;
 }
 
-// Notes a change of the tree, in memory that is there. A start whose weight is noted twice before
-// `apply_changes` must stay one.
-void TransitionReplay::set_start(size_t slot, double weight) {
-  if (changed_.size() == kChanges) {
-    apply_changes();
-  }
-  num_starts_ -= tree_.get(slot) > 0.0 ? 1 : 0;
-  num_starts_ += weight > 0.0 ? 1 : 0;
-  changed_.push_back(static_cast<int64_t>(slot));
-  changes_.push_back(weight);
-}
-
-void TransitionReplay::apply_changes() {
-  tree_.set(changed_, changes_);
-  changed_.clear();
-  changes_.clear();
-}
-
 void TransitionReplay::append(std::span<const uint8_t> frames, std::span<const int64_t> actions,
                               std::span<const float> rewards, std::span<const uint8_t> flags) {
   const size_t num_envs = options_.num_envs;
   check_argument(frames.size() == num_envs * options_.frame_bytes, "frames: expected ",
                  num_envs * options_.frame_bytes, " bytes, got ", frames.size());
-  check_argument(
-      actions.size() == num_envs && rewards.size() == num_envs && flags.size() == num_envs,
-      "actions, rewards and flags: expected ", num_envs, " of each, got ", actions.size(), ", ",
-      rewards.size(), " and ", flags.size());
-  for (size_t env = 0; env < num_envs; ++env) {
-    check_argument(actions[env] >= 0 && actions[env] <= 255, "actions[", env,
-                   "]: expected 0 <= action <= 255, got ", actions[env]);
-    check_argument(std::isfinite(rewards[env]), "rewards[", env,
-                   "]: expected a finite reward, got ", rewards[env]);
-  }
   const std::lock_guard lock(mutex_);
+  rows_.check(actions, rewards, flags);
   frames_.reserve();  // from here on nothing throws: the environments stay in step
   for (size_t env = 0; env < num_envs; ++env) {
     const int64_t first = frames_.first_row(env);
     frames_.append(env, frames.data() + env * options_.frame_bytes);
     expire(env, first, frames_.first_row(env));
-    const size_t at = slot(env, head_);
-    actions_[at] = static_cast<uint8_t>(actions[env]);
-    rewards_[at] = rewards[env];
-    flags_[at] = flags[env];
-    close_windows(env, head_);
+    rows_.store(env, actions[env], rewards[env], flags[env]);
+    close_windows(env, rows_.head());
   }
-  apply_changes();
-  ++head_;
+  starts_.apply();
+  rows_.advance();
 }
 
 // Rows [begin, end) cannot be read any more: the starts whose stacks reach back to them are no
@@ -156,16 +98,15 @@ void TransitionReplay::expire(size_t env, int64_t begin, int64_t end) {
     return;
   }
   const int64_t reach = static_cast<int64_t>(options_.stack) - 1;
-  const int64_t last = std::min(end + reach, head_);  // no row from here on is a start yet
+  const int64_t last = std::min(end + reach, rows_.head());  // no row from here on is a start yet
   for (int64_t start = begin == 0 ? 0 : begin + reach; start < last; ++start) {
-    set_start(slot(env, start), 0.0);
+    starts_.remove(rows_.place(env, start));
   }
 }
 
 // Row `row` has arrived: makes starts of the rows before it whose window it closes.
 void TransitionReplay::close_windows(size_t env, int64_t row) {
   const bool stop = outcome_at(env, row) != Outcome::kContinue;
-  const double weight = options_.prioritized ? max_weight_ : 1.0;
   const int64_t oldest = oldest_start(env);
   for (size_t k = 1; k <= options_.n_step; ++k) {
     const int64_t start = row - static_cast<int64_t>(k);
@@ -177,7 +118,7 @@ void TransitionReplay::close_windows(size_t env, int64_t row) {
       return;
     }
     if (stop || k == options_.n_step) {
-      set_start(slot(env, start), weight);
+      starts_.add(rows_.place(env, start));
     }
     if (outcome_at(env, start) != Outcome::kContinue) {
       return;  // windows of earlier starts closed at this life loss
@@ -189,56 +130,6 @@ void TransitionReplay::close_windows(size_t env, int64_t row) {
 int64_t TransitionReplay::oldest_start(size_t env) const {
   const int64_t first = frames_.first_row(env);
   return first == 0 ? 0 : first + static_cast<int64_t>(options_.stack) - 1;
-}
-
-int64_t TransitionReplay::row_at(size_t slot) const {
-  const int64_t rows = static_cast<int64_t>(rows_);
-  const int64_t position = static_cast<int64_t>(slot % rows_);
-  const int64_t newest = head_ - 1;
-  return newest - (newest - position) % rows;
-}
-
-// The probability that a start of this weight is drawn times the total weight, which unlike the
-// probability cannot underflow to 0.
-double TransitionReplay::density(double weight) const {
-  const double mix = options_.uniform_mix;
-  return (1.0 - mix) * weight + mix * (tree_.total() / static_cast<double>(num_starts_));
-}
-
-// A uniform start: places that hold none are drawn again, which leaves the others equally likely.
-// Where starts are so few that this goes on, one is drawn by its number instead.
-size_t TransitionReplay::draw_uniform(Rng& rng) const {
-  for (size_t k = 0; k < kTries; ++k) {
-    const size_t place = rng.below(tree_.size());
-    if (tree_.get(place) > 0.0) {
-      return place;
-    }
-  }
-  return tree_.nth_positive(rng.below(num_starts_));
-}
-
-void TransitionReplay::draw(Rng& rng, std::span<int64_t> slots) const {
-  const auto size = static_cast<double>(slots.size());
-  const bool stratified = options_.prioritized && options_.stratified;
-  std::vector<double> us;
-  std::vector<int64_t> leaves(slots.size());
-  us.reserve(slots.size());
-  for (size_t i = 0; i < slots.size(); ++i) {
-    slots[i] = -1;
-    if (options_.uniform_mix > 0.0 && rng.uniform() < options_.uniform_mix) {
-      slots[i] = static_cast<int64_t>(draw_uniform(rng));
-      continue;
-    }
-    const double lower = stratified ? static_cast<double>(i) / size : 0.0;
-    const double upper = stratified ? static_cast<double>(i + 1) / size : 1.0;
-    us.push_back((lower + rng.uniform() * (upper - lower)) * tree_.total());
-  }
-  leaves.resize(us.size());
-  tree_.find(us, leaves);
-  auto leaf = leaves.begin();
-  for (int64_t& slot : slots) {
-    slot = slot < 0 ? *leaf++ : slot;
-  }
 }
 
 void TransitionReplay::check_batch(const TransitionBatch& batch) const {
@@ -256,59 +147,43 @@ void TransitionReplay::sample(double beta, const TransitionBatch& batch) {
   check_argument(std::isfinite(beta) && beta >= 0.0, "beta: expected a finite number >= 0, got ",
                  beta);
   const std::lock_guard lock(mutex_);
-  check_argument(num_starts_ > 0, "sample: no transition is complete yet; append more rows first");
-  std::vector<int64_t> slots(batch.ids.size());
-  Rng rng = rng_;
-  draw(rng, slots);
-  write_weights(beta, slots, batch.weights);
-  write_items(slots, batch);
-  rng_ = rng;
+  check_argument(starts_.count() > 0,
+                 "sample: no transition is complete yet; append more rows first");
+  std::vector<int64_t> places(batch.ids.size());
+  const Rng after = starts_.draw(beta, places, batch.weights);
+  write_items(places, batch);
+  starts_.use_up(after);
 }
 
-void TransitionReplay::write_weights(double beta, std::span<const int64_t> slots,
-                                     std::span<float> weights) const {
-  std::vector<double> densities(slots.size());
-  for (size_t i = 0; i < slots.size(); ++i) {
-    densities[i] = density(tree_.get(static_cast<size_t>(slots[i])));
+void TransitionReplay::write_items(std::span<const int64_t> places, const TransitionBatch& batch) {
+  for (const int64_t place : places) {  // what the items need is fetched while others are written
+    const auto at = static_cast<size_t>(place);
+    rows_.prefetch(at);
+    frames_.prefetch_index(rows_.env_at(at), rows_.row_at(at));
   }
-  const double rarest = options_.buffer_max_weights
-                            ? density(tree_.min_positive())
-                            : *std::min_element(densities.begin(), densities.end());
-  importance_weights(densities, rarest, beta, weights);
-}
-
-void TransitionReplay::write_items(std::span<const int64_t> slots, const TransitionBatch& batch) {
-  for (const int64_t slot : slots) {  // what the items need is fetched while others are written
-    const auto at = static_cast<size_t>(slot);
-    __builtin_prefetch(&flags_[at]);
-    __builtin_prefetch(&rewards_[at]);
-    __builtin_prefetch(&actions_[at]);
-    frames_.prefetch_index(at / rows_, row_at(at));
-  }
-  threads_.run(slots.size(), [&](size_t /*part*/, size_t begin, size_t end) {
+  threads_.run(places.size(), [&](size_t /*part*/, size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
       if (i + 1 < end) {
-        const auto next = static_cast<size_t>(slots[i + 1]);
-        frames_.prefetch_codes(next / rows_, row_at(next));
+        const auto next = static_cast<size_t>(places[i + 1]);
+        frames_.prefetch_codes(rows_.env_at(next), rows_.row_at(next));
       }
-      write_item(static_cast<size_t>(slots[i]), i, batch);
+      write_item(static_cast<size_t>(places[i]), i, batch);
     }
   });
 }
 
-void TransitionReplay::write_item(size_t slot_index, size_t item,
-                                  const TransitionBatch& batch) const {
-  const size_t env = slot_index / rows_;
-  const int64_t row = row_at(slot_index);
+void TransitionReplay::write_item(size_t place, size_t item, const TransitionBatch& batch) const {
+  const size_t env = rows_.env_at(place);
+  const int64_t row = rows_.row_at(place);
   const size_t n = options_.n_step;
   const float bound = options_.reward_clip > 0.0 ? static_cast<float>(options_.reward_clip)
                                                  : std::numeric_limits<float>::max();
   NStepReturn result;
   for (int64_t next = row + 1; !result.closed; ++next) {
-    const float reward = std::clamp(rewards_[slot(env, next)], -bound, bound);
+    const float reward = std::clamp(rows_.reward(rows_.place(env, next)), -bound, bound);
     result.add(reward, outcome_at(env, next), n, options_.gamma);
   }
-  batch.actions[item] = actions_[slot_index];
+  batch.actions[item] = rows_.action(place);
   batch.rewards[item] = static_cast<float>(result.reward);
   batch.discounts[item] = static_cast<float>(result.discount);
   batch.steps[item] = static_cast<int64_t>(result.steps);
@@ -336,48 +211,23 @@ void TransitionReplay::write_frames(size_t env, int64_t row, size_t steps, uint8
 
 size_t TransitionReplay::update_priorities(std::span<const int64_t> ids,
                                            std::span<const float> priorities) {
-  check_argument(options_.prioritized,
-                 "update_priorities: this replay is uniform; build it with prioritized=True");
-  check_argument(ids.size() == priorities.size(), "priorities: expected one for each of the ",
-                 ids.size(), " ids, got ", priorities.size());
   const std::lock_guard lock(mutex_);
-  const int64_t num_envs = static_cast<int64_t>(options_.num_envs);
+  starts_.check_priorities("update_priorities", ids.size(), priorities);
   for (size_t i = 0; i < ids.size(); ++i) {
-    check_argument(std::isfinite(priorities[i]) && priorities[i] >= 0.0f, "priorities[", i,
-                   "]: expected a finite priority >= 0, got ", priorities[i]);
-    check_argument(ids[i] >= 0 && ids[i] < head_ * num_envs, "ids[", i,
+    check_argument(ids[i] >= 0 && ids[i] < rows_.num_rows(), "ids[", i,
                    "]: expected an id that sample() gave, got ", ids[i]);
   }
-  size_t dropped = 0;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    const int64_t at = start_at(ids[i]);
-    if (at < 0) {
-      ++dropped;
-      continue;
-    }
-    const double weight = weight_of(static_cast<double>(priorities[i]));
-    set_start(static_cast<size_t>(at), weight);
-    max_weight_ = std::max(max_weight_, weight);
-  }
-  apply_changes();
-  return dropped;
+  return starts_.set_priorities(ids, priorities, [this](int64_t id) { return start_at(id); });
 }
 
 size_t TransitionReplay::num_valid() const {
   const std::lock_guard lock(mutex_);
-  return num_starts_;
-}
-
-size_t TransitionReplay::bytes_used() const {
-  const std::lock_guard lock(mutex_);
-  const size_t slots = actions_.size();
-  return frames_.bytes_used() + slots * (sizeof(uint8_t) + sizeof(float) + sizeof(uint8_t)) +
-         SumTree::memory_bytes(slots, options_.buffer_max_weights);
+  return starts_.count();
 }
 
 int64_t TransitionReplay::num_rows() const {
   const std::lock_guard lock(mutex_);
-  return head_ * static_cast<int64_t>(options_.num_envs);
+  return rows_.num_rows();
 }
 
 }  // namespace atari_fast

@@ -8,42 +8,29 @@
 #include <string>
 #include <vector>
 
-#include "base/rng.h"
 #include "base/snapshot.h"
 #include "base/thread_pool.h"
 #include "replay/flags.h"
+#include "replay/replay_options.h"
 #include "structures/frame_store.h"
 #include "structures/n_step.h"
-#include "structures/sum_tree.h"
+#include "structures/prioritized_sampler.h"
+#include "structures/row_ring.h"
 
 namespace atari_fast {
 
-/// Settings of a TransitionReplay; its constructor checks them.
-struct TransitionReplayOptions {
-  size_t num_envs = 1;      ///< E
-  size_t capacity = 1;      ///< rows kept over all environments, capacity / num_envs for each
-  size_t frame_bytes = 1;   ///< bytes of one frame
-  size_t row_bytes = 1;     ///< bytes of one row of its pixels
-  size_t frame_memory = 0;  ///< bytes that frames may take, 0: as many as the worst ones need; an
-                            ///< environment whose share is full loses its oldest rows early. So
-                            ///< many that the worst frames of one draw fit into each share
-  size_t stack = 4;         ///< frames in an observation
-  size_t n_step = 1;        ///< n
-  double gamma = 0.99;      ///< discount of one step, in [0, 1]
+/// Settings of a TransitionReplay.
+struct TransitionReplayOptions : ReplayOptions {
+  size_t stack = 4;     ///< frames in an observation
+  size_t n_step = 1;    ///< n
+  double gamma = 0.99;  ///< discount of one step, in [0, 1]
   double reward_clip =
       0.0;  ///< rewards are clipped to [-x, x] when a batch is made; 0: not clipped
   bool zero_discount_on_life_loss = false;  ///< a lost life ends the return with discount 0
-  bool prioritized = false;  ///< proportional priorities; otherwise all starts have equal weight
-  double alpha = 0.6;        ///< exponent of priorities
-  double priority_epsilon = 1e-6;   ///< added to a priority before the exponent
-  double uniform_mix = 0.0;         ///< share of draws that are uniform, in [0, 1]
-  bool buffer_max_weights = false;  ///< importance weights over the largest of all starts, not of
-                                    ///< the batch
-  bool stratified = true;           ///< prioritized: one draw from each of B equal segments of the
-                                    ///< total weight; uniform draws are always independent
-  uint64_t seed = 0;                ///< seed of the draws
-  size_t threads = 1;  ///< threads that gather large batches; results do not depend on it
 };
+
+/// Throws std::invalid_argument, naming the setting, unless all are in range; returns them.
+const TransitionReplayOptions& checked_options(const TransitionReplayOptions& options);
 
 /// A batch of B transitions, written into the caller's memory.
 struct TransitionBatch {
@@ -112,8 +99,7 @@ class TransitionReplay {
   const TransitionReplayOptions& options() const { return options_; }
   /// Bytes taken now.
   size_t bytes_used() const;
-  /// The most bytes that a replay with these options ever takes. Throws std::invalid_argument for
-  /// sizes above 2^48 bytes.
+  /// The most bytes that a replay with these options ever takes. Throws as the constructor does.
   static size_t memory_bytes(const TransitionReplayOptions& options);
 
   /// Writes the whole state to a file, or to several as `files` says. Throws SnapshotError.
@@ -125,44 +111,25 @@ class TransitionReplay {
   void load(const std::string& path);
 
  private:
-  size_t slot(size_t env, int64_t row) const;
-  uint8_t flags_at(size_t env, int64_t row) const { return flags_[slot(env, row)]; }
+  uint8_t flags_at(size_t env, int64_t row) const { return rows_.flags(rows_.place(env, row)); }
   Outcome outcome_at(size_t env, int64_t row) const;
-  void set_start(size_t slot, double weight);
-  void apply_changes();
   void expire(size_t env, int64_t begin, int64_t end);
   void close_windows(size_t env, int64_t row);
-  size_t draw_uniform(Rng& rng) const;
-  void draw(Rng& rng, std::span<int64_t> slots) const;
-  int64_t row_at(size_t slot) const;
   int64_t oldest_start(size_t env) const;
   void read_state(SnapshotReader& reader);
-  bool is_complete(size_t at) const;
-  double density(double weight) const;
+  bool is_complete(size_t place) const;
   void check_batch(const TransitionBatch& batch) const;
   int64_t start_at(int64_t id) const;
-  void write_weights(double beta, std::span<const int64_t> slots, std::span<float> weights) const;
-  void write_items(std::span<const int64_t> slots, const TransitionBatch& batch);
-  void write_item(size_t slot, size_t item, const TransitionBatch& batch) const;
+  void write_items(std::span<const int64_t> places, const TransitionBatch& batch);
+  void write_item(size_t place, size_t item, const TransitionBatch& batch) const;
   void write_frames(size_t env, int64_t row, size_t steps, uint8_t* out) const;
-  double weight_of(double priority) const;
 
   TransitionReplayOptions options_;
-  size_t rows_;  // ring length of an environment
   mutable std::mutex mutex_;
   FrameStore frames_;
-  std::vector<uint8_t> actions_;
-  std::vector<float> rewards_;
-  std::vector<uint8_t> flags_;
-  SumTree tree_;
-  size_t num_starts_ = 0;
-  double max_weight_;  // largest weight seen, that of priority 1 at first: new starts get it
-  int64_t head_ = 0;   // rows appended to each environment so far
-  Rng rng_;
+  RowRing rows_;
+  PrioritizedSampler starts_;  // its places are those of rows_
   ThreadPool threads_;
-  // Leaves of the tree that are to change, and what they become; their memory is taken once.
-  std::vector<int64_t> changed_;
-  std::vector<double> changes_;
 };
 
 }  // namespace atari_fast

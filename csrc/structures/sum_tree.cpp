@@ -129,22 +129,13 @@ void SumTree::set(std::span<const int64_t> indices, std::span<const double> weig
     __builtin_prefetch(&sums_[static_cast<size_t>(indices[i])], 1);
   }
   for (size_t i = 0; i < indices.size(); ++i) {
-    sums_[static_cast<size_t>(indices[i])] = weights[i];
+    put(static_cast<size_t>(indices[i]), weights[i]);
   }
-  if (!mins_.empty()) {
-    for (size_t i = 0; i < indices.size(); ++i) {
-      double& min = mins_[static_cast<size_t>(indices[i])];
-      min = weights[i];
-      if (min == 0.0) {
-        min = kInfinity;
-      }
-    }
-  }
-  refresh_parents(indices);
+  refresh(indices);
 }
 
 // Level by level, so that every parent is computed from children that are final.
-void SumTree::refresh_parents(std::span<const int64_t> indices) {
+void SumTree::refresh(std::span<const int64_t> indices) {
   size_t scale = kFan;
   for (size_t level = 0; level + 2 < levels_.size(); ++level, scale *= kFan) {
     for (const int64_t index : indices) {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -44,10 +45,16 @@ class SumTree {
   /// large that the total could overflow, naming the position; the tree is then unchanged.
   void set(std::span<const int64_t> indices, std::span<const double> weights);
 
-  void set(size_t index, double weight) {
-    const auto at = static_cast<int64_t>(index);
-    set({&at, 1}, {&weight, 1});
+  /// Sets the weight of one leaf alone: sums are wrong until a `refresh` with it. O(1). Throws as
+  /// `set`.
+  void set_leaf(size_t index, double weight) {
+    check_index(static_cast<int64_t>(index), 0);
+    check_weight(weight, 0);
+    put(index, weight);
   }
+
+  /// Makes all sums right after changes of these leaves. O(indices * log size).
+  void refresh(std::span<const int64_t> indices);
 
   /// For each u the leaf i with sum(weights[0..i)) <= u < sum(weights[0..i]). O(us * log size). `u`
   /// is clamped to [0, total), and a leaf of weight 0 is never returned. Throws
@@ -71,7 +78,12 @@ class SumTree {
  private:
   void check_index(int64_t index, size_t position) const;
   void check_weight(double weight, size_t position) const;
-  void refresh_parents(std::span<const int64_t> indices);
+  void put(size_t index, double weight) {
+    sums_[index] = weight;
+    if (!mins_.empty()) {
+      mins_[index] = weight > 0.0 ? weight : std::numeric_limits<double>::infinity();
+    }
+  }
   void find_block(const double* us, int64_t* leaves, size_t count) const;
 
   size_t size_;

@@ -46,3 +46,22 @@ def find_leaf(levels: list[NDArray[np.float64]], u: float) -> int:
         u -= float(ends[child - 1]) if child else 0.0
         node = 8 * node + child
     return node
+
+
+def draw_place(
+    rng: SplitMix,
+    levels: list[NDArray[np.float64]],
+    places: int,
+    mix: float,
+    lower: float,
+    upper: float,
+) -> int:
+    """A draw of csrc/structures/prioritized_sampler.h from a segment of the total weight."""
+    if mix > 0 and rng.uniform() < mix:
+        for _ in range(64):
+            place = int(rng.uniform() * places)
+            if levels[0][place] > 0:
+                return place
+        drawable = np.flatnonzero(levels[0])
+        return int(drawable[int(rng.uniform() * len(drawable))])
+    return find_leaf(levels, (lower + rng.uniform() * (upper - lower)) * float(levels[-1][0]))

@@ -34,7 +34,6 @@ def sequence_options(**changes: object) -> dict[str, object]:
         "max_sequences": 0,
         "prioritized": True,
         "alpha": 0.9,
-        "eta": 0.9,
         "priority_epsilon": 1e-6,
         "uniform_mix": 0.0,
         "buffer_max_weights": False,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from atari_fast.replay.sequence import RowSpec, SequenceConfig, SequenceReplay, StateSpec
 from atari_fast.types import Flag
-from draws_reference import SplitMix, find_leaf, tree_levels
+from draws_reference import SplitMix, draw_place, tree_levels
 from machines import END, FRAME, next_frame, random_reward
 
 EVENTS = (Flag.TERMINATED, Flag.TRUNCATED, Flag.TERMINATED | Flag.LIFE_LOST)
@@ -39,7 +39,6 @@ class Settings:
     """Sequences of an environment, or 0 for the default."""
     prioritized: bool = True
     alpha: float = 0.9
-    eta: float = 0.9
     mix: float = 0.0
     buffer_max_weights: bool = False
     stratified: bool = True
@@ -66,7 +65,6 @@ class Settings:
             max_sequences=self.num_envs * self.places,
             prioritized=self.prioritized,
             alpha=self.alpha,
-            eta=self.eta,
             uniform_mix=self.mix,
             buffer_max_weights=self.buffer_max_weights,
             stratified=self.stratified,
@@ -232,15 +230,12 @@ class Reference:
         return tree_levels(weights)
 
     def draw(self, levels: list[NDArray[np.float64]], lower: float, upper: float) -> int:
-        alive = [(env, n) for env, state in enumerate(self.envs) for n in sorted(state.weights)]
-        if self.s.mix > 0 and self.rng.uniform() < self.s.mix:
-            env, number = alive[int(self.rng.uniform() * len(alive))]
-            return number * self.s.num_envs + env
-        u = (lower + self.rng.uniform() * (upper - lower)) * float(levels[-1][0])
-        node = find_leaf(levels, u)
         places = self.s.sequences_per_env
-        [(env, number)] = [(e, n) for e, n in alive if e * places + n % places == node]
-        return number * self.s.num_envs + env
+        slots = self.s.num_envs * places
+        node = draw_place(self.rng, levels, slots, self.s.mix, lower, upper)
+        env = self.envs[node // places]
+        [number] = [n for n in env.weights if n % places == node % places]
+        return number * self.s.num_envs + node // places
 
     def item(self, row_id: int) -> dict[str, object]:
         """One sequence, without the axis of the batch."""
@@ -316,15 +311,3 @@ class Reference:
             else:
                 dropped += 1
         return dropped
-
-    def update(
-        self, ids: NDArray[np.int64], td: NDArray[np.float32], valid_length: NDArray[np.int64]
-    ) -> int:
-        priorities = []
-        for b, rows in enumerate(valid_length.tolist()):
-            total = 0.0
-            for value in td[:rows, b].tolist():
-                total += value
-            largest = float(td[:rows, b].max())
-            priorities.append(self.s.eta * largest + (1.0 - self.s.eta) * (total / rows))
-        return self.set(ids, priorities)

@@ -27,7 +27,7 @@ from atari_fast.infra.checkpoint import (
 from atari_fast.infra.cpu import available_cores
 from atari_fast.infra.files import crc32, dump_json
 from atari_fast.infra.logging import read_metrics
-from atari_fast.replay.transition import TransitionReplay, replay_bytes
+from atari_fast.replay.transition import TransitionReplay, transition_options
 from atari_fast.runtime.directory import create_run_directory
 from atari_fast.train import main
 from atari_fast.types import Acted, StepBatch
@@ -231,7 +231,8 @@ def test_a_resume_needs_memory_for_the_saved_replay_beside_the_empty_one(
     config = DqnConfig(
         env=EnvConfig(num_envs=4), replay=ReplayConfig(capacity=400, prioritized=True)
     )
-    room = math.ceil(replay_bytes(config.replay, 4, (10, 10)) / 0.9)
+    options = transition_options(config.env, config.net, config.agent, config.replay, (10, 10))
+    room = math.ceil(options.memory_bytes / 0.9)
 
     def available() -> int:
         return room - sum(replay.bytes_used for replay in live)

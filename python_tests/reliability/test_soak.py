@@ -16,7 +16,7 @@ import pytest
 
 from atari_fast import _core
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
-from atari_fast.replay.episodic import EpisodicOptions
+from atari_fast.replay.episodic import EpisodicOptions, core_options
 from atari_fast.replay.sequence import RowSpec, SequenceConfig, SequenceReplay, StateSpec
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.types import Acted, Flag, StepBatch
@@ -81,7 +81,8 @@ def soak(stop: threading.Event, path: Path) -> Iterator[None]:
         [StateSpec("h", "float32", 32)],
         seed=1,
     )
-    memory = _core.EpisodicMemory(**EpisodicOptions(num_envs=NUM_ENVS, capacity=2_000)._asdict())
+    options = EpisodicOptions(num_envs=NUM_ENVS, capacity=2_000)
+    memory = _core.EpisodicMemory(core_options(options))
     rng = np.random.default_rng(0)
     actions = np.ones(NUM_ENVS, np.int64)
     columns, states = [np.ones((NUM_ENVS, 1), np.float32)], [np.ones((NUM_ENVS, 32), np.float32)]

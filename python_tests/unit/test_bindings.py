@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from atari_fast import _core
-from atari_fast.replay.episodic import EpisodicOptions
+from atari_fast.replay.episodic import EpisodicOptions, core_options
 from overlap import check_overlap, pairs
 from sequence_arrays import (
     filled_sequence_replay,
@@ -78,7 +78,8 @@ def batch_arrays() -> Arrays:
 
 
 def filled_replay() -> _core.TransitionReplay:
-    replay = _core.TransitionReplay(**replay_options())  # type: ignore[arg-type]
+    options = _core.TransitionReplayOptions(**replay_options())  # type: ignore[arg-type]
+    replay = _core.TransitionReplay(options)
     for _ in range(8):
         replay.append(**row_arrays())  # type: ignore[arg-type]
     return replay
@@ -86,7 +87,7 @@ def filled_replay() -> _core.TransitionReplay:
 
 def filled_memory() -> _core.EpisodicMemory:
     options = EpisodicOptions(num_envs=NUM_ENVS, dim=SIDE, capacity=20)
-    memory = _core.EpisodicMemory(**options._asdict())
+    memory = _core.EpisodicMemory(core_options(options))
     for _ in range(8):
         memory.novelty_into(**novelty_arrays())  # type: ignore[arg-type]
     return memory
@@ -139,15 +140,6 @@ BINDINGS = {
         lambda **arrays: SEQUENCES.sample_into(0.6, **listed(arrays)),  # type: ignore[arg-type]
         sequence_batch_arrays,
         tuple(sequence_batch_arrays()),
-        free_size="ids",
-    ),
-    "SequenceReplay.update_priorities": Binding(
-        SEQUENCES.update_priorities,
-        lambda: {
-            "ids": np.array([0, 1, 2]),
-            "td_abs": np.ones((4, 3), np.float32),
-            "valid_length": np.array([4, 1, 2]),
-        },
         free_size="ids",
     ),
     "SequenceReplay.set_priorities": Binding(
@@ -314,7 +306,7 @@ def test_bad_options_are_refused(option: str, value: object) -> None:
         "n_step": "n_step|capacity",
     }
     with pytest.raises(ValueError, match=f"^({names.get(option, option)}|frame_bytes)"):
-        _core.TransitionReplay(**replay_options(**{option: value}))  # type: ignore[arg-type]
+        _core.TransitionReplayOptions(**replay_options(**{option: value}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -330,7 +322,7 @@ def test_bad_options_are_refused(option: str, value: object) -> None:
 )
 def test_options_of_another_type_are_refused(option: str, value: object) -> None:
     with pytest.raises(TypeError):
-        _core.TransitionReplay(**replay_options(**{option: value}))  # type: ignore[arg-type]
+        _core.TransitionReplayOptions(**replay_options(**{option: value}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("beta", [-1.0, np.nan, np.inf, -np.inf])
@@ -354,8 +346,9 @@ def test_an_empty_batch_is_refused_and_empty_updates_do_nothing() -> None:
     [(1, 0, 1), (1, 9, 0), (1, -1, 1), (0, 9, 1), (1, HUGE, 4), (1, 2**32, 2**15), (1, 4, 2**40)],
 )
 def test_a_memory_estimate_never_wraps_around(num_envs: int, capacity: int, side: int) -> None:
+    sizes = {"num_envs": num_envs, "capacity": capacity, "frame_shape": (side, side)}
     with pytest.raises(ValueError, match=r"num_envs|capacity|frame_shape|frame_bytes"):
-        _core.transition_replay_bytes(num_envs, capacity, (side, side), 0)
+        _ = _core.TransitionReplayOptions(**replay_options(**sizes)).memory_bytes  # type: ignore[arg-type]
 
 
 def test_lifetimes_and_threads() -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from atari_fast import _core
 from atari_fast.errors import CheckpointError
-from atari_fast.replay.episodic import EpisodicMemory, EpisodicOptions, episodic_bytes
+from atari_fast.replay.episodic import EpisodicMemory, EpisodicOptions, core_options
 from machines import machine_tests, moved
 
 Floats = NDArray[np.float32]
@@ -221,10 +221,10 @@ def test_memory_grows_up_to_what_was_said() -> None:
     options = EpisodicOptions(num_envs=2, capacity=1000, dim=8)
     memory = EpisodicMemory(options)
     assert memory.bytes_used == 0
-    assert episodic_bytes(options) == 2 * 1024 * 8 * (4 + 1)  # a number and its code
-    assert episodic_bytes(options._replace(float16=True)) == 2 * 1024 * 8 * (2 + 1)
+    assert core_options(options).memory_bytes == 2 * 1024 * 8 * (4 + 1)  # a number and its code
+    assert core_options(options._replace(float16=True)).memory_bytes == 2 * 1024 * 8 * (2 + 1)
     assert filled(options, 100).bytes_used == 2 * 128 * 8 * (4 + 1)
-    assert filled(options, 1100).bytes_used == episodic_bytes(options)
+    assert filled(options, 1100).bytes_used == core_options(options).memory_bytes
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e16])
@@ -289,7 +289,7 @@ def test_bad_options_are_refused(option: str, value: object) -> None:
 @pytest.mark.parametrize("value", [0, -1, 2**62])
 def test_a_memory_estimate_never_wraps_around(option: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"^{option}: "):
-        episodic_bytes(EpisodicOptions(num_envs=2)._replace(**{option: value}))
+        _ = core_options(EpisodicOptions(num_envs=2)._replace(**{option: value})).memory_bytes
 
 
 def test_running_means_that_cannot_be_are_refused() -> None:

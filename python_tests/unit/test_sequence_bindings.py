@@ -75,8 +75,7 @@ BAD_OPTIONS: list[tuple[str, list[object]]] = [
     ("states", [[("h", "int64", 1)], [("h", "float32", 0)], [("h", "half", 1)]]),
     ("max_sequences", [-1, 1, HUGE]),
     ("alpha", [-0.1, 1.1, np.nan]),
-    ("eta", [-0.1, 1.1, np.nan]),
-    ("priority_epsilon", [0.0, -1.0, np.nan, np.inf]),
+    ("priority_epsilon", [0.0, -1.0, np.nan, np.inf, 1e300]),
     ("uniform_mix", [-0.1, 1.1, np.nan]),
     ("threads", [0, -1, 257, HUGE]),
 ]

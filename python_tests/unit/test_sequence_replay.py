@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule
+from hypothesis.stateful import initialize
 from numpy.typing import NDArray
 
-from machines import BAD, ODD, Pair, PairMachine, arrived, machine_tests
+from machines import Pair, PairMachine, arrived, machine_tests
 from sequence_reference import COLUMNS, STATES, Reference, Settings, Streams
 
 
@@ -31,19 +31,6 @@ class SequencePair(Pair):
     def replay_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
         return self.replay.update_priorities(torch.from_numpy(ids), torch.from_numpy(priorities))
 
-    def update(self, rng: np.random.Generator, count: int, odd: bool) -> None:
-        ids = rng.choice(self.ids, count)
-        shape = (self.settings.unroll, count)
-        td = rng.choice(ODD, shape) if odd else rng.exponential(1.0, shape).astype(np.float32)
-        valid_length = rng.integers(1, self.settings.unroll + 1, count)
-        masked = td.copy()
-        for b, rows in enumerate(valid_length):
-            masked[rows:, b] = rng.choice(BAD)  # must not be looked at
-        core = self.replay._core
-        assert core.update_priorities(ids, masked, valid_length) == self.reference.update(
-            ids, td, valid_length
-        )
-
 
 @st.composite
 def all_settings(draw: st.DrawFn) -> Settings:
@@ -61,7 +48,6 @@ def all_settings(draw: st.DrawFn) -> Settings:
         places=draw(st.sampled_from([0, 0, 1, 3])),
         prioritized=draw(st.booleans()),
         alpha=draw(st.sampled_from([0.0, 0.9, 1.0])),
-        eta=draw(st.sampled_from([0.0, 0.9, 1.0])),
         mix=draw(st.sampled_from([0.0, 0.2, 1.0])),
         buffer_max_weights=draw(st.booleans()),
         stratified=draw(st.booleans()),
@@ -74,11 +60,6 @@ class SequenceMachine(PairMachine):
     @initialize(settings=all_settings(), stream_seed=st.integers(0, 1000))
     def build(self, settings: Settings, stream_seed: int) -> None:
         self.pair = SequencePair(settings, stream_seed)
-
-    @precondition(PairMachine.can_update)
-    @rule(seed=st.integers(0, 1000), count=st.integers(0, 12), odd=st.booleans())
-    def update(self, seed: int, count: int, odd: bool) -> None:
-        self.pair.update(np.random.default_rng(seed), count, odd)
 
 
 TestSequenceMachine, TestManySequencesMachine = machine_tests(

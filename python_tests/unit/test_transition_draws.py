@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from atari_fast import _core
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.replay.common import frame_memory
 from atari_fast.replay.transition import (
     TransitionBatch,
     TransitionReplay,
-    replay_bytes,
+    transition_options,
 )
 from atari_fast.types import Acted, Flag, StepBatch
 
@@ -327,16 +326,17 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 row = [np.ones(1, np.int64), np.ones(1, np.float32), np.zeros(1, np.uint8)]
 noise = np.random.default_rng(0).integers(0, 256, (64, 1, side, side), dtype=np.uint8)
-before = resident()
-replay = _core.TransitionReplay(
+options = _core.TransitionReplayOptions(
     num_envs=1, capacity=capacity, frame_shape=(side, side), stack=4, n_step=3, gamma=0.99,
     reward_clip=1.0, zero_discount_on_life_loss=False, prioritized=True, alpha=0.6,
     priority_epsilon=1e-6, uniform_mix=0.0, stratified=True, buffer_max_weights=False,
     frame_memory=frame_memory, threads=1, seed=0,
 )
+before = resident()
+replay = _core.TransitionReplay(options)
 for i in range(3 * capacity // 2):
     replay.append(noise[i % 64], *row)
-print(resident() - before, replay.bytes_used, replay.num_valid)
+print(options.memory_bytes, resident() - before, replay.bytes_used, replay.num_valid)
 """
 
 
@@ -346,10 +346,9 @@ print(resident() - before, replay.bytes_used, replay.num_valid)
 def test_memory_of_frames_that_do_not_compress(capacity: int, side: int, share: float) -> None:
     """Noise: the estimate is never passed, and what is counted is what is taken."""
     limit = int(share * capacity * side * side)
-    estimate = _core.transition_replay_bytes(1, capacity, (side, side), limit)
     command = [sys.executable, "-c", RESIDENT, str(capacity), str(side), str(limit)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    taken, counted, starts = map(int, output.split())
+    estimate, taken, counted, starts = map(int, output.split())
     assert counted <= estimate
     assert 0.9 * counted - 2e6 <= taken <= 1.1 * counted + 2e6
     if limit:  # rows go early, those that are left can be drawn
@@ -364,5 +363,11 @@ def test_the_limit_of_frame_memory() -> None:
     assert frame_memory(1_000_000, 0.3, (84, 84)) == 300_000_000
     assert frame_memory(20_000, 0.0, (84, 84)) == 2**26
     assert frame_memory(1_000, 0.0, (84, 84)) == 0
-    bound = replay_bytes(ReplayConfig(capacity=1_000_000), 8, (84, 84))
-    assert 0.88e9 < bound < 0.93e9
+    options = transition_options(
+        EnvConfig(num_envs=8),
+        NetConfig(),
+        AgentConfig(),
+        ReplayConfig(capacity=1_000_000),
+        (84, 84),
+    )
+    assert 0.88e9 < options.memory_bytes < 0.93e9

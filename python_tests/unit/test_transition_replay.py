@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.types import Flag
-from draws_reference import SplitMix, find_leaf, tree_levels
+from draws_reference import SplitMix, draw_place, tree_levels
 from machines import (
     END,
     FRAME,
@@ -176,15 +176,8 @@ class Reference:
         return tree_levels(weights)
 
     def draw(self, levels: list[NDArray[np.float64]], lower: float, upper: float) -> int:
-        size = self.s.num_envs * self.s.rows
-        if self.s.prioritized and self.s.mix > 0 and self.rng.uniform() < self.s.mix:
-            for _ in range(64):
-                slot = int(self.rng.uniform() * size)
-                if levels[0][slot] > 0:
-                    return slot
-            return int(np.flatnonzero(levels[0])[int(self.rng.uniform() * len(self.weights))])
-        u = (lower + self.rng.uniform() * (upper - lower)) * float(levels[-1][0])
-        return find_leaf(levels, u)
+        mix = self.s.mix if self.s.prioritized else 0.0
+        return draw_place(self.rng, levels, self.s.num_envs * self.s.rows, mix, lower, upper)
 
     def item(self, env: int, start: int) -> tuple[NDArray[np.uint8], int, float, float, int]:
         stream = self.streams[env]
