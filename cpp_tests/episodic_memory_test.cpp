@@ -152,7 +152,7 @@ struct Case {
 
 class EpisodicRun : public testing::TestWithParam<Case> {};
 
-TEST_P(EpisodicRun, EqualsTheTwin) {
+TEST_P(EpisodicRun, EqualsTheReference) {
   const Case& c = GetParam();
   EpisodicMemoryOptions o = small_options(1);
   o.capacity = c.capacity;

@@ -10,14 +10,14 @@ _MAX_INT = 2**63 - 1
 
 
 class Range(typing.NamedTuple):
-    """The values that a number may have; `low` and `high` belong to it unless `open` says else."""
+    """The values that a number may have: from `low` to `high`, both included."""
 
     low: float
     high: float = _MAX_INT
     multiple: int = 1
     """Integers must be multiples of this."""
     above: bool = False
-    """`low` itself is not allowed."""
+    """Whether `low` itself is excluded."""
 
     def problem(self, value: float) -> str | None:
         """What is wrong with a value; None when it is in the range."""

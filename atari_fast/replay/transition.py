@@ -12,6 +12,7 @@ from atari_fast import _core
 from atari_fast.config import FRAMES_PER_STEP, AgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.replay.common import frame_memory, load_snapshot, save_snapshot
 from atari_fast.replay.rate_limiter import RateLimiter
+from atari_fast.schedules import interpolate
 from atari_fast.types import Acted, StepBatch
 
 
@@ -109,8 +110,7 @@ class TransitionReplay:
 
     def beta(self, progress: float) -> float:
         """Importance exponent after a fraction `progress` of the run's learning."""
-        start, end = self._betas
-        return (1.0 - progress) * start + progress * end
+        return interpolate(*self._betas, progress)
 
     def new_batch(self, size: int, pinned: bool) -> TransitionBatch:
         """Allocates a batch of `size` transitions on the CPU, in page-locked memory if `pinned`."""

@@ -14,6 +14,7 @@ from atari_fast.nets.torsos import iterate_spectral_norms
 from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.gradients import BatchResult, Gradients
 from atari_fast.runtime.optimizers import make_optimizer
+from atari_fast.schedules import interpolate
 
 
 class ObjectiveStep(Generic[B]):
@@ -88,4 +89,4 @@ class ObjectiveStep(Generic[B]):
 def learning_rate(objective: Objective[Any], progress: float) -> float:
     """Learning rate after a fraction `progress` of the run's learning: a line to its end."""
     optim = objective.optim
-    return optim.lr * ((1.0 - progress) * 1.0 + progress * optim.lr_final_fraction)
+    return optim.lr * interpolate(1.0, optim.lr_final_fraction, progress)

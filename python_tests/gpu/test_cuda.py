@@ -46,16 +46,16 @@ def test_a_batch_is_whole_while_the_device_is_busy(config: Any) -> None:
     """Neither the next copy nor reused memory of the device may change a batch in use."""
     config = with_sizes(config)
     _, memory = filled(config, CUDA)
-    _, twin = filled(config, CUDA)
+    _, reference = filled(config, CUDA)
     prefetcher = Prefetcher(memory, SIZE, CUDA)
-    expected = twin.new_batch(SIZE, pinned=False)
+    expected = reference.new_batch(SIZE, pinned=False)
     for _ in range(50):
         batch = prefetcher.next(0.6)
         busy()
         used = map_batch(torch.clone, batch)  # behind that work, on the same stream
         prefetcher.prefetch(0.6)
         del batch
-        twin.sample_into(expected, 0.6)
+        reference.sample_into(expected, 0.6)
         for found, drawn in zip(tensors_of(used), tensors_of(expected), strict=True):
             assert torch.equal(found.cpu(), drawn)
 

@@ -78,13 +78,13 @@ def generators(device: torch.device) -> list[torch.Tensor]:
 def test_a_prefetched_batch_is_what_the_memory_drew(config: Any, device: torch.device) -> None:
     """A second memory with the same rows and seed says what was drawn, and in which order."""
     _, memory = filled(config, device)
-    _, twin = filled(config, device)
+    _, reference = filled(config, device)
     size = config.optim.batch_size
     prefetcher = Prefetcher(memory, size, device)
-    expected = twin.new_batch(size, pinned=False)
+    expected = reference.new_batch(size, pinned=False)
     for _ in range(5):
         batch = prefetcher.next(0.6)
-        twin.sample_into(expected, 0.6)
+        reference.sample_into(expected, 0.6)
         assert batch.ids.device.type == "cpu"
         for found, drawn in zip(tensors_of(batch), tensors_of(expected), strict=True):
             assert found.device.type == device.type or found is batch.ids

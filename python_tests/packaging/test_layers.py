@@ -47,7 +47,7 @@ LATE = {"torch", "cv2", "matplotlib", "tensorboard", "safetensors"}
 
 
 def unit(path: Path) -> str:
-    """The name in FLOORS of a file of the package."""
+    """The name in LAYERS of a file of the package."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py").removesuffix(".pyi")
 
 
