@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from atari_fast import _core
 from atari_fast.agents.acting import EpsilonGreedyActor
 from atari_fast.agents.agent import (
     ActorSpec,
@@ -33,6 +34,7 @@ from atari_fast.ops.operators import (
     persistent_advantage_learning,
 )
 from atari_fast.ops.targets import munchausen_reward, select_actions
+from atari_fast.replay.common import checked_settings
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay, transition_options
 from atari_fast.schedules import linear
 from atari_fast.types import EnvSpec
@@ -40,6 +42,19 @@ from atari_fast.types import EnvSpec
 Net = TypeVar("Net", bound=nn.Module)
 OBJECTIVE = "td"
 """Name of the family's one objective."""
+
+
+def replay_need(
+    options: _core.TransitionReplayOptions | _core.SequenceReplayOptions,
+) -> MemoryNeed:
+    """The main memory that a replay takes.
+
+    Raises:
+        ConfigError: its settings do not fit each other.
+    """
+    with checked_settings():
+        needed = options.memory_bytes
+    return MemoryNeed(needed, "replay.capacity", "lower --replay.capacity")
 
 
 def value_agent(
@@ -97,7 +112,7 @@ def value_agent(
         return loss(batch)
 
     options = transition_options(config.env, config.net, config.agent, replay, spec.frame_shape)
-    needs = [MemoryNeed(options.memory_bytes, "replay.capacity", "lower --replay.capacity")]
+    needs = [replay_need(options)]
     if config.ls.method == "lstdq":
         needed = LstdqSystem.bytes_needed(spec.num_actions, config.net.hidden)
         needs.append(MemoryNeed(needed, "ls.method lstdq", "use --ls.method fqi"))

@@ -11,8 +11,8 @@ import dataclasses
 import numpy as np
 import torch
 
-from atari_fast.agents.agent import ActorSpec, Agent, LossOutput, MemoryNeed, Objective
-from atari_fast.agents.common import with_target
+from atari_fast.agents.agent import ActorSpec, Agent, LossOutput, Objective
+from atari_fast.agents.common import replay_need, with_target
 from atari_fast.agents.recurrent import RecurrentActor, unroll
 from atari_fast.config import R2d2Config, SequenceReplayConfig
 from atari_fast.exploration.bandit import PolicyChoice, SlidingWindowUCB
@@ -143,12 +143,11 @@ def build(config: R2d2Config, spec: EnvSpec, device: torch.device) -> Agent[Sequ
         )
 
     options = sequence_options(sequences, config.env.num_envs, spec.frame_shape, columns, states)
-    need = MemoryNeed(options.memory_bytes, "replay.capacity", "lower --replay.capacity")
     return Agent(
         nets={"online": online, "target": target},
         make_actor=make_actor,
         make_memory=make_memory,
-        memory_needs=(need,),
+        memory_needs=(replay_need(options),),
         batch_type=SequenceBatch,
         objectives=(Objective("td", online, config.optim, loss),),
         stack=config.net.stack,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from atari_fast import _core
-from atari_fast.errors import CheckpointError
+from atari_fast.errors import CheckpointError, ConfigError
 
 _RAW_SHARE = 8
 _SMALL_BYTES = 2**26
@@ -29,6 +30,20 @@ class _Core(Protocol):
     @property
     def save(self) -> Callable[..., None]: ...
     def load(self, path: str) -> None: ...
+
+
+@contextlib.contextmanager
+def checked_settings() -> Iterator[None]:
+    """Turn the core's refusal of an option into an error of the settings.
+
+    Raises:
+        ConfigError: an option does not fit the others.
+    """
+    try:
+        yield
+    except ValueError as error:
+        text = str(error).replace("frame_memory:", "replay.frame_gb, in bytes:")
+        raise ConfigError(f"replay: {text}") from error
 
 
 def save_snapshot(core: _Core, path: Path, **files: bool | str) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from atari_fast import _core
 from atari_fast.config import FRAMES_PER_STEP, SequenceReplayConfig
 from atari_fast.errors import NumericError
-from atari_fast.replay.common import frame_memory, load_snapshot, save_snapshot
+from atari_fast.replay.common import checked_settings, frame_memory, load_snapshot, save_snapshot
 from atari_fast.replay.rate_limiter import RateLimiter
 from atari_fast.types import Acted, Flag, StepBatch
 
@@ -356,27 +356,32 @@ def sequence_options(
     states: Sequence[StateSpec] = (),
     seed: int = 0,
 ) -> _core.SequenceReplayOptions:
-    """Checks the settings; `memory_bytes` of the result is the most that such a replay takes."""
-    return _core.SequenceReplayOptions(
-        num_envs=num_envs,
-        capacity=config.capacity,
-        frame_shape=frame_shape,
-        stack=config.stack,
-        burn_in=config.burn_in,
-        unroll=config.unroll,
-        period=config.period,
-        bootstrap_steps=config.bootstrap_steps,
-        tail=config.tail,
-        columns=[(spec.name, spec.dtype, spec.width) for spec in columns],
-        states=[(spec.name, spec.dtype, spec.width) for spec in states],
-        max_sequences=config.max_sequences,
-        prioritized=config.prioritized,
-        alpha=config.alpha,
-        priority_epsilon=config.priority_epsilon,
-        uniform_mix=config.uniform_mix,
-        buffer_max_weights=config.buffer_max_weights,
-        stratified=config.stratified,
-        frame_memory=frame_memory(config.capacity, config.frame_gb, frame_shape),
-        threads=config.threads,
-        seed=seed,
-    )
+    """Checks the settings; `memory_bytes` of the result is the most that such a replay takes.
+
+    Raises:
+        ConfigError: they do not fit each other.
+    """
+    with checked_settings():
+        return _core.SequenceReplayOptions(
+            num_envs=num_envs,
+            capacity=config.capacity,
+            frame_shape=frame_shape,
+            stack=config.stack,
+            burn_in=config.burn_in,
+            unroll=config.unroll,
+            period=config.period,
+            bootstrap_steps=config.bootstrap_steps,
+            tail=config.tail,
+            columns=[(spec.name, spec.dtype, spec.width) for spec in columns],
+            states=[(spec.name, spec.dtype, spec.width) for spec in states],
+            max_sequences=config.max_sequences,
+            prioritized=config.prioritized,
+            alpha=config.alpha,
+            priority_epsilon=config.priority_epsilon,
+            uniform_mix=config.uniform_mix,
+            buffer_max_weights=config.buffer_max_weights,
+            stratified=config.stratified,
+            frame_memory=frame_memory(config.capacity, config.frame_gb, frame_shape),
+            threads=config.threads,
+            seed=seed,
+        )

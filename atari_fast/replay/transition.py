@@ -10,7 +10,7 @@ import torch
 
 from atari_fast import _core
 from atari_fast.config import FRAMES_PER_STEP, AgentConfig, EnvConfig, NetConfig, ReplayConfig
-from atari_fast.replay.common import frame_memory, load_snapshot, save_snapshot
+from atari_fast.replay.common import checked_settings, frame_memory, load_snapshot, save_snapshot
 from atari_fast.replay.rate_limiter import RateLimiter
 from atari_fast.schedules import interpolate
 from atari_fast.types import Acted, StepBatch
@@ -183,23 +183,28 @@ def transition_options(
     frame_shape: tuple[int, int],
     seed: int = 0,
 ) -> _core.TransitionReplayOptions:
-    """Checks the settings; `memory_bytes` of the result is the most that such a replay takes."""
-    return _core.TransitionReplayOptions(
-        num_envs=env.num_envs,
-        capacity=replay.capacity,
-        frame_shape=frame_shape,
-        stack=net.stack,
-        n_step=agent.n_step,
-        gamma=agent.discount,
-        reward_clip=agent.reward_clip,
-        zero_discount_on_life_loss=env.life_loss == "zero_discount",
-        prioritized=replay.prioritized,
-        alpha=replay.alpha,
-        priority_epsilon=replay.priority_epsilon,
-        uniform_mix=replay.uniform_mix if replay.prioritized else 0.0,
-        stratified=replay.stratified,
-        buffer_max_weights=replay.weights_over == "buffer",
-        frame_memory=frame_memory(replay.capacity, replay.frame_gb, frame_shape),
-        threads=replay.threads,
-        seed=seed,
-    )
+    """Checks the settings; `memory_bytes` of the result is the most that such a replay takes.
+
+    Raises:
+        ConfigError: they do not fit each other.
+    """
+    with checked_settings():
+        return _core.TransitionReplayOptions(
+            num_envs=env.num_envs,
+            capacity=replay.capacity,
+            frame_shape=frame_shape,
+            stack=net.stack,
+            n_step=agent.n_step,
+            gamma=agent.discount,
+            reward_clip=agent.reward_clip,
+            zero_discount_on_life_loss=env.life_loss == "zero_discount",
+            prioritized=replay.prioritized,
+            alpha=replay.alpha,
+            priority_epsilon=replay.priority_epsilon,
+            uniform_mix=replay.uniform_mix if replay.prioritized else 0.0,
+            stratified=replay.stratified,
+            buffer_max_weights=replay.weights_over == "buffer",
+            frame_memory=frame_memory(replay.capacity, replay.frame_gb, frame_shape),
+            threads=replay.threads,
+            seed=seed,
+        )

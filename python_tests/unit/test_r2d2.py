@@ -27,12 +27,13 @@ from atari_fast.errors import ConfigError, NumericError
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.ops.rescaling import inverse_rescale, rescale
 from atari_fast.ops.stacks import cut_sequence_stacks
+from atari_fast.presets import PRESETS
 from atari_fast.replay.sequence import RecentRows, SequenceBatch, SequenceReplay
 from atari_fast.runtime.acting import StackedActor
 from atari_fast.runtime.episodes import EpisodeTracker
 from atari_fast.runtime.trainer import Trainer
 from atari_fast.seeding import stream
-from atari_fast.types import Acted, Flag, StepBatch
+from atari_fast.types import Acted, EnvSpec, Flag, StepBatch
 from run_parts import CPU, FP32
 
 SMALL = R2d2Config(
@@ -378,3 +379,13 @@ def test_settings_that_do_not_fit_each_other_are_refused(
     part = dataclasses.replace(getattr(SMALL, section), **{field: value})
     with pytest.raises(ConfigError, match=message):
         validate(dataclasses.replace(SMALL, **{section: part}))
+
+
+@pytest.mark.parametrize("preset", ["r2d2-small", "dqn-nature"])
+def test_frames_that_do_not_fit_into_their_memory_are_refused(preset: str) -> None:
+    config = PRESETS[preset]()
+    replay = dataclasses.replace(config.replay, frame_gb=1e-5)
+    agent = dataclasses.replace(config.agent, n_step=1_000)
+    env = EnvSpec((84, 84), ("NOOP", "FIRE"))
+    with pytest.raises(ConfigError, match=r"replay\.frame_gb, in bytes: expected 0 or at least"):
+        build(dataclasses.replace(config, replay=replay, agent=agent), env, CPU)
