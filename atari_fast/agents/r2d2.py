@@ -140,6 +140,7 @@ def build(config: R2d2Config, spec: EnvSpec, device: torch.device) -> Agent[Sequ
             update_period=config.update_period,
             beta=replay.beta,
             rank=rank,
+            num_estimates=3,
         )
 
     options = sequence_options(sequences, config.env.num_envs, spec.frame_shape, columns, states)

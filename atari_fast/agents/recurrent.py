@@ -108,7 +108,10 @@ class RecurrentActor:
         """Continue from `state`."""
         h, c = map(checked_like, state["recurrent"], self._state)
         self._state = h, c
-        self._prev_actions = checked_like(state["prev_actions"], self._prev_actions)
+        prev_actions = checked_like(state["prev_actions"], self._prev_actions)
+        if not bool(((prev_actions >= -1) & (prev_actions < self._net.num_actions)).all()):
+            raise ValueError(f"expected previous actions, got {prev_actions.tolist()}")
+        self._prev_actions = prev_actions
         self._choice.load_state(state["choice"])
         load_random_state(self._spec.rng, state["rng"])
 

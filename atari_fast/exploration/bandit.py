@@ -33,7 +33,8 @@ class SlidingWindowUCB:
             epsilon: probability of a random arm, from 0 to 1.
             rng: source of the random arms.
         """
-        self._arms = arms
+        self.arms = arms
+        """N, number of policies."""
         self._beta = beta
         self._epsilon = epsilon
         self._rng = rng
@@ -43,10 +44,10 @@ class SlidingWindowUCB:
     def choose(self) -> int:
         """The arm of the next episode."""
         self._chosen += 1
-        if self._chosen <= self._arms:
+        if self._chosen <= self.arms:
             return self._chosen - 1
         if self._rng.random() < self._epsilon:
-            return int(self._rng.integers(self._arms))
+            return int(self._rng.integers(self.arms))
         return int(self.bounds().argmax())
 
     def best(self) -> int:
@@ -72,8 +73,8 @@ class SlidingWindowUCB:
         """
         arms = np.array([arm for arm, _ in self._episodes], np.int64)
         returns = np.array([value for _, value in self._episodes], np.float64)
-        counts = np.bincount(arms, minlength=self._arms)
-        sums = np.bincount(arms, weights=returns, minlength=self._arms)
+        counts = np.bincount(arms, minlength=self.arms)
+        sums = np.bincount(arms, weights=returns, minlength=self.arms)
         return sums / np.maximum(counts, 1), counts
 
     def state(self) -> dict[str, Any]:
@@ -89,7 +90,7 @@ class SlidingWindowUCB:
         """Goes on from `state`."""
         self._chosen = int(state["chosen"])
         self._episodes.clear()
-        arms = map(range(self._arms).index, state["arms"])
+        arms = map(range(self.arms).index, state["arms"])
         self._episodes.extend(zip(arms, map(float, state["returns"]), strict=True))
         self._rng.bit_generator.state = state["rng"]
 
@@ -144,6 +145,8 @@ class PolicyChoice:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
-        self._policies[:], self._pending[:] = state["policies"], state["pending"]
+        arms = self._evaluator.arms
+        self._policies[:] = [range(arms).index(policy) for policy in state["policies"]]
+        self._pending[:] = state["pending"]
         for bandit, saved in zip(self._bandits or (), state["bandits"], strict=True):
             bandit.load_state(saved)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from atari_fast import _core
 from atari_fast.config import FRAMES_PER_STEP, SequenceReplayConfig
 from atari_fast.errors import NumericError
+from atari_fast.infra.weights import checked_like
 from atari_fast.replay.common import checked_settings, frame_memory, load_snapshot, save_snapshot
 from atari_fast.replay.rate_limiter import RateLimiter
 from atari_fast.types import Acted, Flag, StepBatch
@@ -171,6 +172,7 @@ class SequenceReplay:
         update_period: int = FRAMES_PER_STEP,
         beta: float = 0.0,
         rank: Rank | None = None,
+        num_estimates: int = 0,
     ) -> None:
         """Make an empty replay.
 
@@ -186,6 +188,7 @@ class SequenceReplay:
             beta: importance exponent.
             rank: priorities of new sequences, from the estimates of their actor; None leaves
                 them the largest priority seen so far.
+            num_estimates: number of the actor's estimates, which `rank` takes.
         """
         self.columns = tuple(columns)
         self.states = tuple(states)
@@ -196,6 +199,7 @@ class SequenceReplay:
         self._limiter = RateLimiter(min_frames, update_period)
         self._beta = beta
         self._rank = rank if config.prioritized else None
+        self._num_estimates = num_estimates
         self._recent: deque[_Row] = deque(maxlen=config.unroll + config.bootstrap_steps + 1)
         options = sequence_options(config, num_envs, frame_shape, columns, states, seed)
         self._core = _core.SequenceReplay(options)
@@ -230,8 +234,17 @@ class SequenceReplay:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
         self._recent.clear()
-        fields = (field.numpy() for field in state["recent"])
-        self._recent.extend(_Row(*row) for row in zip(*fields, strict=True))
+        if not state["recent"]:
+            return
+        rewards, flags, estimates = state["recent"]
+        rows, num_envs = min(len(rewards), self._recent.maxlen or 0), self._num_envs
+        fields = (
+            checked_like(rewards, torch.empty(rows, num_envs)),
+            checked_like(flags, torch.empty(rows, num_envs, dtype=torch.uint8)),
+            checked_like(estimates, torch.empty(rows, self._num_estimates, num_envs)),
+        )
+        arrays = (field.numpy() for field in fields)
+        self._recent.extend(_Row(*row) for row in zip(*arrays, strict=True))
 
     def due(self, frames: int, updates: int) -> int:
         """Updates to do now, after `frames` emulator frames and `updates` updates."""

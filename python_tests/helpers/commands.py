@@ -36,6 +36,16 @@ CATCH = [
 ]
 """A training of the toy in a fraction of a second: three checkpoints, each the best so far, and a
 last one without an evaluation. Scores are those of random play, which are the same on any CPU."""
+R2D2 = [
+    *("r2d2-bandit", "--game", "catch", "--run.dir", "run", "--threads", "1", "--total-frames"),
+    *("2800", "--net.torso", "mlp", "--net.hidden", "4", "--net.lstm", "4", "--net.stack", "2"),
+    *("--env.num-envs", "4", "--agent.policies", "3", "--replay.capacity", "400"),
+    *("--replay.min-frames", "400", "--replay.burn-in", "3", "--replay.unroll", "6"),
+    *("--replay.period", "3", "--optim.batch-size", "4", "--run.log-period", "200"),
+    *("--run.checkpoint-period", "800", "--run.replay-period", "800", "--run.eval-period", "0"),
+    *("--run.no-finish", "--run.no-tensorboard"),
+]
+"""A training of an agent with a memory, bandits and ranked sequences, as short as `CATCH`."""
 PERIOD = 800
 """Frames between the checkpoints of `CATCH`."""
 

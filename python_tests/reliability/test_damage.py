@@ -33,7 +33,7 @@ from atari_fast.infra.weights import pack_state, unpack_state
 from atari_fast.seeding import stream
 from atari_fast.train import main
 from atari_fast.types import Acted, StepBatch
-from commands import CATCH, one_sentence, outcome, train
+from commands import CATCH, R2D2, one_sentence, outcome, train
 from run_parts import CPU, make_replay
 
 
@@ -329,8 +329,15 @@ CHANGES = ["delete", None, "x", [], {}, -1, 1e300, torch.zeros(2, 3), torch.zero
 
 
 @pytest.mark.parametrize("every", [30, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_forged_state_is_refused_or_goes_on(forger: Forger, every: int) -> None:
+@pytest.mark.parametrize("arguments", [CATCH, R2D2], ids=["dqn", "r2d2-bandit"])
+def test_a_forged_state_is_refused_or_goes_on(
+    arguments: list[str], every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever stands in it: never another error than the one that names it."""
+    monkeypatch.chdir(tmp_path)
+    assert train(*arguments, cwd=tmp_path).returncode == 0
+    whole = (tmp_path / "run").rename(tmp_path / "whole")
+    forger = Forger(whole, tmp_path)
     cases = [(place, change) for place in places(forger.state) for change in CHANGES]
     outcomes = {0: 0, 4: 0}
     for place, change in cases[::every]:

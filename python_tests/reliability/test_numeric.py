@@ -19,7 +19,7 @@ from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.runtime.crash import crashed_loss
 from atari_fast.runtime.learner import Learner
 from atari_fast.train import main
-from commands import CATCH, one_sentence, train
+from commands import CATCH, R2D2, one_sentence, train
 
 K = 100
 """The update at which a number is spoilt; the checkpoint before it is at 1600 frames."""
@@ -133,3 +133,13 @@ def test_a_crash_has_code_3_and_one_sentence(tmp_path: Path) -> None:
     warning, error = again.stderr.splitlines()
     assert "begins anew" in warning
     assert "not finite at update" in error
+
+
+def test_an_actor_that_meets_the_values_first_leaves_a_bundle_too() -> None:
+    """R2D2 ranks new sequences by the values that it acted on."""
+    arguments = [*R2D2, "--optim.lr", "1e30", "--run.checkpoint-period", "1600"]
+    with pytest.raises(NumericError, match="not finite") as caught:
+        main(arguments)
+    assert caught.value.exit_code == 3
+    assert str(Path("run") / "crash" / "ckpt-") in str(caught.value)
+    assert latest_checkpoint(Path("run") / "crash").is_dir()
