@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_loops import Loop, Utilisation, dqn, filled, r2d2
+from loops import Loop, Utilisation, dqn, filled, r2d2
 
 from atari_fast.agents.agent import ActorSpec, tensors_of
 from atari_fast.agents.registry import build

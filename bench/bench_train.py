@@ -19,21 +19,13 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
+from loops import Loop
 
-from atari_fast.agents.agent import ActorSpec
-from atari_fast.agents.registry import build
 from atari_fast.config import FRAMES_PER_STEP, DqnConfig, NetConfig
-from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.infra.cpu import available_cores
 from atari_fast.presets import PRESETS
-from atari_fast.runtime.acting import StackedActor
-from atari_fast.runtime.device import Autocast, keep_freed_memory, set_threads, torch_threads
-from atari_fast.runtime.driver import SyncDriver
-from atari_fast.runtime.learner import Learner
-from atari_fast.runtime.services import RunServices
-from atari_fast.seeding import stream
+from atari_fast.runtime.device import keep_freed_memory, set_threads, torch_threads
 
 WARM_STEPS = 1_200
 LEARNING_STARTS = 1_000
@@ -63,41 +55,8 @@ def settings(precision: str, num_envs: int, workers: int) -> DqnConfig:
 
 def ours(config: DqnConfig) -> Callable[[int], int]:
     """A function that trains for about `steps` agent steps and returns how many it were."""
-    device = torch.device("cpu")
-    autocast = Autocast(device, config.precision)
-    envs = VectorEnv(config.game, config.env, stream(config.seed, "lanes"))
-    agent = build(config, envs.spec, device)
-    memory = agent.make_memory(1)
-    learner = Learner(agent, memory, device, autocast, threads=available_cores())
-    acting = ActorSpec(envs.num_envs, "train", np.random.default_rng(0), autocast)
-    actor = StackedActor(agent, acting, envs.spec, device)
-    frames = 0
-    services = RunServices(
-        config,
-        agent,
-        envs.spec,
-        device,
-        autocast,
-        memory,
-        learner.optimizers,
-        now=lambda: frames,
-        stop=lambda: False,
-        busy=print,
-        log=print,
-    )
-    driver = SyncDriver(
-        agent, envs, memory, actor, learner, services, total_frames=config.total_frames
-    )
-    results = iter(driver)
-
-    def train(steps: int) -> int:
-        nonlocal frames
-        before = frames
-        while frames - before < FRAMES_PER_STEP * steps:
-            frames = next(results).frames
-        return (frames - before) // FRAMES_PER_STEP
-
-    return train
+    loop = Loop(config, torch.device("cpu"), available_cores())
+    return lambda steps: loop.play(FRAMES_PER_STEP * steps) // FRAMES_PER_STEP
 
 
 def stable_baselines3() -> Callable[[int], int]:

@@ -12,9 +12,6 @@ import torch
 from atari_fast.agents.agent import ActorSpec, Agent
 from atari_fast.agents.registry import build
 from atari_fast.config import (
-    AgentConfig,
-    DqnConfig,
-    DqnOptimConfig,
     EnvConfig,
     NetConfig,
     OptimConfig,
@@ -22,40 +19,23 @@ from atari_fast.config import (
     R2d2Config,
     R2d2ReplayConfig,
     RecurrentNetConfig,
-    ReplayConfig,
-    RunConfig,
 )
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.runtime.acting import StackedActor
 from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.learner import Learner
 from atari_fast.seeding import stream
+from run_parts import TINY_PONG
 
-_RUN = RunConfig(
-    log_period=400,
-    eval_period=0,
-    checkpoint_period=1_600,
-    replay_period=1_600,
-    tensorboard=False,
-    finish=False,
+_RUN = dataclasses.replace(
+    TINY_PONG.run, checkpoint_period=1_600, replay_period=1_600, finish=False
 )
-DQN = DqnConfig(
+DQN = dataclasses.replace(
+    TINY_PONG,
     game="catch",
-    precision="fp32",
-    threads=1,
     total_frames=3_200,
-    env=EnvConfig(num_envs=4),
     net=NetConfig(torso="mlp", hidden=16, stack=2),
-    agent=AgentConfig(
-        double=True,
-        dueling=True,
-        n_step=3,
-        target_period=160,
-        epsilon_end=0.1,
-        epsilon_frames=1_200,
-    ),
-    replay=ReplayConfig(capacity=1_000, min_frames=400, prioritized=True),
-    optim=DqnOptimConfig(batch_size=16, update_period=16, lr=1e-3, max_grad_norm=10.0),
+    optim=dataclasses.replace(TINY_PONG.optim, batch_size=16, max_grad_norm=10.0),
     run=_RUN,
 )
 NOISY = dataclasses.replace(DQN, agent=dataclasses.replace(DQN.agent, noisy=True))

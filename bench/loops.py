@@ -1,4 +1,4 @@
-"""Settings, filled memories and whole training loops for bench_gpu.py."""
+"""Settings, filled memories and whole training loops for the benches."""
 
 from __future__ import annotations
 
@@ -186,6 +186,13 @@ class Loop:
 
     def _step(self) -> None:
         self._frames = next(self._results).frames
+
+    def play(self, frames: int) -> int:
+        """Plays and learns for at least `frames` emulator frames; returns how many it were."""
+        before = self._frames
+        while self._frames - before < frames:
+            self._step()
+        return self._frames - before
 
     def warm_up(self) -> None:
         """Plays until the learner has done 3 updates."""
