@@ -88,7 +88,10 @@ class SlidingWindowUCB:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from `state`."""
-        self._chosen = int(state["chosen"])
+        chosen = int(state["chosen"])
+        if chosen < 0:
+            raise ValueError(f"expected a number of choices, got {chosen}")
+        self._chosen = chosen
         self._episodes.clear()
         arms = map(range(self.arms).index, state["arms"])
         self._episodes.extend(zip(arms, map(float, state["returns"]), strict=True))
