@@ -99,7 +99,8 @@ class Player:
             int64[E], indices of actions.
 
         Raises:
-            ConfigError: the observations have another dtype or shape, or epsilon is out of range.
+            ConfigError: the observations have another dtype or shape, `rewards` or `starts` are not
+                of shape [E], or epsilon is out of range.
         """
         if not 0 <= epsilon <= 1:
             raise ConfigError(f"epsilon: expected a number from 0 to 1, got {epsilon}")

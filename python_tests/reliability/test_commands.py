@@ -9,10 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
-from atari_fast.agents.restore import TrainedAgent
+from atari_fast.agents.restore import TrainedAgent, load_agent
 from atari_fast.config import DqnConfig
-from commands import command, one_sentence
+from commands import R2D2, command, one_sentence, train
 
 TINY = [
     "pong",
@@ -90,6 +91,17 @@ def test_an_exported_agent_plays_as_the_checkpoint_does(run: Path, tmp_path: Pat
     data[-100] ^= 1
     agent.write_bytes(data)
     one_sentence(command("evaluate", agent, cwd=tmp_path), 4, "agent.safetensors", "damaged")
+
+
+def test_an_exported_agent_has_the_bandit_that_chooses_its_policy(tmp_path: Path) -> None:
+    assert train(*R2D2, cwd=tmp_path).returncode == 0
+    cpu, zoo = torch.device("cpu"), tmp_path / "agent.safetensors"
+    done = command("evaluate", "run", "--episodes", "2", "--export", zoo, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    checkpoint, exported = (load_agent(path, "last", cpu) for path in (tmp_path / "run", zoo))
+    saved = checkpoint.agent.parts["evaluator"].state()
+    assert len(set(saved["arms"])) > 1  # a bandit that has seen games of several policies
+    assert exported.agent.parts["evaluator"].state() == saved
 
 
 def test_record_and_plot_write_where_they_say(run: Path) -> None:
