@@ -232,12 +232,13 @@ class SequenceReplay:
         return {"recent": [torch.from_numpy(np.stack(field)) for field in fields]}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`."""
+        """Continue from `state`, after `load`."""
         self._recent.clear()
-        if not state["recent"]:
+        num_envs = self._num_envs
+        rows = min(self._core.num_rows // num_envs, self._recent.maxlen or 0) if self._rank else 0
+        if not rows:
             return
         rewards, flags, estimates = state["recent"]
-        rows, num_envs = min(len(rewards), self._recent.maxlen or 0), self._num_envs
         fields = (
             checked_like(rewards, torch.empty(rows, num_envs)),
             checked_like(flags, torch.empty(rows, num_envs, dtype=torch.uint8)),
