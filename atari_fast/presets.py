@@ -244,26 +244,32 @@ def pong() -> DqnConfig:
     """The default: learns Pong on two CPU cores; a narrow DQN, tuned for wall time.
 
     What makes it fast: half as many filters, standardised pixels (without them nothing is learned
-    in the first 300,000 frames), 5-step returns, little exploration, and a learning rate that
-    begins high and falls.
+    in the first 300,000 frames), prioritized replay, 5-step returns, little exploration, and a
+    learning rate that begins high and falls.
     """
     return DqnConfig(
         preset="pong",
         game="pong",
-        total_frames=1_600_000,
+        total_frames=800_000,
         env=EnvConfig(num_envs=8),
         net=NetConfig(pixels="standardize", channels=(16, 32, 32), hidden=256),
         agent=AgentConfig(n_step=5, target_period=4_000, epsilon_end=0.01, epsilon_frames=60_000),
-        replay=ReplayConfig(capacity=100_000, min_frames=16_000),
+        replay=ReplayConfig(capacity=100_000, min_frames=16_000, prioritized=True),
         optim=DqnOptimConfig(lr=5e-4, lr_final_fraction=0.05, eps=1e-5),
         run=RunConfig(eval_period=160_000, checkpoint_period=160_000, replay_period=160_000),
     )
 
 
 def ls_dqn_pong() -> DqnConfig:
-    """LS-DQN that learns Pong on two CPU cores: preset pong, and FQI every 200,000 frames."""
-    ls = LeastSquaresConfig(method="fqi", period=200_000, conditional=True, games=10)
-    return replace(pong(), preset="ls-dqn-pong", ls=ls)
+    """LS-DQN that learns Pong on two CPU cores: FQI every 200,000 frames, uniform replay."""
+    config = pong()
+    return replace(
+        config,
+        preset="ls-dqn-pong",
+        total_frames=1_600_000,
+        ls=LeastSquaresConfig(method="fqi", period=200_000, conditional=True, games=10),
+        replay=replace(config.replay, prioritized=False),
+    )
 
 
 def ls_dqn_boxing() -> DqnConfig:
@@ -350,19 +356,23 @@ def r2d2_bandit() -> R2d2Config:
 
 
 def r2d2_small() -> R2d2Config:
-    """R2D2 for two CPU cores and 24 GiB: a narrow network, shorter sequences, 16 environments."""
+    """R2D2 that learns on two CPU cores: a narrow network, 16 environments, short sequences.
+
+    What makes it fast: many small updates, each of 8 sequences of 16 rows, and each row is learned
+    from 8 times as often as in the paper.
+    """
     return R2d2Config(
         preset="r2d2-small",
         game="pong",
-        total_frames=20_000_000,
+        total_frames=3_000_000,
         env=EnvConfig(num_envs=16),
         net=RecurrentNetConfig(pixels="standardize", channels=(16, 32, 32), hidden=256, lstm=256),
-        agent=R2d2AgentConfig(target_period=400),
+        agent=R2d2AgentConfig(target_period=250),
         replay=R2d2ReplayConfig(
-            capacity=400_000, burn_in=20, unroll=40, period=20, min_frames=80_000
+            capacity=200_000, burn_in=8, unroll=16, period=8, min_frames=20_000, replay_ratio=8.0
         ),
-        optim=OptimConfig(lr=3e-4, eps=1e-3, batch_size=32, max_grad_norm=40.0),
-        run=RunConfig(eval_period=400_000, checkpoint_period=400_000, replay_period=400_000),
+        optim=OptimConfig(lr=5e-4, eps=1e-5, batch_size=8, max_grad_norm=40.0),
+        run=RunConfig(eval_period=160_000, checkpoint_period=160_000, replay_period=160_000),
     )
 
 
