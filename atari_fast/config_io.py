@@ -11,7 +11,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from atari_fast.config import CONFIGS, Config, DqnConfig, Range
+from atari_fast.config import CONFIGS, Config, Range
 from atari_fast.config_schema import SCHEMA_VERSION, upgrade
 from atari_fast.errors import ConfigError
 
@@ -59,7 +59,8 @@ def to_record(config: Config) -> dict[str, Any]:
 def from_record(record: Any, source: str = "config") -> Config:
     """The settings that `to_record` made plain; a field that is missing has its default.
 
-    Settings that an earlier version stored are read under their present names.
+    Settings that an earlier version stored are read under their present names, without those that
+    had no effect.
 
     Args:
         record: what JSON gave.
@@ -78,7 +79,7 @@ def from_record(record: Any, source: str = "config") -> Config:
         )
     problems: list[str] = []
     settings = upgrade(record.get("config"), schema)
-    config = _build(_class_of(settings), settings, "", problems)
+    config = _build(_class_of(settings, source), settings, "", problems)
     if problems:
         raise ConfigError(f"{source}: {'; '.join(problems)}")
     return config
@@ -98,15 +99,15 @@ def from_json(text: str, source: str = "config.json") -> Config:
     return from_record(record, source)
 
 
-def _class_of(settings: Any) -> type[Config]:
-    """The class of settings that has their `agent.algorithm`; the DQN family's where none has."""
+def _class_of(settings: Any, source: str) -> type[Config]:
+    """The class of settings that has their `agent.algorithm`; DQN's where none is given."""
     agent = settings.get("agent") if isinstance(settings, dict) else None
-    algorithm = agent.get("algorithm") if isinstance(agent, dict) else None
-    for cls in CONFIGS:
-        section = typing.get_type_hints(cls)["agent"]
-        if algorithm in typing.get_args(typing.get_type_hints(section)["algorithm"]):
-            return cls
-    return DqnConfig
+    algorithm = agent.get("algorithm", "dqn") if isinstance(agent, dict) else "dqn"
+    if not isinstance(algorithm, str) or algorithm not in CONFIGS:
+        raise ConfigError(
+            f"{source}: agent.algorithm: expected one of {_list(CONFIGS)}, got {algorithm!r}"
+        )
+    return CONFIGS[algorithm]
 
 
 def _build(cls: type[T], record: Any, prefix: str, problems: list[str]) -> T:

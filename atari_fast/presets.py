@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from atari_fast.config import (
-    AgentConfig,
+    C51AgentConfig,
+    C51Config,
     Config,
+    DqnAgentConfig,
     DqnConfig,
+    DqnFamilyConfig,
     DqnOptimConfig,
     EnvConfig,
+    IqnConfig,
     LeastSquaresConfig,
     NetConfig,
     OptimConfig,
+    QrDqnConfig,
     R2d2AgentConfig,
     R2d2Config,
     R2d2ReplayConfig,
     RecurrentNetConfig,
     ReplayConfig,
     RunConfig,
+    convert,
 )
+
+F = TypeVar("F", bound=DqnFamilyConfig)
 
 _SAVES = RunConfig(eval_period=4_000_000, checkpoint_period=4_000_000, replay_period=4_000_000)
 
@@ -49,7 +57,7 @@ def dqn_adam() -> DqnConfig:
         preset="dqn-adam",
         env=EnvConfig(protocol="machado", num_envs=1),
         net=NetConfig(padding="same", init="xavier"),
-        agent=AgentConfig(
+        agent=DqnAgentConfig(
             loss="squared", target_period=32_000, epsilon_end=0.01, epsilon_frames=1_000_000
         ),
         replay=ReplayConfig(min_frames=80_000),
@@ -64,7 +72,8 @@ def double_dqn() -> DqnConfig:
     As in google-deepmind/dqn_zoo: copies every 30,000 agent steps, epsilon down to 0.01, one bias
     for all actions.
     """
-    config = _tuned("double-dqn", dqn_nature().optim, 0.01, double=True, target_period=120_000)
+    config = dqn_nature()
+    config = _tuned(config, "double-dqn", config.optim, 0.01, double=True, target_period=120_000)
     return replace(config, net=NetConfig(last_bias="shared"))
 
 
@@ -74,9 +83,10 @@ def dueling() -> DqnConfig:
     There: the gradient that enters the last convolution is scaled by 1 / sqrt(2), gradients are
     clipped to norm 10, and the learning rate is lower, 6.25e-5.
     """
-    optim = replace(dqn_nature().optim, lr=6.25e-5, max_grad_norm=10.0)
+    config = dqn_nature()
+    optim = replace(config.optim, lr=6.25e-5, max_grad_norm=10.0)
     return _tuned(
-        "dueling", optim, 0.01, double=True, dueling=True, dueling_gradient=2**-0.5,
+        config, "dueling", optim, 0.01, double=True, dueling=True, dueling_gradient=2**-0.5,
         target_period=120_000,
     )  # fmt: skip
 
@@ -98,25 +108,27 @@ def per() -> DqnConfig:
     )
 
 
-def c51() -> DqnConfig:
+def c51() -> C51Config:
     """C51 (Bellemare et al. 2017, 5): 51 atoms from -10 to 10, Adam 2.5e-4 with eps 0.01 / 32.
 
     Gradients are clipped to norm 10, here and in `qr_dqn`, as in google-deepmind/dqn_zoo.
     """
-    return _tuned("c51", _adam(2.5e-4), 0.001, algorithm="c51")
+    return _tuned(convert(dqn_nature(), C51Config), "c51", _adam(2.5e-4), 0.001)
 
 
-def qr_dqn() -> DqnConfig:
+def qr_dqn() -> QrDqnConfig:
     """QR-DQN-1 (Dabney et al. 2018a, 5): Adam 5e-5 with eps 0.01 / 32, 201 quantiles (dqn_zoo)."""
-    return _tuned("qr-dqn", _adam(5e-5), 0.001, algorithm="qr-dqn", quantiles=201)
+    config = convert(dqn_nature(), QrDqnConfig)
+    return _tuned(config, "qr-dqn", _adam(5e-5), 0.001, quantiles=201)
 
 
-def iqn() -> DqnConfig:
+def iqn() -> IqnConfig:
     """IQN (Dabney et al. 2018b, 4): N = N' = 64, K = 32, QR-DQN's Adam.
 
     No gradient is clipped, and learning begins after 80,000 frames, as in google-deepmind/dqn_zoo.
     """
-    config = _tuned("iqn", replace(_adam(5e-5), max_grad_norm=0.0), 0.001, algorithm="iqn")
+    optim = replace(_adam(5e-5), max_grad_norm=0.0)
+    config = _tuned(convert(dqn_nature(), IqnConfig), "iqn", optim, 0.001)
     return replace(config, replay=ReplayConfig(min_frames=80_000))
 
 
@@ -134,18 +146,13 @@ def m_dqn() -> DqnConfig:
     )
 
 
-def m_iqn() -> DqnConfig:
+def m_iqn() -> IqnConfig:
     """M-IQN (Vieillard et al. 2020, 4.1): M-DQN's settings and 1-step IQN."""
-    config = m_dqn()
-    return replace(
-        config,
-        preset="m-iqn",
-        net=replace(config.net, init="fan-in"),
-        agent=replace(config.agent, algorithm="iqn"),
-    )
+    config = convert(m_dqn(), IqnConfig)
+    return replace(config, preset="m-iqn", net=replace(config.net, init="fan-in"))
 
 
-def rainbow() -> DqnConfig:
+def rainbow() -> C51Config:
     """Rainbow (Hessel et al. 2018, table 1): C51 with all extensions, in one environment.
 
     Learning begins after 80,000 frames, targets are copied every 32,000, priorities have exponent
@@ -153,11 +160,10 @@ def rainbow() -> DqnConfig:
     table 1, replay start size): under its noise an untrained network can favour one action nearly
     always. Noise is off in an evaluation, where a small epsilon frees an agent that stands still.
     """
-    return DqnConfig(
+    return C51Config(
         preset="rainbow",
         env=EnvConfig(num_envs=1, life_loss="zero_discount"),
-        agent=AgentConfig(
-            algorithm="c51",
+        agent=C51AgentConfig(
             double=True,
             dueling=True,
             noisy=True,
@@ -176,17 +182,17 @@ def rainbow() -> DqnConfig:
     )
 
 
-def rainbow_dopamine() -> DqnConfig:
+def rainbow_dopamine() -> C51Config:
     """The Rainbow of Dopamine (Castro et al. 2018): C51, 3 steps, prioritized replay, no more.
 
     Priorities are square roots of the losses and importance weights have exponent 0.5 throughout.
     """
-    config = dqn_adam()
+    config = convert(dqn_adam(), C51Config)
     return replace(
         config,
         preset="rainbow-dopamine",
         net=replace(config.net, init="fan-in"),
-        agent=replace(config.agent, algorithm="c51", loss="huber", n_step=3),
+        agent=replace(config.agent, n_step=3),
         replay=replace(
             config.replay, prioritized=True, alpha=0.5, beta_start=0.5, beta_end=0.5,
             priority_epsilon=1e-10, uniform_mix=0.0, stratified=True,
@@ -253,7 +259,9 @@ def pong() -> DqnConfig:
         total_frames=800_000,
         env=EnvConfig(num_envs=8),
         net=NetConfig(pixels="standardize", channels=(16, 32, 32), hidden=256),
-        agent=AgentConfig(n_step=5, target_period=4_000, epsilon_end=0.01, epsilon_frames=60_000),
+        agent=DqnAgentConfig(
+            n_step=5, target_period=4_000, epsilon_end=0.01, epsilon_frames=60_000
+        ),
         replay=ReplayConfig(capacity=100_000, min_frames=16_000, prioritized=True),
         optim=DqnOptimConfig(lr=5e-4, lr_final_fraction=0.05, eps=1e-5),
         run=RunConfig(eval_period=160_000, checkpoint_period=160_000, replay_period=160_000),
@@ -287,7 +295,7 @@ def ls_dqn_boxing() -> DqnConfig:
         game="boxing",
         total_frames=7_000_000,
         env=EnvConfig(num_envs=16, num_workers=1),
-        agent=AgentConfig(
+        agent=DqnAgentConfig(
             munchausen=True,
             dueling=True,
             discount=0.97,
@@ -321,7 +329,7 @@ def ls_dqn_breakout() -> DqnConfig:
         preset="ls-dqn-breakout",
         game="breakout",
         env=EnvConfig(num_envs=1, life_loss="episodic"),
-        agent=AgentConfig(loss="squared", target_period=4_000),
+        agent=DqnAgentConfig(loss="squared", target_period=4_000),
         ls=LeastSquaresConfig(method="fqi", period=2_000_000, moments="keep"),
         replay=ReplayConfig(capacity=300_000, min_frames=80_000),
         optim=DqnOptimConfig(lr=1e-4, eps=1e-8 / 2, batch_size=64, update_period=4),
@@ -376,9 +384,8 @@ def r2d2_small() -> R2d2Config:
     )
 
 
-def _tuned(preset: str, optim: DqnOptimConfig, eval_epsilon: float, **agent: Any) -> DqnConfig:
+def _tuned(config: F, preset: str, optim: DqnOptimConfig, eval_epsilon: float, **agent: Any) -> F:
     """Nature DQN as its successors changed it: epsilon ends at 0.01, another optimizer."""
-    config = dqn_nature()
     return replace(
         config,
         preset=preset,

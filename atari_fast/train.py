@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from atari_fast.config import DqnFamilyConfig, with_algorithm
 from atari_fast.config_io import from_json, from_record, validate
 from atari_fast.errors import ConfigError, WorkerError
 from atari_fast.games import TOYS, canonical_name
@@ -83,7 +84,7 @@ class _CallableModule(types.ModuleType):
 
 def _begin(argv: Sequence[str]) -> Trainer:
     """A new run."""
-    config = parse_config(argv, PRESETS, DEFAULT_PRESET, _PROG)
+    config = parse_config(argv, PRESETS, DEFAULT_PRESET, _PROG, _with_algorithm)
     validate(config)
     chosen = _with_workers(config)
     try:
@@ -93,6 +94,14 @@ def _begin(argv: Sequence[str]) -> Trainer:
             raise
         warn(f"{error}; the environments run without worker processes")  # nobody asked for them
         return _trainer(config)
+
+
+def _with_algorithm(config: Config, argv: Sequence[str]) -> Config:
+    """The settings for the algorithm that arguments name, which decides what settings there are."""
+    names, _ = take_option(argv, "--agent.algorithm", "the name of an algorithm")
+    if not names or not isinstance(config, DqnFamilyConfig):
+        return config
+    return with_algorithm(config, names[-1])
 
 
 def _trainer(config: Config) -> Trainer:

@@ -23,7 +23,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from atari_fast.agents.registry import build
-from atari_fast.config import DqnConfig
+from atari_fast.config import DqnFamilyConfig
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.infra.cpu import available_cores
 from atari_fast.presets import PRESETS
@@ -38,7 +38,7 @@ NAMES = (
 )  # fmt: skip
 
 
-def settings(name: str, precision: str) -> DqnConfig:
+def settings(name: str, precision: str) -> DqnFamilyConfig:
     """A preset with one optimizer for all, on Pong."""
     config = PRESETS[name]()
     return dataclasses.replace(
@@ -52,7 +52,7 @@ def settings(name: str, precision: str) -> DqnConfig:
 
 
 def make_learner(
-    config: DqnConfig, device: torch.device, threads: int, steps: int = 400
+    config: DqnFamilyConfig, device: torch.device, threads: int, steps: int = 400
 ) -> Learner:
     """A learner whose replay holds `steps` steps of random play in each of its environments."""
     rng = np.random.default_rng(0)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from atari_fast import _core
 from atari_fast.agents.agent import ActorSpec
 from atari_fast.agents.restore import load_agent
-from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.config import DqnAgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.runtime.acting import StackedActor
@@ -74,7 +74,7 @@ def new_replay(capacity: int) -> TransitionReplay:
     return TransitionReplay(
         EnvConfig(num_envs=NUM_ENVS),
         NetConfig(stack=STACK),
-        AgentConfig(n_step=1),
+        DqnAgentConfig(n_step=1),
         ReplayConfig(capacity=capacity, prioritized=True),
         (SIDE, SIDE),
         seed=1,

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.config import DqnAgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.types import Acted, Flag, StepBatch
 
@@ -66,7 +66,7 @@ class Ours:
         self.replay = TransitionReplay(
             EnvConfig(num_envs=NUM_ENVS),
             NetConfig(stack=STACK),
-            AgentConfig(n_step=1),
+            DqnAgentConfig(n_step=1),
             ReplayConfig(capacity=capacity, prioritized=True),
             frames.shape[1:],
             seed=1,

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from atari_fast.config import (
-    AgentConfig,
+    DqnAgentConfig,
     DqnConfig,
     DqnOptimConfig,
     EnvConfig,
@@ -27,7 +27,7 @@ def main(directory: Path) -> float:
         total_frames=40_000,
         env=EnvConfig(num_envs=4),
         net=NetConfig(torso="mlp", stack=1, hidden=64),
-        agent=AgentConfig(double=True, n_step=3, target_period=800, epsilon_frames=8_000),
+        agent=DqnAgentConfig(double=True, n_step=3, target_period=800, epsilon_frames=8_000),
         replay=ReplayConfig(capacity=5_000, min_frames=800),
         optim=DqnOptimConfig(lr=1e-3, eps=1e-8),
         run=RunConfig(dir=str(directory), eval_period=0, tensorboard=False),

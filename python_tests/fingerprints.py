@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from atari_fast.config import DqnConfig
+from atari_fast.config import DqnFamilyConfig
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.infra.logging import read_metrics
 from atari_fast.infra.weights import unpack_state
@@ -106,7 +106,7 @@ def main() -> None:
     options = parser.parse_args()
     trainings = {}
     for preset, make in PRESETS.items():
-        if not isinstance(make(), DqnConfig):
+        if not isinstance(make(), DqnFamilyConfig):
             continue
         extra = LEAST_SQUARES if preset.startswith("ls-") else []
         trainings[f"catch {preset}"] = [preset, *COMMON, *CATCH, *extra]

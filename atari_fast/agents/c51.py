@@ -6,7 +6,7 @@ import torch
 
 from atari_fast.agents.agent import Agent, LossOutput
 from atari_fast.agents.common import apply_operator, value_agent, value_metrics, with_target
-from atari_fast.config import DqnConfig
+from atari_fast.config import C51Config
 from atari_fast.nets.networks import QNetwork
 from atari_fast.ops.distributions import categorical_loss, categorical_projection
 from atari_fast.ops.stacks import cut_stacks
@@ -15,7 +15,7 @@ from atari_fast.replay.transition import TransitionBatch
 from atari_fast.types import EnvSpec
 
 
-def build(config: DqnConfig, spec: EnvSpec, device: torch.device) -> Agent[TransitionBatch]:
+def build(config: C51Config, spec: EnvSpec, device: torch.device) -> Agent[TransitionBatch]:
     """Build the agent with its networks on `device`."""
     agent = config.agent
     network = QNetwork(config, spec, outputs=agent.atoms)

@@ -21,10 +21,9 @@ from atari_fast.agents.agent import (
     QValues,
     Services,
 )
-from atari_fast.config import AgentConfig, DqnConfig
+from atari_fast.config import DqnFamilyAgentConfig, DqnFamilyConfig, MunchausenAgentConfig
 from atari_fast.ops.action_gap import action_gap, relative_gap
 from atari_fast.ops.augmentation import random_shift
-from atari_fast.ops.least_squares import LstdqSystem
 from atari_fast.ops.operators import (
     advantage,
     advantage_learning,
@@ -58,7 +57,7 @@ def replay_need(
 
 
 def value_agent(
-    config: DqnConfig,
+    config: DqnFamilyConfig,
     spec: EnvSpec,
     online: nn.Module,
     target: nn.Module,
@@ -67,6 +66,7 @@ def value_agent(
     behaviour: QValues,
     loss: Callable[[TransitionBatch], LossOutput],
     hooks: Sequence[Hook],
+    memory_needs: Sequence[MemoryNeed] = (),
 ) -> Agent[TransitionBatch]:
     """An agent that acts epsilon-greedily and learns from transitions.
 
@@ -79,6 +79,7 @@ def value_agent(
         behaviour: values by which it acts in training, noise included.
         loss: the algorithm's mathematics, given observations as they are to be learned from.
         hooks: periodic parts.
+        memory_needs: what takes memory beside the replay.
     """
     replay, optim = config.replay, config.optim
     decay = linear(
@@ -112,15 +113,11 @@ def value_agent(
         return loss(batch)
 
     options = transition_options(config.env, config.net, config.agent, replay, spec.frame_shape)
-    needs = [replay_need(options)]
-    if config.ls.method == "lstdq":
-        needed = LstdqSystem.bytes_needed(spec.num_actions, config.net.hidden)
-        needs.append(MemoryNeed(needed, "ls.method lstdq", "use --ls.method fqi"))
     return Agent(
         nets={"online": online, "target": target},
         make_actor=make_actor,
         make_memory=make_memory,
-        memory_needs=tuple(needs),
+        memory_needs=(replay_need(options), *memory_needs),
         batch_type=TransitionBatch,
         objectives=(Objective(OBJECTIVE, online, optim, augmented_loss),),
         stack=config.net.stack,
@@ -147,7 +144,7 @@ def with_target(online: Net, period: int, device: torch.device) -> tuple[Net, Ne
 
 
 def apply_operator(
-    agent: AgentConfig,
+    agent: DqnFamilyAgentConfig,
     y: torch.Tensor,
     batch: TransitionBatch,
     observations: tuple[torch.Tensor, torch.Tensor],
@@ -169,7 +166,7 @@ def apply_operator(
     Returns:
         float32[B]
     """
-    if agent.munchausen:
+    if isinstance(agent, MunchausenAgentConfig) and agent.munchausen:
         return munchausen_reward(
             y,
             target_q(observations[0]),

@@ -6,7 +6,7 @@ import torch
 
 from atari_fast.agents.agent import Agent, LossOutput
 from atari_fast.agents.common import apply_operator, value_agent, value_metrics, with_target
-from atari_fast.agents.ls_dqn import Observations, least_squares_hooks
+from atari_fast.agents.ls_dqn import Observations, least_squares_hooks, least_squares_needs
 from atari_fast.config import DqnConfig
 from atari_fast.nets.networks import QNetwork
 from atari_fast.ops.losses import huber, squared
@@ -60,4 +60,5 @@ def build(config: DqnConfig, spec: EnvSpec, device: torch.device) -> Agent[Trans
         behaviour=lambda obs: online(obs, noise=len(obs)),
         loss=loss,
         hooks=(*least_squares_hooks(config, online, target, targets), sync),
+        memory_needs=least_squares_needs(config, spec.num_actions),
     )

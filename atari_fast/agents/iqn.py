@@ -6,7 +6,7 @@ import torch
 
 from atari_fast.agents.agent import Agent, LossOutput
 from atari_fast.agents.common import apply_operator, value_agent, value_metrics, with_target
-from atari_fast.config import DqnConfig
+from atari_fast.config import IqnConfig
 from atari_fast.nets.networks import ImplicitQuantileNetwork
 from atari_fast.nets.noise import uniform
 from atari_fast.ops.distributions import quantile_huber_loss, soft_quantiles
@@ -16,7 +16,7 @@ from atari_fast.replay.transition import TransitionBatch
 from atari_fast.types import EnvSpec
 
 
-def build(config: DqnConfig, spec: EnvSpec, device: torch.device) -> Agent[TransitionBatch]:
+def build(config: IqnConfig, spec: EnvSpec, device: torch.device) -> Agent[TransitionBatch]:
     """Build the agent with its networks on `device`."""
     agent = config.agent
     network = ImplicitQuantileNetwork(config, spec)

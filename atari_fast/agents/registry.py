@@ -1,4 +1,4 @@
-"""Every agent by the class of its settings and the name of its algorithm."""
+"""Every agent by the class of its settings."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ import torch
 
 from atari_fast.agents import c51, dqn, iqn, qr_dqn, r2d2
 from atari_fast.agents.agent import Agent
-from atari_fast.config import Config, DqnConfig, R2d2Config
+from atari_fast.config import C51Config, Config, DqnConfig, IqnConfig, QrDqnConfig, R2d2Config
 from atari_fast.types import EnvSpec
-
-_DQN_FAMILY = {"dqn": dqn.build, "c51": c51.build, "qr-dqn": qr_dqn.build, "iqn": iqn.build}
 
 
 def build(config: Config, spec: EnvSpec, device: torch.device) -> Agent[Any]:
-    """Build the agent that the settings name, with its networks on `device`."""
-    if isinstance(config, R2d2Config):
-        return r2d2.build(config, spec, device)
-    assert isinstance(config, DqnConfig)
-    return _DQN_FAMILY[config.agent.algorithm](config, spec, device)
+    """Build the agent that the settings are of, with its networks on `device`."""
+    match config:
+        case DqnConfig():
+            return dqn.build(config, spec, device)
+        case C51Config():
+            return c51.build(config, spec, device)
+        case QrDqnConfig():
+            return qr_dqn.build(config, spec, device)
+        case IqnConfig():
+            return iqn.build(config, spec, device)
+        case R2d2Config():
+            return r2d2.build(config, spec, device)
+    raise TypeError(f"no agent has settings of the class {type(config).__name__}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any, Literal, TypeVar
 
 from atari_fast.config.base import Config, OptimConfig, TorsoConfig, torso_problems
 from atari_fast.config.ranges import (
@@ -17,6 +17,9 @@ from atari_fast.config.ranges import (
     Range,
     number_text,
 )
+from atari_fast.errors import ConfigError
+
+F = TypeVar("F", bound="DqnFamilyConfig")
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,20 @@ class NetConfig(TorsoConfig):
     """Units of the hidden layer; a dueling network has two such layers."""
 
 
-@dataclass(frozen=True)
-class AgentConfig:
-    """The algorithm and its options."""
+Operator = Literal["none", "al", "pal", "persistent", "consistent", "lazy"]
+ShiftOperator = Literal["none", "al", "pal", "persistent", "consistent"]
+"""Operators that shift the target, and so can shift a distribution; `lazy` keeps a value."""
 
-    algorithm: Literal["dqn", "c51", "qr-dqn", "iqn"] = "dqn"
-    """What the network estimates of the return: its mean (dqn), the probabilities of fixed values
-    (c51, Bellemare 2017), fixed quantiles (qr-dqn, Dabney 2018a), or any quantile (iqn, Dabney
-    2018b)."""
+
+@dataclass(frozen=True)
+class DqnFamilyAgentConfig:
+    """The algorithm and its options: those that every algorithm of the DQN family has."""
+
+    algorithm: str = ""
+    """Algorithm of the DQN family. It estimates the mean of the return (dqn, Mnih 2015), the
+    probabilities of fixed values (c51, Bellemare 2017), fixed quantiles (qr-dqn, Dabney 2018a) or
+    any quantile (iqn, Dabney 2018b). Choosing one other than the preset's keeps the values of the
+    settings that both have."""
     discount: Annotated[float, FRACTION] = 0.99
     """Discount factor gamma of one agent step."""
     double: bool = False
@@ -51,45 +60,20 @@ class AgentConfig:
     noisy: bool = False
     """Linear layers with learned noise, by which the agent explores (Fortunato 2018)."""
     noisy_sigma: Annotated[float, Range(0, 1e3)] = 0.5
-    """Scale of that noise at the beginning."""
+    """Initial scale sigma of the noise."""
     n_step: Annotated[int, Range(1, 65_536)] = 1
-    """Steps of reward before the bootstrap."""
+    """Number of rewards in the n-step return, before the bootstrap."""
     reward_clip: Annotated[float, REAL_NON_NEGATIVE] = 1.0
-    """Rewards are clipped to [-x, x] in the learner's batch; 0 switches it off."""
-    loss: Literal["huber", "squared", "clipped"] = "huber"
-    """Loss of a TD error in dqn. huber: quadratic up to 1, linear beyond (Mnih 2015); squared: half
-    its square; clipped: half its square with the gradient clipped to [-1, 1] after the importance
-    weight is applied (prioritized DQN in google-deepmind/dqn_zoo). Other algorithms ignore it."""
-    operator: Literal["none", "al", "pal", "persistent", "consistent", "lazy"] = "none"
-    """Operator around the target that widens the action gap (Bellemare 2016): advantage learning,
-    persistent advantage learning, its second branch alone, the consistent Bellman operator,
-    alpha-lazy."""
+    """Rewards are clipped to [-x, x] in the learner's batch; 0 disables clipping."""
+    operator: Operator = "none"
+    """Operator on the target that widens the action gap (Bellemare 2016). al: advantage learning;
+    pal: persistent advantage learning; persistent: the second branch of pal alone; consistent: the
+    consistent Bellman operator; lazy: the alpha-lazy operator (only dqn)."""
     operator_alpha: Annotated[float, Range(0, 1 - 1e-9)] = 0.9
-    """Its alpha, below 1."""
+    """Coefficient alpha of the operator, below 1."""
     operator_next: Literal["alpha", "gamma"] = "alpha"
     """Factor of the next state's gap in pal and persistent: alpha as in the published agents, or
     gamma as the operator is defined."""
-    munchausen: bool = False
-    """Munchausen targets: the policy's logarithm is added to the reward, and the next state has
-    its soft value (Vieillard 2020)."""
-    munchausen_alpha: Annotated[float, FRACTION] = 0.9
-    """Scale of the added logarithm."""
-    munchausen_temperature: Annotated[float, Range(1e-6, 1e6)] = 0.03
-    """Temperature tau of the softmax policy."""
-    munchausen_clip: Annotated[float, Range(-1e6, 0)] = -1.0
-    """Lowest value l0 of tau times the logarithm."""
-    atoms: Annotated[int, Range(2, 65_536)] = 51
-    """Values of the return in c51."""
-    v_max: Annotated[float, Range(1e-6, 1e6)] = 10.0
-    """They lie from -x to x."""
-    quantiles: Annotated[int, Range(2, 65_536)] = 200
-    """Quantiles of qr-dqn."""
-    taus: Annotated[int, Range(1, 65_536)] = 64
-    """Quantiles that iqn draws of the return, N and N'."""
-    taus_acting: Annotated[int, Range(1, 65_536)] = 32
-    """Quantiles that iqn averages when it acts, K."""
-    cosines: Annotated[int, Range(1, 65_536)] = 64
-    """Cosines that stand for a quantile's level in iqn."""
     target_period: Annotated[int, PERIOD] = 40_000
     """Frames between copies of the online network into the target network."""
     epsilon_start: Annotated[float, FRACTION] = 1.0
@@ -98,6 +82,71 @@ class AgentConfig:
     """Probability of a random action from frame `epsilon_frames` on."""
     epsilon_frames: Annotated[int, NON_NEGATIVE] = 4_000_000
     """Frames of the linear decay of epsilon, counted from the first frame of learning."""
+
+
+@dataclass(frozen=True)
+class MunchausenAgentConfig(DqnFamilyAgentConfig):
+    """The algorithm and its options: those of algorithms that can have Munchausen targets.
+
+    In c51 the entropy would move the atoms of each action by another amount.
+    """
+
+    munchausen: bool = False
+    """Munchausen targets: the policy's scaled log-probability is added to the reward, and the next
+    state has its soft value (Vieillard 2020)."""
+    munchausen_alpha: Annotated[float, FRACTION] = 0.9
+    """Scale alpha of the added log-probability."""
+    munchausen_temperature: Annotated[float, Range(1e-6, 1e6)] = 0.03
+    """Temperature tau of the softmax policy."""
+    munchausen_clip: Annotated[float, Range(-1e6, 0)] = -1.0
+    """Lower bound l0 of tau times the log-probability."""
+
+
+@dataclass(frozen=True)
+class DqnAgentConfig(MunchausenAgentConfig):
+    """The algorithm and its options."""
+
+    algorithm: Literal["dqn"] = "dqn"
+    loss: Literal["huber", "squared", "clipped"] = "huber"
+    """Loss of a TD error. huber: quadratic up to 1, linear beyond (Mnih 2015); squared: half its
+    square; clipped: half its square with the gradient clipped to [-1, 1] after the importance
+    weight is applied (prioritized DQN in google-deepmind/dqn_zoo)."""
+
+
+@dataclass(frozen=True)
+class C51AgentConfig(DqnFamilyAgentConfig):
+    """The algorithm and its options."""
+
+    algorithm: Literal["c51"] = "c51"
+    operator: ShiftOperator = "none"
+    atoms: Annotated[int, Range(2, 65_536)] = 51
+    """Number of atoms, the equidistant values of the support."""
+    v_max: Annotated[float, Range(1e-6, 1e6)] = 10.0
+    """The support is [-v_max, v_max]."""
+
+
+@dataclass(frozen=True)
+class QrDqnAgentConfig(MunchausenAgentConfig):
+    """The algorithm and its options."""
+
+    algorithm: Literal["qr-dqn"] = "qr-dqn"
+    operator: ShiftOperator = "none"
+    quantiles: Annotated[int, Range(2, 65_536)] = 200
+    """Number of quantiles, N."""
+
+
+@dataclass(frozen=True)
+class IqnAgentConfig(MunchausenAgentConfig):
+    """The algorithm and its options."""
+
+    algorithm: Literal["iqn"] = "iqn"
+    operator: ShiftOperator = "none"
+    taus: Annotated[int, Range(1, 65_536)] = 64
+    """Number of quantile levels drawn in an update for each of the two distributions, N and N'."""
+    taus_acting: Annotated[int, Range(1, 65_536)] = 32
+    """Number of quantile levels drawn to choose an action, K."""
+    cosines: Annotated[int, Range(1, 65_536)] = 64
+    """Number of cosine features in the embedding of a quantile level."""
 
 
 @dataclass(frozen=True)
@@ -111,23 +160,23 @@ class LeastSquaresConfig:
     samples: Annotated[int, NON_NEGATIVE] = 0
     """Transitions in a solution, drawn from the replay; 0: all of it."""
     prior: Annotated[float, REAL_NON_NEGATIVE] = 1.0
-    """Precision lambda of the Bayesian prior around the present weights, beside means over the
-    samples."""
+    """Precision lambda of the Bayesian prior around the current weights; the data terms are means
+    over the samples."""
     clip: Annotated[float, REAL_NON_NEGATIVE] = 0.0
     """Bellman residuals are clipped to [-x, x]: boosted FQI (Tosatto et al. 2017); 0: never."""
     bootstrap: Literal["target", "online"] = "target"
-    """Network whose values the targets of FQI have; LSTD-Q has none but the online network's."""
+    """Network that computes the bootstrap values of FQI; LSTD-Q always uses the online network."""
     conditional: bool = False
     """Keep the new weights only if they score better in full games on the same seeds."""
     games: Annotated[int, Range(2, 1_000_000)] = 20
-    """Games with the old and with the new weights each, twice as many while they do not differ by
-    two standard errors, four times this number at the most."""
+    """Games played with the old weights and with the new ones. The number is doubled while the
+    means differ by less than two standard errors, up to four times this number."""
     epsilon: Annotated[float, FRACTION] = 0.01
     """Probability of a random action in those games."""
     moments: Literal["reset", "keep"] = "reset"
-    """What becomes of the optimizer's moments of the weights that are replaced."""
+    """Whether the optimizer's moments of the replaced weights are reset or kept."""
     batch_size: Annotated[int, Range(1, 16_384)] = 2_048
-    """Transitions whose features are computed at a time."""
+    """Transitions in a batch whose features are computed together."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +184,7 @@ class ReplayConfig:
     """The replay memory."""
 
     capacity: Annotated[int, Range(1, 10**10)] = 1_000_000
-    """Frames that are kept (one agent step of one environment stores one)."""
+    """Capacity in frames (one agent step of one environment stores one)."""
     min_frames: Annotated[int, NON_NEGATIVE] = 200_000
     """Emulator frames of play before learning begins."""
     prioritized: bool = False
@@ -149,12 +198,12 @@ class ReplayConfig:
     priority_epsilon: Annotated[float, REAL_POSITIVE] = 1e-6
     """Added to the absolute TD error before the exponent."""
     uniform_mix: Annotated[float, FRACTION] = 1e-3
-    """Share of the draws that are uniform over the memory."""
+    """Fraction of the draws that are uniform over the memory."""
     stratified: bool = True
     """Draw one sample from each of `batch_size` equal segments of the total priority instead of
     independent samples. Uniform draws (no prioritization) are always independent."""
     weights_over: Literal["batch", "buffer"] = "batch"
-    """Importance weights are divided by the largest of the batch or of the whole memory."""
+    """Importance weights are divided by the maximum over the batch or over the whole memory."""
     frame_gb: Annotated[float, Range(0, 1e6)] = 0.0
     """Gigabytes that compressed frames may take, beyond which the oldest are dropped early; 0: an
     eighth of the raw frames, four times what most games need."""
@@ -167,19 +216,18 @@ class DqnOptimConfig(OptimConfig):
     """The learner's update."""
 
     random_shift: Annotated[int, Range(0, 84)] = 0
-    """The frames of each transition in an update are moved by up to this many pixels, by chance, so
-    that fewer games teach more (DrQ, Kostrikov 2021, with 4); 0: not at all."""
+    """Random shift of the frames of each transition in an update, in pixels at most, as data
+    augmentation (DrQ, Kostrikov 2021, with 4); 0: no shift."""
     update_period: Annotated[int, PERIOD] = 16
     """Frames of play, over all environments, for each update (16 frames = 4 agent steps)."""
 
 
 @dataclass(frozen=True)
-class DqnConfig(Config):
-    """All settings of a run of the DQN family."""
+class DqnFamilyConfig(Config):
+    """All settings of a run of the DQN family; there is a subclass for each algorithm."""
 
     net: NetConfig = field(default_factory=NetConfig)
-    agent: AgentConfig = field(default_factory=AgentConfig)
-    ls: LeastSquaresConfig = field(default_factory=LeastSquaresConfig)
+    agent: DqnFamilyAgentConfig = field(default_factory=DqnFamilyAgentConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     optim: DqnOptimConfig = field(default_factory=DqnOptimConfig)
 
@@ -188,10 +236,91 @@ class DqnConfig(Config):
         yield from super().problems()
         yield from torso_problems(self.net)
         yield from _size_problems(self)
-        yield from _algorithm_problems(self)
+        yield from _agent_problems(self.agent)
 
 
-def _size_problems(config: DqnConfig) -> Iterator[str]:
+@dataclass(frozen=True)
+class DqnConfig(DqnFamilyConfig):
+    """All settings of a run of DQN."""
+
+    agent: DqnAgentConfig = field(default_factory=DqnAgentConfig)
+    ls: LeastSquaresConfig = field(default_factory=LeastSquaresConfig)
+
+    def problems(self) -> Iterator[str]:
+        """See `Config.problems`."""
+        yield from super().problems()
+        yield from _least_squares_problems(self)
+
+
+@dataclass(frozen=True)
+class C51Config(DqnFamilyConfig):
+    """All settings of a run of C51."""
+
+    agent: C51AgentConfig = field(default_factory=C51AgentConfig)
+
+
+@dataclass(frozen=True)
+class QrDqnConfig(DqnFamilyConfig):
+    """All settings of a run of QR-DQN."""
+
+    agent: QrDqnAgentConfig = field(default_factory=QrDqnAgentConfig)
+
+
+@dataclass(frozen=True)
+class IqnConfig(DqnFamilyConfig):
+    """All settings of a run of IQN."""
+
+    agent: IqnAgentConfig = field(default_factory=IqnAgentConfig)
+
+
+DQN_FAMILY: Mapping[str, type[DqnFamilyConfig]] = {
+    "dqn": DqnConfig,
+    "c51": C51Config,
+    "qr-dqn": QrDqnConfig,
+    "iqn": IqnConfig,
+}
+"""The class of settings of each algorithm of the family."""
+
+
+def with_algorithm(config: DqnFamilyConfig, algorithm: str) -> DqnFamilyConfig:
+    """The settings for an algorithm of the family that is given by name; see `convert`."""
+    if algorithm not in DQN_FAMILY:
+        names = ", ".join(DQN_FAMILY)
+        raise ConfigError(f"agent.algorithm: expected one of {names}, got {algorithm!r}")
+    return convert(config, DQN_FAMILY[algorithm])
+
+
+def convert(config: DqnFamilyConfig, cls: type[F]) -> F:
+    """The settings for another algorithm of the family; those that both have keep their values.
+
+    Raises:
+        ConfigError: Munchausen targets or least squares are on, which the other one does not have.
+    """
+    default = cls()
+    name = default.agent.algorithm
+    munchausen = isinstance(config.agent, MunchausenAgentConfig) and config.agent.munchausen
+    if munchausen and not isinstance(default.agent, MunchausenAgentConfig):
+        raise ConfigError(
+            f"agent.munchausen: {name} has no Munchausen targets; begin from settings without them"
+        )
+    least_squares = isinstance(config, DqnConfig) and config.ls.method != "none"
+    if least_squares and not isinstance(default, DqnConfig):
+        raise ConfigError(
+            f"ls.method: {name} has no least-squares updates; begin from settings without them"
+        )
+    agent = replace(default.agent, **_shared(config.agent, default.agent, but="algorithm"))
+    return replace(default, **_shared(config, default, but="agent"), agent=agent)
+
+
+def _shared(
+    given: object, other: DqnFamilyAgentConfig | DqnFamilyConfig, but: str
+) -> dict[str, Any]:
+    """Values of `given` for the fields that `other` has too."""
+    names = (f.name for f in fields(other) if f.name != but and hasattr(given, f.name))
+    return {name: getattr(given, name) for name in names}
+
+
+def _size_problems(config: DqnFamilyConfig) -> Iterator[str]:
     """Sizes and periods that do not fit each other."""
     env, agent, replay, optim = config.env, config.agent, config.replay, config.optim
     rows = env.num_envs * (agent.n_step + config.net.stack + 1)
@@ -225,10 +354,9 @@ def _size_problems(config: DqnConfig) -> Iterator[str]:
         )
 
 
-def _algorithm_problems(config: DqnConfig) -> Iterator[str]:
-    """Options that do not go together, or that ask for what the algorithm cannot do."""
-    agent, ls = config.agent, config.ls
-    if agent.munchausen:
+def _agent_problems(agent: DqnFamilyAgentConfig) -> Iterator[str]:
+    """Options of the agent that do not go together."""
+    if isinstance(agent, MunchausenAgentConfig) and agent.munchausen:
         if agent.double:
             yield "agent.double: a soft value has no maximum to choose; drop it or munchausen"
         if agent.operator != "none":
@@ -236,27 +364,22 @@ def _algorithm_problems(config: DqnConfig) -> Iterator[str]:
                 f"agent.operator: munchausen widens the action gap itself, got {agent.operator} "
                 "beside it; drop one of them"
             )
-        if agent.algorithm == "c51":
-            yield (
-                "agent.munchausen: the entropy moves each action's atoms by another amount, so "
-                "expected dqn, qr-dqn or iqn, got c51"
-            )
-    if agent.operator == "lazy" and agent.algorithm != "dqn":
-        yield (
-            "agent.operator: lazy keeps a value and does not shift a distribution, so expected "
-            f"agent.algorithm dqn, got {agent.algorithm}"
-        )
     if agent.operator == "consistent" and agent.n_step > 1:
         yield f"agent.n_step: the consistent operator is of one step, got {agent.n_step}"
-    if config.net.last_bias == "none" and ls.method != "none":
-        yield (
-            "net.last_bias: the least-squares updates solve for a bias of each action, so expected "
-            f"each where ls.method is {ls.method}, got none"
-        )
     if agent.dueling_gradient != 1 and not agent.dueling:
         yield (
             "agent.dueling_gradient: expected 1 where agent.dueling is off, "
             f"got {number_text(agent.dueling_gradient)}"
+        )
+
+
+def _least_squares_problems(config: DqnConfig) -> Iterator[str]:
+    """Least-squares options beside others that they cannot be combined with."""
+    agent, ls = config.agent, config.ls
+    if config.net.last_bias == "none" and ls.method != "none":
+        yield (
+            "net.last_bias: the least-squares updates solve for a bias of each action, so expected "
+            f"each where ls.method is {ls.method}, got none"
         )
     if ls.method == "none" and (ls.conditional or ls.clip > 0):
         name = "ls.conditional" if ls.conditional else "ls.clip"
@@ -273,8 +396,6 @@ def _algorithm_problems(config: DqnConfig) -> Iterator[str]:
             "ls.period: expected at most total_frames - replay.min_frames - 4 * env.num_envs = "
             f"{last}, after which no step follows, got {ls.period}"
         )
-    if ls.method != "none" and agent.algorithm != "dqn":
-        yield f"ls.method: the last layer of dqn is solved for, got {agent.algorithm}"
     if ls.method == "lstdq":
         for name, other in (
             ("agent.dueling", agent.dueling),

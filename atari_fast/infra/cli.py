@@ -31,6 +31,7 @@ def parse_config(
     presets: Mapping[str, Callable[[], C]],
     default_preset: str,
     prog: str,
+    adapt: Callable[[C, Sequence[str]], C] = lambda config, _: config,
 ) -> C:
     """Read `[PRESET] [--field VALUE ...]`, such as `pong --seed 3 --optim.lr 1e-4`.
 
@@ -42,6 +43,8 @@ def parse_config(
         presets: functions that make the settings (frozen dataclasses), by name.
         default_preset: the preset that is used when none is named.
         prog: the command, for the help text.
+        adapt: takes the preset's settings and the arguments, and returns the settings that the
+            arguments change, which may be of another class.
 
     Raises:
         ConfigError: one sentence on the first thing that is wrong.
@@ -49,7 +52,7 @@ def parse_config(
     name, rest = _take_preset(list(argv), default_preset)
     if name not in presets:
         raise ConfigError(f"preset: unknown name {name!r}; {_nearest(name, presets)}")
-    config = presets[name]()
+    config = adapt(presets[name](), rest)
     if "preset" in _fields(type(config)):
         config = dataclasses.replace(config, preset=name)  # type: ignore[type-var]
     return parse_options(

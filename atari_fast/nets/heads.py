@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from atari_fast.config import DqnConfig
+from atari_fast.config import DqnConfig, DqnFamilyConfig
 from atari_fast.nets.noisy import NoisyLinear
 
 MakeLinear = Callable[[int, int], nn.Linear]
@@ -120,14 +120,15 @@ def _apply(layer: nn.Linear, x: torch.Tensor, noise: int) -> torch.Tensor:
 
 
 def make_head(
-    config: DqnConfig, inputs: int, num_actions: int, outputs: int
+    config: DqnFamilyConfig, inputs: int, num_actions: int, outputs: int
 ) -> QHead | DuelingHead:
     """The head that `config.agent` asks for (dueling, noisy), of float32 last layers.
 
     The last layers stay float32 under autocast: action gaps are finer than bfloat16 resolves.
     """
     agent, bias_of = config.agent, config.net.last_bias
-    if bias_of == "shared" and (agent.dueling or agent.noisy or config.ls.method != "none"):
+    least_squares = isinstance(config, DqnConfig) and config.ls.method != "none"
+    if bias_of == "shared" and (agent.dueling or agent.noisy or least_squares):
         bias_of = "each"
 
     def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:

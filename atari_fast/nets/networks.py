@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from atari_fast.config import DqnConfig
+from atari_fast.config import DqnFamilyConfig, IqnConfig
 from atari_fast.nets.heads import make_head
 from atari_fast.nets.noisy import NoisyLinear
 from atari_fast.nets.torsos import SpectralConv2d, make_torso
@@ -16,7 +16,7 @@ from atari_fast.types import EnvSpec
 class QNetwork(nn.Module):
     """Frames uint8[B, S, H, W] to action values float32[B, A], or to N numbers for each action."""
 
-    def __init__(self, config: DqnConfig, spec: EnvSpec, outputs: int = 1) -> None:
+    def __init__(self, config: DqnFamilyConfig, spec: EnvSpec, outputs: int = 1) -> None:
         """Makes the network that `config.net` and `config.agent` ask for, with N = `outputs`."""
         super().__init__()
         self.torso = make_torso(config.net, spec.frame_shape)
@@ -42,7 +42,7 @@ class QNetwork(nn.Module):
 class ImplicitQuantileNetwork(nn.Module):
     """Frames and levels tau to quantiles of the return (Dabney 2018b, 3.1)."""
 
-    def __init__(self, config: DqnConfig, spec: EnvSpec) -> None:
+    def __init__(self, config: IqnConfig, spec: EnvSpec) -> None:
         super().__init__()
         self.torso = make_torso(config.net, spec.frame_shape)
         self.embedding = nn.Linear(config.agent.cosines, self.torso.features)

@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 import torch
 
 from atari_fast import _core
-from atari_fast.config import FRAMES_PER_STEP, AgentConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.config import (
+    FRAMES_PER_STEP,
+    DqnFamilyAgentConfig,
+    EnvConfig,
+    NetConfig,
+    ReplayConfig,
+)
 from atari_fast.replay.common import checked_settings, frame_memory, load_snapshot, save_snapshot
 from atari_fast.replay.rate_limiter import RateLimiter
 from atari_fast.schedules import interpolate
@@ -47,7 +53,7 @@ class TransitionReplay:
         self,
         env: EnvConfig,
         net: NetConfig,
-        agent: AgentConfig,
+        agent: DqnFamilyAgentConfig,
         replay: ReplayConfig,
         frame_shape: tuple[int, int],
         seed: int,
@@ -178,7 +184,7 @@ class TransitionReplay:
 def transition_options(
     env: EnvConfig,
     net: NetConfig,
-    agent: AgentConfig,
+    agent: DqnFamilyAgentConfig,
     replay: ReplayConfig,
     frame_shape: tuple[int, int],
     seed: int = 0,

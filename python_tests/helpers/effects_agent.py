@@ -10,17 +10,19 @@ import numpy as np
 import torch
 
 from atari_fast.agents.agent import ActorSpec
-from atari_fast.config import DqnConfig
+from atari_fast.config import DqnFamilyConfig
 from atari_fast.nets.torsos import ImpalaTorso, MlpTorso, NatureTorso
 from atari_fast.replay.transition import TransitionBatch
 from atari_fast.runtime.trainer import Trainer
-from field_runs import ATARI, CATCH, Player, changed, sees
+from field_runs import ATARI, CATCH, Player, changed, family, sees
 from run_parts import FP32
 
 IMPALA = changed(changed(CATCH, "net.torso", "impala"), "total_frames", 400)
 
 
-def shapes(player: Player, changes: Mapping[str, Any], base: DqnConfig = CATCH) -> dict[str, Any]:
+def shapes(
+    player: Player, changes: Mapping[str, Any], base: DqnFamilyConfig = CATCH
+) -> dict[str, Any]:
     """Of the weights after a run, which have all had an update."""
     run = player.run(changes, base)
     assert run.updates
@@ -251,16 +253,21 @@ def noise_explores_but_does_not_play(player: Player) -> None:
 
 @sees("agent.algorithm", "agent.atoms", "agent.quantiles", "agent.cosines")
 def algorithm_has_its_outputs(player: Player) -> None:
-    changes = {"agent.atoms": 7, "agent.quantiles": 5, "agent.cosines": 6}
-    for algorithm, outputs in (("dqn", 3), ("c51", 21), ("qr-dqn", 15), ("iqn", 3)):
-        found = shapes(player, {"agent.algorithm": algorithm, **changes})
+    for algorithm, changes, outputs in (
+        ("dqn", {}, 3),
+        ("c51", {"agent.atoms": 7}, 21),
+        ("qr-dqn", {"agent.quantiles": 5}, 15),
+        ("iqn", {"agent.cosines": 6}, 3),
+    ):
+        asked = "dqn" if player.ignored == "agent.algorithm" else algorithm
+        found = shapes(player, changes, family()[asked])
         assert found["head.out.weight"] == (outputs, 8)
         assert found.get("embedding.weight") == ((50, 6) if algorithm == "iqn" else None)
 
 
 @sees("agent.v_max")
 def returns_of_c51_go_up_to_v_max(player: Player) -> None:
-    trainer = player.trainer({"agent.algorithm": "c51", "agent.v_max": 3.0})
+    trainer = player.trainer({"agent.v_max": 3.0}, family()["c51"])
     out = trainer.agent.nets["online"].head.out
     with torch.no_grad():
         out.weight.zero_()
@@ -279,8 +286,8 @@ def iqn_draws_its_levels(player: Player) -> None:
 
         trainer.agent.nets["online"].register_forward_pre_hook(hook)
 
-    changes = {"agent.algorithm": "iqn", "agent.taus": 5, "agent.taus_acting": 3}
-    player.run({**changes, "run.eval_period": 1_600}, before=note)
+    changes = {"agent.taus": 5, "agent.taus_acting": 3, "run.eval_period": 1_600}
+    player.run(changes, family()["iqn"], before=note)
     # Four environments, and the batch of an evaluation.
     assert drawn == {True: {(8, 5)}, False: {(4, 3), (16, 3)}}
 

@@ -13,13 +13,16 @@ import pytest
 import torch
 
 from atari_fast.config import (
-    AgentConfig,
+    DQN_FAMILY,
+    DqnAgentConfig,
     DqnConfig,
+    DqnFamilyConfig,
     DqnOptimConfig,
     EnvConfig,
     NetConfig,
     ReplayConfig,
     RunConfig,
+    with_algorithm,
 )
 from atari_fast.config_io import validate
 from atari_fast.replay.transition import TransitionBatch
@@ -34,7 +37,7 @@ CATCH = DqnConfig(
     total_frames=1_600,
     env=EnvConfig(num_envs=4),
     net=NetConfig(torso="mlp", stack=1, hidden=8),
-    agent=AgentConfig(target_period=160, epsilon_frames=640),
+    agent=DqnAgentConfig(target_period=160, epsilon_frames=640),
     replay=ReplayConfig(capacity=400, min_frames=320),
     optim=DqnOptimConfig(batch_size=8, lr=1e-2),
     run=RunConfig(
@@ -69,7 +72,12 @@ def sees(*paths: str) -> Callable[[Check], Check]:
     return enter
 
 
-def fields(part: Any = CATCH, prefix: str = "") -> list[str]:
+def family(base: DqnFamilyConfig = CATCH) -> dict[str, DqnFamilyConfig]:
+    """The settings of a run for each algorithm."""
+    return {name: with_algorithm(base, name) for name in DQN_FAMILY}
+
+
+def fields(part: Any, prefix: str = "") -> list[str]:
     """Paths of all fields of a configuration."""
     return [
         path
@@ -137,7 +145,7 @@ class Player:
         self.folder, self.patch, self.ignored = folder, patch, ignored
         self.trainers: list[Trainer] = []
 
-    def trainer(self, changes: Mapping[str, Any], base: DqnConfig = CATCH) -> Trainer:
+    def trainer(self, changes: Mapping[str, Any], base: DqnFamilyConfig = CATCH) -> Trainer:
         directory = str(self.folder / f"run{len(self.trainers)}")
         config = base
         for path, value in {"run.dir": directory, **changes}.items():
@@ -155,7 +163,7 @@ class Player:
     def run(
         self,
         changes: Mapping[str, Any],
-        base: DqnConfig = CATCH,
+        base: DqnFamilyConfig = CATCH,
         before: Callable[[Trainer], object] = lambda _: None,
     ) -> Record:
         """Runs to the end; `before` gets the trainer first."""

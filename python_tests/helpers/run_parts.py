@@ -13,13 +13,15 @@ import torch
 from atari_fast.agents.agent import ActorSpec, Agent, LossOutput
 from atari_fast.agents.common import value_agent
 from atari_fast.config import (
-    AgentConfig,
+    DqnAgentConfig,
     DqnConfig,
+    DqnFamilyConfig,
     DqnOptimConfig,
     EnvConfig,
     NetConfig,
     ReplayConfig,
     RunConfig,
+    with_algorithm,
 )
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay
@@ -35,7 +37,17 @@ CPU = torch.device("cpu")
 FP32 = Autocast(CPU, "fp32")
 
 
-def make_replay(config: DqnConfig, frame_shape: tuple[int, int], seed: int = 0) -> TransitionReplay:
+def with_agent(
+    config: DqnFamilyConfig, algorithm: str = "dqn", **changes: object
+) -> DqnFamilyConfig:
+    """The settings for an algorithm, with changed settings of its agent."""
+    config = with_algorithm(config, algorithm)
+    return dataclasses.replace(config, agent=dataclasses.replace(config.agent, **changes))
+
+
+def make_replay(
+    config: DqnFamilyConfig, frame_shape: tuple[int, int], seed: int = 0
+) -> TransitionReplay:
     return TransitionReplay(config.env, config.net, config.agent, config.replay, frame_shape, seed)
 
 
@@ -45,7 +57,7 @@ def no_loss(batch: TransitionBatch) -> LossOutput:
 
 
 def make_agent(
-    config: DqnConfig,
+    config: DqnFamilyConfig,
     spec: EnvSpec,
     q_values: Callable[[torch.Tensor], torch.Tensor] = lambda observations: observations,
     net: torch.nn.Module | None = None,
@@ -71,7 +83,7 @@ def make_actor(
 
 
 def make_services(
-    config: DqnConfig,
+    config: DqnFamilyConfig,
     agent: Agent[TransitionBatch],
     spec: EnvSpec,
     memory: TransitionReplay,
@@ -94,7 +106,7 @@ def make_services(
 
 
 def make_driver(
-    config: DqnConfig, agent: Agent[Any], envs: VectorEnv, seed: int = 1
+    config: DqnFamilyConfig, agent: Agent[Any], envs: VectorEnv, seed: int = 1
 ) -> SyncDriver[Any]:
     """A training without a directory; `seed` is that of the memory."""
     memory = agent.make_memory(seed)
@@ -113,7 +125,7 @@ TINY_PONG = DqnConfig(
     total_frames=4 * 400,
     env=EnvConfig(num_envs=4),
     net=NetConfig(channels=(4, 4, 4), hidden=16),
-    agent=AgentConfig(
+    agent=DqnAgentConfig(
         double=True,
         dueling=True,
         n_step=3,

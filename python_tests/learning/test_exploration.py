@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from atari_fast.agents.registry import build
-from atari_fast.config import DqnConfig
+from atari_fast.config import DqnFamilyConfig
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.presets import PRESETS
 from atari_fast.seeding import stream
@@ -27,7 +27,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def warm_up(config: DqnConfig, steps: int) -> tuple[float, float]:
+def warm_up(config: DqnFamilyConfig, steps: int) -> tuple[float, float]:
     """Entropy of the actions over its maximum, and the sum of the scores' absolute changes."""
     config = replace(config, env=replace(config.env, num_envs=NUM_ENVS, num_workers=0))
     torch.manual_seed(config.seed)
@@ -45,7 +45,7 @@ def warm_up(config: DqnConfig, steps: int) -> tuple[float, float]:
     return float(-(shares * np.log(shares)).sum() / np.log(len(counts))), scored
 
 
-def by_noise(preset: str) -> DqnConfig:
+def by_noise(preset: str) -> DqnFamilyConfig:
     config = PRESETS[preset]()
     agent = replace(config.agent, noisy=True, epsilon_start=0.0, epsilon_end=0.0)
     return replace(config, agent=agent)

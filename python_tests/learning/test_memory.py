@@ -10,8 +10,8 @@ import torch
 
 from atari_fast.agents.registry import build
 from atari_fast.config import (
-    AgentConfig,
     Config,
+    DqnAgentConfig,
     DqnConfig,
     DqnOptimConfig,
     EnvConfig,
@@ -52,7 +52,7 @@ DQN = DqnConfig(
     total_frames=72_000,
     env=EnvConfig(num_envs=8),
     net=NetConfig(torso="mlp", stack=4, hidden=32),
-    agent=AgentConfig(discount=0.97, n_step=3, target_period=800, epsilon_frames=20_000),
+    agent=DqnAgentConfig(discount=0.97, n_step=3, target_period=800, epsilon_frames=20_000),
     replay=ReplayConfig(capacity=20_000, min_frames=4_000),
     optim=DqnOptimConfig(lr=1e-3, eps=1e-5),
 )

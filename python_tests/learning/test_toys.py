@@ -14,12 +14,14 @@ import torch
 from atari_fast.agents.agent import Agent
 from atari_fast.agents.registry import build
 from atari_fast.config import (
-    AgentConfig,
+    DqnAgentConfig,
     DqnConfig,
+    DqnFamilyConfig,
     DqnOptimConfig,
     EnvConfig,
     NetConfig,
     ReplayConfig,
+    convert,
 )
 from atari_fast.config_io import validate
 from atari_fast.envs.atari_env import Env, make_env
@@ -28,7 +30,7 @@ from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.presets import PRESETS
 from atari_fast.runtime.evaluation import evaluate
 from atari_fast.seeding import stream
-from run_parts import CPU, FP32, make_driver
+from run_parts import CPU, FP32, make_driver, with_agent
 
 TOY = DqnConfig(
     game="catch",
@@ -36,13 +38,13 @@ TOY = DqnConfig(
     total_frames=4 * 12_000,
     env=EnvConfig(num_envs=4),
     net=NetConfig(torso="mlp", stack=1, hidden=64),
-    agent=AgentConfig(target_period=800, epsilon_end=0.1, epsilon_frames=8_000),
+    agent=DqnAgentConfig(target_period=800, epsilon_end=0.1, epsilon_frames=8_000),
     replay=ReplayConfig(capacity=5_000, min_frames=800),
     optim=DqnOptimConfig(lr=1e-3, eps=1e-8, update_period=16),
 )
 
 
-def learn(config: DqnConfig, make: Callable[..., Env] = make_env) -> tuple[Agent, VectorEnv]:
+def learn(config: DqnFamilyConfig, make: Callable[..., Env] = make_env) -> tuple[Agent, VectorEnv]:
     torch.manual_seed(config.seed)
     with VectorEnv(config.game, config.env, stream(config.seed, "lanes"), make=make) as envs:
         agent = build(config, envs.spec, CPU)
@@ -59,13 +61,23 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def on_catch(preset: DqnConfig) -> DqnConfig:
+SIZES = {
+    "atoms": 21,
+    "v_max": 2.0,
+    "quantiles": 16,
+    "taus": 16,
+    "taus_acting": 32,
+    "cosines": 16,
+}
+
+
+def on_catch(preset: DqnFamilyConfig) -> DqnFamilyConfig:
     """A preset's algorithm with a tiny network and the periods of a game of seconds."""
-    agent, ls = preset.agent, preset.ls
+    agent = preset.agent
     slow = agent.algorithm == "iqn"  # whose quantiles are drawn anew in every update
     by_noise = agent.epsilon_end == 0.0  # after the warm-up
-    return replace(
-        TOY,
+    config = replace(
+        convert(TOY, type(preset)),
         total_frames=32_000 if slow else 20_000,
         env=replace(TOY.env, num_envs=8),
         optim=replace(TOY.optim, lr=2e-3 if slow else 3e-3),
@@ -75,24 +87,21 @@ def on_catch(preset: DqnConfig) -> DqnConfig:
             epsilon_end=0.0 if by_noise else 0.1,
             epsilon_frames=agent.epsilon_frames if by_noise else 12_000 if slow else 8_000,
             noisy_sigma=0.5,
-            atoms=min(agent.atoms, 21),
-            v_max=2.0,
-            quantiles=min(agent.quantiles, 16),
-            taus=16,
-            taus_acting=32,
-            cosines=16,
+            **{name: size for name, size in SIZES.items() if hasattr(agent, name)},
         ),
-        ls=replace(ls, period=6_000, games=4),
         replay=replace(
             preset.replay, capacity=TOY.replay.capacity, min_frames=TOY.replay.min_frames
         ),
     )
+    if isinstance(preset, DqnConfig):
+        return replace(config, ls=replace(preset.ls, period=6_000, games=4))
+    return config
 
 
-DQN_FAMILY = [name for name, make in PRESETS.items() if isinstance(make(), DqnConfig)]
+FAMILY = [name for name, make in PRESETS.items() if isinstance(make(), DqnFamilyConfig)]
 
 
-@pytest.mark.parametrize("preset", DQN_FAMILY)
+@pytest.mark.parametrize("preset", FAMILY)
 def test_every_preset_s_algorithm_solves_catch(preset: str) -> None:
     config = on_catch(PRESETS[preset]())
     validate(config)
@@ -113,12 +122,12 @@ def test_every_preset_s_algorithm_solves_catch(preset: str) -> None:
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
 def test_combinations_solve_catch(changes: dict[str, Any]) -> None:
-    config = on_catch(replace(TOY, agent=replace(TOY.agent, **changes)))
+    config = on_catch(with_agent(TOY, **changes))
     validate(config)
     assert score(config) >= 0.95
 
 
-def score(config: DqnConfig) -> float:
+def score(config: DqnFamilyConfig) -> float:
     """Mean score of 100 games of catch after learning."""
     agent, envs = learn(config)
     result = evaluate(agent, config, envs.spec, CPU, FP32, episodes=100, epsilon=0.0, seed=5)
@@ -142,7 +151,7 @@ CHAIN = replace(
     TOY,
     game="chain",
     total_frames=4 * 20_000,
-    agent=AgentConfig(
+    agent=DqnAgentConfig(
         discount=0.9,
         reward_clip=0.0,
         target_period=400,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from atari_fast.config import DqnConfig
+from atari_fast.config import DqnFamilyConfig
 from atari_fast.presets import PRESETS
 
 PAGE = Path(__file__).parents[2] / "docs" / "presets.md"
@@ -83,7 +83,7 @@ def problems(page: Page, values: Mapping[str, Mapping[str, str]]) -> list[str]:
             for name in rows
             if name not in fields
         )
-        shared = isinstance(PRESETS[preset](), DqnConfig)  # the tables of what presets share
+        shared = isinstance(PRESETS[preset](), DqnFamilyConfig)  # the tables of what presets share
         for name, value in fields.items():
             field, options = only.get(name, ("", [])) if shared else ("", [])
             counts = not field or fields[field] in options

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from atari_fast.agents.restore import load_agent
-from atari_fast.config import AgentConfig, DqnConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.config import DqnAgentConfig, DqnConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.errors import CheckpointError, EnvError, NumericError
 from atari_fast.infra import checkpoint as ckpt
@@ -141,7 +141,7 @@ def test_damage_is_named_and_the_checkpoint_before_is_taken(
 NOISE = DqnConfig(
     env=EnvConfig(num_envs=2),
     net=NetConfig(stack=2),
-    agent=AgentConfig(n_step=1),
+    agent=DqnAgentConfig(n_step=1),
     replay=ReplayConfig(capacity=2_000),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.config import DqnAgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.replay.transition import TransitionReplay
 from atari_fast.seeding import stream
@@ -48,7 +48,7 @@ def test_two_hundred_thousand_real_frames_are_read_back_bit_for_bit(game: str) -
     replay = TransitionReplay(
         config,
         NetConfig(stack=STACK),
-        AgentConfig(n_step=1),
+        DqnAgentConfig(n_step=1),
         ReplayConfig(capacity=NUM_ENVS * ROWS, prioritized=True, uniform_mix=0.0),
         (84, 84),
         seed=1,

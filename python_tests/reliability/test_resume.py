@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from atari_fast.config import AgentConfig, DqnConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.config import DqnAgentConfig, DqnConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.errors import CheckpointError, ConfigError
 from atari_fast.infra import memory
 from atari_fast.infra.checkpoint import (
@@ -248,7 +248,7 @@ def test_checkpoints_share_the_frames_that_stay(tmp_path: Path) -> None:
     config = DqnConfig(
         env=EnvConfig(num_envs=1),
         net=NetConfig(stack=2),
-        agent=AgentConfig(n_step=1),
+        agent=DqnAgentConfig(n_step=1),
         replay=ReplayConfig(capacity=1_000),
     )
     replay = make_replay(config, (84, 84))

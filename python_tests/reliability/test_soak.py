@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from atari_fast import _core
-from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.config import DqnAgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.replay.episodic import EpisodicOptions, core_options
 from atari_fast.replay.sequence import RowSpec, SequenceConfig, SequenceReplay, StateSpec
 from atari_fast.replay.transition import TransitionReplay
@@ -68,7 +68,7 @@ def soak(stop: threading.Event, path: Path) -> Iterator[None]:
     replay = TransitionReplay(
         EnvConfig(num_envs=NUM_ENVS),
         NetConfig(),
-        AgentConfig(n_step=3),
+        DqnAgentConfig(n_step=3),
         config,
         (SIDE, SIDE),
         seed=1,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from atari_fast.config import (
-    AgentConfig,
+    DqnAgentConfig,
     DqnConfig,
     EnvConfig,
     NetConfig,
@@ -79,7 +79,7 @@ def test_actor_sees_the_observations_that_the_replay_stores() -> None:
     config = DqnConfig(
         env=EnvConfig(num_envs=2),
         net=NetConfig(stack=3),
-        agent=AgentConfig(n_step=2),
+        agent=DqnAgentConfig(n_step=2),
         replay=ReplayConfig(capacity=400),
     )
     replay = make_replay(config, (2, 3))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,23 +13,38 @@ from torch import nn
 from atari_fast.agents import iqn
 from atari_fast.agents.agent import Agent
 from atari_fast.agents.registry import build
-from atari_fast.config import AgentConfig, DqnConfig, DqnOptimConfig, EnvConfig, NetConfig
+from atari_fast.config import (
+    DqnAgentConfig,
+    DqnConfig,
+    DqnFamilyConfig,
+    DqnOptimConfig,
+    EnvConfig,
+    NetConfig,
+)
 from atari_fast.config_io import validate
 from atari_fast.errors import ConfigError
 from atari_fast.replay.transition import TransitionBatch
 from atari_fast.types import EnvSpec
 from rounding import assert_rounded
-from run_parts import CPU
+from run_parts import CPU, with_agent
 
 STACK, ACTIONS, ITEMS = 2, 4, 32
 BASE = DqnConfig(
     env=EnvConfig(num_envs=1),
     net=NetConfig(torso="mlp", stack=STACK, hidden=16),
-    agent=AgentConfig(
-        discount=0.9, n_step=3, atoms=11, v_max=3.0, quantiles=5, taus=5, taus_acting=5, cosines=4
-    ),
+    agent=DqnAgentConfig(discount=0.9, n_step=3),
     optim=DqnOptimConfig(),
 )
+SIZES: dict[str, dict[str, Any]] = {
+    "dqn": {},
+    "c51": {"atoms": 11, "v_max": 3.0},
+    "qr-dqn": {"quantiles": 5},
+    "iqn": {"taus": 5, "taus_acting": 5, "cosines": 4},
+}
+
+
+def settings(algorithm: str, **changes: Any) -> DqnFamilyConfig:
+    return with_agent(BASE, algorithm, **SIZES[algorithm], **changes)
 
 
 def combinations() -> list[dict[str, Any]]:
@@ -51,11 +65,14 @@ def combinations() -> list[dict[str, Any]]:
                     }
                     for after in (("alpha", "gamma") if both else ("alpha",))
                 )
-        found.append({"algorithm": algorithm, "munchausen": True, "munchausen_temperature": 0.3})
+        if algorithm != "c51":
+            found.append(
+                {"algorithm": algorithm, "munchausen": True, "munchausen_temperature": 0.3}
+            )
     allowed = []
     for changes in found:
         try:
-            validate(replace(BASE, agent=replace(BASE.agent, **changes)))
+            validate(settings(**changes))
         except ConfigError:
             continue
         allowed.append(changes)
@@ -80,7 +97,7 @@ def make_batch(n: int) -> TransitionBatch:
     )
 
 
-def make_agent(config: DqnConfig) -> Agent[TransitionBatch]:
+def make_agent(config: DqnFamilyConfig) -> Agent[TransitionBatch]:
     """Networks whose values differ by about 1, the target's from the online one's."""
     torch.manual_seed(1)
     agent = build(config, EnvSpec((4, 3), tuple("ABCD")), CPU)
@@ -95,9 +112,9 @@ def make_agent(config: DqnConfig) -> Agent[TransitionBatch]:
 class Reference:
     """One item at a time, in numpy: returns as atoms float64[A, N] with their probabilities."""
 
-    def __init__(self, config: DqnConfig, agent: Agent[TransitionBatch]) -> None:
+    def __init__(self, config: DqnFamilyConfig, agent: Agent[TransitionBatch]) -> None:
         self.agent, self.nets = config.agent, agent.nets
-        self.support = np.linspace(-config.agent.v_max, config.agent.v_max, config.agent.atoms)
+        self.support = np.linspace(-3.0, 3.0, 11)
         self.levels = (np.arange(5) + 0.5) / 5
 
     def returns(self, net: nn.Module, obs: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +140,7 @@ class Reference:
         x, x_t = batch.frames[b : b + 1, :STACK], batch.frames[b : b + 1, m : m + STACK]
         q, q_t = self.means(target, x), self.means(target, x_t)
         atoms, shares = self.returns(target, x_t)
-        if agent.munchausen:
+        if agent.algorithm != "c51" and agent.munchausen:
             tau = agent.munchausen_temperature
             log_pi, log_pi_t = (v / tau - np.log(np.exp(v / tau).sum()) for v in (q, q_t))
             pi_t = np.exp(log_pi_t)[:, None]
@@ -166,7 +183,7 @@ class Reference:
 def test_loss_equals_its_slow_reference(
     changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(BASE, agent=replace(BASE.agent, **changes))
+    config = settings(**changes)
     built, batch = make_agent(config), make_batch(config.agent.n_step)
     reference = Reference(config, built)
     levels = torch.tensor(reference.levels, dtype=torch.float32)
@@ -183,7 +200,7 @@ def test_clipped_loss_is_linear_where_the_weighted_error_is_beyond_1() -> None:
     batch = make_batch(3)._replace(weights=torch.linspace(0.2, 1.0, ITEMS))
     losses = {}
     for name in ("squared", "clipped"):
-        built = make_agent(replace(BASE, agent=replace(BASE.agent, loss=name)))
+        built = make_agent(settings("dqn", loss=name))
         losses[name] = built.objectives[0].loss(batch).losses.detach()
     td, bound = (2 * losses["squared"]).sqrt(), 1 / batch.weights
     linear = bound * (td - 0.5 * bound)
@@ -201,7 +218,7 @@ def test_every_option_changes_the_loss() -> None:
     """Two combinations whose losses are equal would tell that an option is ignored."""
     seen: dict[str, list[torch.Tensor]] = {}
     for changes in combinations():
-        config = replace(BASE, agent=replace(BASE.agent, **changes))
+        config = settings(**changes)
         loss = make_agent(config).objectives[0].loss
         losses = loss(make_batch(config.agent.n_step)).losses.detach()
         others = seen.setdefault(changes["algorithm"], [])
@@ -212,8 +229,7 @@ def test_every_option_changes_the_loss() -> None:
 @pytest.mark.parametrize("algorithm", ["dqn", "c51", "qr-dqn", "iqn"])
 def test_loss_of_values_that_are_not_finite_is_not_finite(algorithm: str) -> None:
     """Never an index out of bounds, which on a GPU would end the process."""
-    agent = replace(BASE.agent, algorithm=algorithm, operator="pal")
-    built = make_agent(replace(BASE, agent=agent))
+    built = make_agent(settings(algorithm, operator="pal"))
     with torch.no_grad():
         for weight in built.nets["target"].parameters():
             weight.fill_(math.nan)

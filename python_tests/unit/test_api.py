@@ -13,7 +13,14 @@ import pytest
 
 import atari_fast
 import atari_fast.train
-from atari_fast.config import AgentConfig, DqnConfig, EnvConfig, NetConfig, ReplayConfig, RunConfig
+from atari_fast.config import (
+    DqnAgentConfig,
+    DqnConfig,
+    EnvConfig,
+    NetConfig,
+    ReplayConfig,
+    RunConfig,
+)
 from atari_fast.errors import CheckpointError, ConfigError, WorkerError
 from atari_fast.types import Flag, StepBatch
 from run_parts import make_actor
@@ -25,7 +32,7 @@ CATCH = DqnConfig(
     total_frames=4_000,
     env=EnvConfig(num_envs=4),
     net=NetConfig(torso="mlp", stack=2, hidden=16),
-    agent=AgentConfig(target_period=800),
+    agent=DqnAgentConfig(target_period=800),
     replay=ReplayConfig(capacity=500, min_frames=800),
     run=RunConfig(eval_period=2_000, eval_episodes=4, tensorboard=False),
 )

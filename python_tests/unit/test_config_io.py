@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from atari_fast.agents.registry import build
 from atari_fast.agents.restore import load_agent
-from atari_fast.config import CONFIGS, DqnConfig, DqnOptimConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.config import (
+    CONFIGS,
+    DqnConfig,
+    DqnOptimConfig,
+    EnvConfig,
+    NetConfig,
+    ReplayConfig,
+    with_algorithm,
+)
 from atari_fast.config_io import (
     from_json,
     from_record,
@@ -30,8 +38,16 @@ from atari_fast.types import EnvSpec
 from run_parts import make_replay
 
 ZOO = Path(__file__).parents[2] / "zoo"
-SCHEMA_1 = Path(__file__).parent / "fixtures" / "schema-1"
-"""Presets as version 1 of the schema stored them, and one with other values."""
+FIXTURES = Path(__file__).parent / "fixtures"
+"""Presets as earlier versions of the schema stored them, some with other values."""
+REMOVED = {
+    "dqn": {"atoms", "v_max", "quantiles", "taus", "taus_acting", "cosines"},
+    "c51": {
+        *("loss", "munchausen", "munchausen_alpha", "munchausen_temperature", "munchausen_clip"),
+        *("quantiles", "taus", "taus_acting", "cosines"),
+    },
+}
+"""Settings of an agent that version 2 of the schema stored and version 3 does not have."""
 
 
 def leaves(cls=DqnConfig, prefix=""):
@@ -58,8 +74,6 @@ def changed(path, value, config=None):
         ("double-dqn", {"ls.method": "fqi"}),
         ("per", {"agent.dueling": True}),
         ("per", {"replay.prioritized": False}),
-        ("per", {"agent.algorithm": "c51"}),
-        ("dqn-adam", {"agent.algorithm": "iqn"}),
         ("dqn-adam", {"net.torso": "mlp"}),
         ("dqn-adam", {"net.torso": "impala", "net.spectral_norm": True}),
     ],
@@ -72,6 +86,39 @@ def test_parts_combine_with_what_presets_leave(preset: str, changes: dict[str, o
     build(config, EnvSpec((84, 84), tuple("ABCD")), torch.device("cpu"))
 
 
+@pytest.mark.parametrize(("preset", "algorithm"), [("per", "c51"), ("dqn-adam", "iqn")])
+def test_another_algorithm_keeps_what_it_shares_with_a_preset(preset: str, algorithm: str) -> None:
+    before = PRESETS[preset]()
+    config = with_algorithm(before, algorithm)
+    validate(config)
+    assert type(config) is CONFIGS[algorithm]
+    assert config.agent.algorithm == algorithm
+    assert (config.preset, config.replay, config.optim) == (preset, before.replay, before.optim)
+    old, new, default = (dataclasses.asdict(c.agent) for c in (before, config, type(config)()))
+    for name in new.keys() - {"algorithm"}:
+        assert new[name] == (old if name in old else default)[name]
+    build(config, EnvSpec((84, 84), tuple("ABCD")), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("preset", "algorithm", "message"),
+    [
+        ("pong", "sarsa", r"agent\.algorithm: expected one of dqn, c51, qr-dqn, iqn, got 'sarsa'"),
+        ("m-dqn", "c51", r"agent\.munchausen: c51 has no Munchausen targets"),
+        ("ls-dqn", "iqn", r"ls\.method: iqn has no least-squares updates"),
+    ],
+)
+def test_another_algorithm_that_lacks_an_option_that_is_on_is_refused(
+    preset: str, algorithm: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        with_algorithm(PRESETS[preset](), algorithm)
+
+
+def test_each_class_of_settings_is_known_by_its_algorithm() -> None:
+    assert list(CONFIGS) == [cls().agent.algorithm for cls in CONFIGS.values()]
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_valid_and_survive_json(name):
     config = PRESETS[name]()
@@ -81,7 +128,7 @@ def test_presets_are_valid_and_survive_json(name):
     assert from_record(json.loads(json.dumps(to_record(config)))) == config
 
 
-@pytest.mark.parametrize("cls", CONFIGS)
+@pytest.mark.parametrize("cls", CONFIGS.values())
 def test_every_number_has_a_range(cls):
     def ranged(part, prefix=""):
         yield from (f"{prefix}{name}" for name in ranges(part))
@@ -182,11 +229,9 @@ def test_validate_n_step_must_fit_into_an_envs_share():
     [
         ({"agent.munchausen": True, "agent.double": True}, r"agent\.double: a soft value"),
         ({"agent.munchausen": True, "agent.operator": "al"}, r"agent\.operator: munchausen .* al"),
-        ({"agent.munchausen": True, "agent.algorithm": "c51"}, r"agent\.munchausen: .* got c51"),
-        ({"agent.operator": "lazy", "agent.algorithm": "iqn"}, r"agent\.operator: lazy .* got iqn"),
         ({"agent.operator": "consistent", "agent.n_step": 3}, r"agent\.n_step: .* got 3"),
         ({"net.last_bias": "none", "ls.method": "fqi"}, r"net\.last_bias: .* fqi, got none"),
-        ({"ls.method": "fqi", "agent.algorithm": "c51"}, r"ls\.method: .* got c51"),
+        ({"agent.algorithm": "c51"}, r"agent\.algorithm: expected one of dqn, got 'c51'"),
         ({"ls.method": "lstdq", "agent.dueling": True}, r"agent\.dueling: LSTD-Q .* fqi"),
         ({"ls.method": "lstdq", "agent.operator": "al"}, r"agent\.operator: LSTD-Q .* fqi"),
         ({"ls.method": "lstdq", "ls.clip": 1.0}, r"ls\.clip: LSTD-Q .* fqi"),
@@ -232,18 +277,43 @@ def test_validate_any_config_passes_or_raises_config_error_only(changes):
     ("record", "message"),
     [
         ([], "config.json: expected an object with `schema` and `config`"),
-        ({"schema": 9}, "config.json: has schema 9, this version reads schemas 1 to 2"),
-        ({"schema": True}, "config.json: has schema True, this version reads schemas 1 to 2"),
-        ({"schema": 2}, "config.json: config: expected an object, got None"),
-        ({"schema": 2, "config": {"sed": 3}}, "config.json: sed: unknown key, nearest is seed"),
+        ({"schema": 9}, "config.json: has schema 9, this version reads schemas 1 to 3"),
+        ({"schema": True}, "config.json: has schema True, this version reads schemas 1 to 3"),
+        ({"schema": 3}, "config.json: config: expected an object, got None"),
+        ({"schema": 3, "config": {"sed": 3}}, "config.json: sed: unknown key, nearest is seed"),
         (
-            {"schema": 2, "config": {"optim": {"zzz": 3}}},
+            {"schema": 3, "config": {"optim": {"zzz": 3}}},
             "config.json: optim.zzz: unknown key, known are name, lr",
         ),
-        ({"schema": 2, "config": {"seed": 1.0}}, "config.json: seed: expected a whole number"),
+        ({"schema": 3, "config": {"seed": 1.0}}, "config.json: seed: expected a whole number"),
         (
-            {"schema": 2, "config": {"net": {"channels": [1]}}},
+            {"schema": 3, "config": {"net": {"channels": [1]}}},
             "config.json: net.channels: expected",
+        ),
+        (
+            {"schema": 3, "config": {"agent": {"algorithm": "sarsa"}}},
+            "config.json: agent.algorithm: expected one of dqn, c51, qr-dqn, iqn, r2d2, got 'sarsa",
+        ),
+        (
+            {"schema": 2, "config": {"agent": {"algorithm": ["c51"]}}},
+            "config.json: agent.algorithm: expected one of dqn, c51, qr-dqn, iqn, r2d2, got ['c51",
+        ),
+        ({"schema": 3, "config": {"agent": {"atoms": 5}}}, "config.json: agent.atoms: unknown key"),
+        (
+            {"schema": 3, "config": {"agent": {"algorithm": "iqn"}, "ls": {}}},
+            "config.json: ls: unknown key",
+        ),
+        (
+            {"schema": 2, "config": {"agent": {"algorithm": "c51", "munchausen": True}}},
+            "config.json: agent.munchausen: unknown key",
+        ),
+        (
+            {"schema": 2, "config": {"agent": {"algorithm": "iqn"}, "ls": {"method": "fqi"}}},
+            "config.json: ls: unknown key",
+        ),
+        (
+            {"schema": 2, "config": {"agent": {"algorithm": "r2d2", "atoms": 5}}},
+            "config.json: agent.atoms: unknown key",
         ),
     ],
 )
@@ -260,18 +330,19 @@ def test_from_json_of_no_json_is_one_sentence(text):
 
 
 def test_from_json_reports_every_problem():
-    record = {"schema": 2, "config": {"optim": {"lrr": 3}, "env": 3, "net": {"hidden": "x"}}}
+    record = {"schema": 3, "config": {"optim": {"lrr": 3}, "env": 3, "net": {"hidden": "x"}}}
     with pytest.raises(ConfigError, match=r"optim\.lr.*env: expected an object.*net\.hidden"):
         from_json(json.dumps(record))
 
 
 def test_from_record_fills_missing_fields_with_defaults():
-    assert from_record({"schema": 2, "config": {"seed": 5}}) == DqnConfig(seed=5)
+    for schema in (2, 3):
+        assert from_record({"schema": schema, "config": {"seed": 5}}) == DqnConfig(seed=5)
 
 
-def stored(name: str) -> dict[str, object]:
-    """Settings as version 1 of the schema has them."""
-    return json.loads((SCHEMA_1 / f"{name}.json").read_text())
+def stored(name: str, schema: int = 1) -> dict[str, object]:
+    """Settings as an earlier version of the schema has them."""
+    return json.loads((FIXTURES / f"schema-{schema}" / f"{name}.json").read_text())
 
 
 def flat(part: object, prefix: str = "") -> dict[str, object]:
@@ -282,6 +353,30 @@ def flat(part: object, prefix: str = "") -> dict[str, object]:
         for key, item in part.items()
         for path, value in flat(item, f"{prefix}{key}.").items()
     }
+
+
+def kept(before: dict[str, object], algorithm: str) -> dict[str, object]:
+    """The stored settings that the algorithm still has."""
+    removed = {f"agent.{name}" for name in REMOVED[algorithm]}
+    assert removed <= set(before)
+    return {
+        path: value
+        for path, value in before.items()
+        if path not in removed and not (algorithm == "c51" and path.startswith("ls."))
+    }
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "c51"])
+def test_settings_of_schema_2_are_read_without_those_of_other_algorithms(algorithm: str) -> None:
+    record = stored(algorithm, schema=2)
+    config = from_record(record)
+    assert record == stored(algorithm, schema=2)
+    assert type(config) is CONFIGS[algorithm]
+    written = json.loads(to_json(config))
+    assert written["schema"] == 3
+    assert flat(written["config"]) == kept(flat(record["config"]), algorithm)
+    validate(config)
+    assert from_json(to_json(config)) == config
 
 
 @pytest.mark.parametrize("name", ["changed", "dqn-nature", "ls-dqn-boxing", "pong", "rainbow"])
@@ -295,6 +390,7 @@ def test_settings_of_schema_1_are_read(name):
     assert set(renamed) <= set(before)
     config = from_record(stored(name))
     now = flat(json.loads(to_json(config))["config"])
+    before = kept(before, config.agent.algorithm)
     assert {renamed.get(path, path): value for path, value in before.items()}.items() <= now.items()
     validate(config)
     assert from_json(to_json(config)) == config

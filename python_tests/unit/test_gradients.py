@@ -12,7 +12,7 @@ import torch
 
 from atari_fast.agents.agent import Agent, LossOutput
 from atari_fast.agents.registry import build
-from atari_fast.config import DqnConfig
+from atari_fast.config import DqnFamilyConfig
 from atari_fast.presets import PRESETS
 from atari_fast.replay.transition import TransitionBatch
 from atari_fast.runtime.device import torch_threads
@@ -24,13 +24,13 @@ from run_parts import CPU, FP32
 SPEC = EnvSpec((84, 84), ("NOOP", "FIRE", "UP", "DOWN"))
 
 
-def small(preset: str, **options: object) -> DqnConfig:
+def small(preset: str, **options: object) -> DqnFamilyConfig:
     config = PRESETS[preset]()
     net = dataclasses.replace(config.net, channels=(4, 4, 4), hidden=16)
     return dataclasses.replace(config, net=net, agent=dataclasses.replace(config.agent, **options))
 
 
-def make_batch(config: DqnConfig, size: int, seed: int = 0) -> TransitionBatch:
+def make_batch(config: DqnFamilyConfig, size: int, seed: int = 0) -> TransitionBatch:
     random_numbers = torch.Generator().manual_seed(seed)
     window = config.net.stack + config.agent.n_step
     return TransitionBatch(
@@ -46,7 +46,7 @@ def make_batch(config: DqnConfig, size: int, seed: int = 0) -> TransitionBatch:
     )
 
 
-def run(config: DqnConfig, threads: int, size: int = 37) -> tuple[Agent, BatchResult]:
+def run(config: DqnFamilyConfig, threads: int, size: int = 37) -> tuple[Agent, BatchResult]:
     torch.manual_seed(0)
     agent = build(config, SPEC, CPU)
     gradients = Gradients(agent.objectives[0].loss, agent.nets["online"], FP32, size, threads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -25,7 +24,7 @@ from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.optimizers import make_optimizer
 from atari_fast.types import Acted, EnvSpec, Flag, StepBatch
 from rounding import assert_rounded
-from run_parts import CPU, FP32, TINY_PONG, make_agent, make_replay
+from run_parts import CPU, FP32, TINY_PONG, make_agent, make_replay, with_agent
 
 
 class OneWeight(torch.nn.Module):
@@ -154,11 +153,8 @@ def test_learner_clips_the_gradient_norm(most: float, norm: float) -> None:
 @pytest.mark.parametrize("algorithm", ["dqn", "c51", "qr-dqn", "iqn"])
 def test_every_weight_gets_its_gradient(algorithm: str, parts: str, precision: str) -> None:
     """Autocast's cache of weights once lost the gradients of a double DQN in bfloat16."""
-    settings = {"algorithm": algorithm, "n_step": 1} | dict.fromkeys(parts.split(), True)
-    if algorithm == "c51":
-        settings["munchausen"] = False
-    agent = dataclasses.replace(TINY_PONG.agent, **settings)
-    config = dataclasses.replace(TINY_PONG, agent=agent)
+    options = set(parts.split()) - ({"munchausen"} if algorithm == "c51" else set())
+    config = with_agent(TINY_PONG, algorithm, n_step=1, **dict.fromkeys(options, True))
     torch.manual_seed(0)
     built = build(config, EnvSpec((84, 84), tuple("ABCDEF")), CPU)
     batch = TransitionBatch(

@@ -12,7 +12,7 @@ import torch
 from atari_fast.agents.agent import Agent, Interrupted
 from atari_fast.agents.registry import build
 from atari_fast.config import (
-    AgentConfig,
+    DqnAgentConfig,
     DqnConfig,
     EnvConfig,
     LeastSquaresConfig,
@@ -33,7 +33,7 @@ BASE = DqnConfig(
     precision="fp32",
     env=EnvConfig(num_envs=4),
     net=NetConfig(torso="mlp", stack=2, hidden=12),
-    agent=AgentConfig(n_step=2),
+    agent=DqnAgentConfig(n_step=2),
     ls=LeastSquaresConfig(method="fqi", prior=0.5, batch_size=100),
     replay=ReplayConfig(capacity=2_000),
 )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.utils.parametrizations import spectral_norm
 
-from atari_fast.config import AgentConfig, DqnConfig, NetConfig
+from atari_fast.config import DqnAgentConfig, DqnConfig, IqnAgentConfig, IqnConfig, NetConfig
 from atari_fast.nets.heads import DuelingHead, QHead
 from atari_fast.nets.networks import ImplicitQuantileNetwork, QNetwork
 from atari_fast.nets.torsos import (
@@ -28,7 +28,7 @@ IMPALA = (36, *[144] * 5, *[288] * 9)
 def q_network(
     net: NetConfig, frame_shape: tuple[int, int], num_actions: int, dueling: bool = False
 ) -> QNetwork:
-    config = DqnConfig(net=net, agent=AgentConfig(dueling=dueling))
+    config = DqnConfig(net=net, agent=DqnAgentConfig(dueling=dueling))
     return QNetwork(config, EnvSpec(frame_shape, tuple("ABCDEFGH"[:num_actions])))
 
 
@@ -73,9 +73,13 @@ def test_same_padding_is_that_of_tensorflow() -> None:
 @pytest.mark.parametrize("init", ["uniform", "xavier", "fan-in"])
 def test_first_weights_have_the_published_bounds(init: str, algorithm: str) -> None:
     torch.manual_seed(0)
-    config = DqnConfig(net=NetConfig(init=init, channels=(8, 8, 8), hidden=64))
+    shape = NetConfig(init=init, channels=(8, 8, 8), hidden=64)
     spec = EnvSpec((84, 84), tuple("ABCD"))
-    net = QNetwork(config, spec) if algorithm == "dqn" else ImplicitQuantileNetwork(config, spec)
+    net = (
+        QNetwork(DqnConfig(net=shape), spec)
+        if algorithm == "dqn"
+        else ImplicitQuantileNetwork(IqnConfig(net=shape), spec)
+    )
     weights = [layer for layer in net.modules() if hasattr(layer, "weight")]
     assert len(weights) == (5 if algorithm == "dqn" else 6)
     for layer in weights:
@@ -108,7 +112,7 @@ def test_last_layers_have_the_biases_that_are_asked_for() -> None:
     bias = several.head.out.bias.expand(4, 3)
     values = (hidden @ several.head.out.weight.T).view(3, 4, 3)
     assert_rounded(several(x), values + bias, 16)
-    agent = AgentConfig(noisy=True, dueling=True)
+    agent = DqnAgentConfig(noisy=True, dueling=True)
     config = DqnConfig(net=NetConfig(last_bias="none", hidden=16), agent=agent)
     head = QNetwork(config, spec).head
     for layer in head.last_layers:
@@ -175,7 +179,7 @@ def test_dueling_gradient_is_scaled_where_it_enters_the_torso() -> None:
     gradients = []
     for scale in (1.0, 0.5):
         torch.manual_seed(0)
-        agent = AgentConfig(dueling=True, dueling_gradient=scale)
+        agent = DqnAgentConfig(dueling=True, dueling_gradient=scale)
         config = DqnConfig(net=NetConfig(channels=(4, 4, 4), hidden=16), agent=agent)
         net = QNetwork(config, EnvSpec((84, 84), tuple("ABCD")))
         torch.manual_seed(1)
@@ -188,7 +192,8 @@ def test_dueling_gradient_is_scaled_where_it_enters_the_torso() -> None:
 
 def test_implicit_quantiles_take_the_cosines_of_their_levels() -> None:
     torch.manual_seed(0)
-    config = DqnConfig(net=NetConfig(torso="mlp", stack=1, hidden=8), agent=AgentConfig(cosines=3))
+    net = NetConfig(torso="mlp", stack=1, hidden=8)
+    config = IqnConfig(net=net, agent=IqnAgentConfig(cosines=3))
     net = ImplicitQuantileNetwork(config, EnvSpec((2, 2), tuple("AB")))
     x, taus = torch.randint(0, 256, (2, 1, 2, 2), dtype=torch.uint8), torch.rand(2, 5)
     found = net(x, taus)
@@ -204,7 +209,7 @@ def test_implicit_quantiles_take_the_cosines_of_their_levels() -> None:
 
 @pytest.mark.parametrize("dueling", [False, True])
 def test_noise_is_an_argument_and_off_by_default(dueling: bool) -> None:
-    agent = AgentConfig(dueling=dueling, noisy=True)
+    agent = DqnAgentConfig(dueling=dueling, noisy=True)
     config = DqnConfig(net=NetConfig(channels=(4, 4, 4), hidden=16), agent=agent)
     net, x = QNetwork(config, EnvSpec((84, 84), tuple("ABCD"))), frames(2)
     assert torch.equal(net(x), net(x))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from atari_fast.agents.common import apply_operator
-from atari_fast.config import AgentConfig
+from atari_fast.config import DqnAgentConfig
 from atari_fast.ops.action_gap import action_gap, relative_gap
 from atari_fast.ops.operators import (
     advantage,
@@ -198,7 +198,7 @@ def test_no_operator_raises_a_double_target(operator: str, after: str) -> None:
         frames, rewards=rewards, steps=rewards, weights=rewards, ids=rewards, **fields
     )
     y = double_q_learning(rewards, discounts, q_t, selector)
-    agent = AgentConfig(double=True, operator=operator, operator_next=after)  # type: ignore[arg-type]
+    agent = DqnAgentConfig(double=True, operator=operator, operator_next=after)  # type: ignore[arg-type]
     found = apply_operator(
         agent, y, batch, (frames[:, :4], frames[:, 1:]), lambda _: q_tm1, q_t, selector
     )

@@ -15,7 +15,7 @@ import torch
 
 from atari_fast.agents.registry import build
 from atari_fast.agents.restore import TrainedAgent
-from atari_fast.config import AgentConfig, EnvConfig, NetConfig
+from atari_fast.config import EnvConfig, NetConfig
 from atari_fast.envs.atari_env import make_env
 from atari_fast.errors import ConfigError
 from atari_fast.replay.rate_limiter import RateLimiter
@@ -26,7 +26,7 @@ from atari_fast.runtime.recording import record_game
 from atari_fast.schedules import linear
 from atari_fast.seeding import stream
 from atari_fast.types import EnvSpec
-from run_parts import CPU, FP32, TINY_PONG, make_agent
+from run_parts import CPU, FP32, TINY_PONG, make_agent, with_agent
 
 
 def test_linear_schedule_is_constant_outside_its_span() -> None:
@@ -98,9 +98,7 @@ def test_evaluation_plays_full_games_with_raw_rewards() -> None:
 
 
 def iqn_agent() -> TrainedAgent:
-    config = dataclasses.replace(
-        TINY_PONG, agent=AgentConfig(algorithm="iqn", taus=4, taus_acting=4, cosines=4)
-    )
+    config = with_agent(TINY_PONG, "iqn", taus=4, taus_acting=4, cosines=4)
     env = make_env(config.game, config.env, stream(0, "spec"))
     torch.manual_seed(0)
     return TrainedAgent(Path("iqn"), 0, config, env.spec, build(config, env.spec, CPU))

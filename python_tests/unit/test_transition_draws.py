@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.config import DqnAgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.replay.common import frame_memory
 from atari_fast.replay.transition import (
     TransitionBatch,
@@ -42,7 +42,7 @@ def build(
     return TransitionReplay(
         EnvConfig(num_envs=num_envs),
         NetConfig(stack=stack),
-        AgentConfig(n_step=n_step, reward_clip=0.0),
+        DqnAgentConfig(n_step=n_step, reward_clip=0.0),
         ReplayConfig(
             capacity=num_envs * rows,
             prioritized=prioritized,
@@ -366,7 +366,7 @@ def test_the_limit_of_frame_memory() -> None:
     options = transition_options(
         EnvConfig(num_envs=8),
         NetConfig(),
-        AgentConfig(),
+        DqnAgentConfig(),
         ReplayConfig(capacity=1_000_000),
         (84, 84),
     )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 from numpy.typing import NDArray
 
-from atari_fast.config import AgentConfig, EnvConfig, NetConfig, ReplayConfig
+from atari_fast.config import DqnAgentConfig, EnvConfig, NetConfig, ReplayConfig
 from atari_fast.replay.transition import TransitionBatch, TransitionReplay
 from atari_fast.types import Flag
 from draws_reference import SplitMix, draw_place, tree_levels
@@ -63,7 +63,7 @@ class Settings:
                 num_envs=self.num_envs, life_loss="zero_discount" if self.zero_discount else "none"
             ),
             NetConfig(stack=self.stack),
-            AgentConfig(n_step=self.n_step, discount=self.gamma, reward_clip=self.clip),
+            DqnAgentConfig(n_step=self.n_step, discount=self.gamma, reward_clip=self.clip),
             ReplayConfig(
                 capacity=self.num_envs * self.rows + min(self.odd_capacity, self.num_envs - 1),
                 prioritized=self.prioritized,
