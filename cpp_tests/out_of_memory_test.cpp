@@ -2,6 +2,7 @@
 // is then as it was before.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstdlib>
 #include <functional>
 #include <new>
@@ -86,6 +87,8 @@ std::vector<uint8_t> frames_of(size_t num_envs, size_t bytes, size_t row, Rng& r
 }
 
 constexpr size_t kNumEnvs = 3;
+constexpr std::array<int64_t, kNumEnvs> kAll{0, 1, 2};
+constexpr std::array<int64_t, 2> kSome{2, 0};
 constexpr size_t kFrameBytes = 900;
 constexpr size_t kRows = 400;
 
@@ -138,7 +141,7 @@ TEST(OutOfMemory, AReservedFrameNeedsNoMemory) {
       int64_t failed = 0;
       for (size_t row = 0; row < kRows; ++row) {
         const std::vector<uint8_t> frames = frames_of(kNumEnvs, kFrameBytes, row, rng);
-        failed += call_out_of_memory([&] { store.reserve(); });
+        failed += call_out_of_memory([&] { store.reserve(kAll); });
         for (size_t env = 0; env < kNumEnvs; ++env) {
           const uint8_t* const bytes = frames.data() + env * kFrameBytes;
           ASSERT_EQ(call_out_of_memory([&] { store.append(env, bytes); }), 0);
@@ -172,8 +175,16 @@ TEST(OutOfMemory, TransitionReplayIsAsItWas) {
         const size_t step = (row + env) % 61;
         flags[env] = row == 0 || step == 0 ? kFirst : step == 60 ? kTerminated : 0;
       }
-      failed += call_out_of_memory([&] { replay.append(frames, actions, rewards, flags); });
-      reference.append(frames, actions, rewards, flags);
+      const auto append = [&](TransitionReplay& to) {
+        if (row % 4 != 3) {
+          to.append(frames, actions, rewards, flags);
+        } else {
+          to.append(std::span(frames).first(2 * kFrameBytes), std::span(actions).first(2),
+                    std::span(rewards).first(2), std::span(flags).first(2), kSome);
+        }
+      };
+      failed += call_out_of_memory([&] { append(replay); });
+      append(reference);
       ASSERT_EQ(replay.num_rows(), reference.num_rows());
       ASSERT_EQ(replay.num_valid(), reference.num_valid());
       if (row > 10) {
@@ -217,8 +228,16 @@ TEST(OutOfMemory, SequenceReplayIsAsItWas) {
         flags[env] = row == 0 || step == 0 ? kFirst : step == 60 ? kTruncated : 0;
       }
       const std::vector<std::byte> bytes(kNumEnvs * kRowTagBytes, static_cast<std::byte>(row));
-      const SequenceRows rows{
-          frames, actions, rewards, flags, {bytes, std::span(bytes).first(kNumEnvs)}, {bytes}};
+      const bool all = row % 4 != 3;
+      const size_t n = all ? kNumEnvs : kSome.size();
+      const auto tags = std::span(bytes).first(n * kRowTagBytes);
+      const SequenceRows rows{std::span(frames).first(n * kFrameBytes),
+                              std::span(actions).first(n),
+                              std::span(rewards).first(n),
+                              std::span(flags).first(n),
+                              {tags, tags.first(n)},
+                              {tags},
+                              all ? Envs() : Envs(kSome)};
       std::vector<NewSequence> made;
       failed += call_out_of_memory([&] { made = replay.append(rows); });
       ASSERT_EQ(made.size(), reference.append(rows).size());

@@ -241,6 +241,34 @@ TEST(SequenceReplay, RefusesBadRowsAndBatches) {
   EXPECT_REFUSAL(sample([](B& b) { b.states.clear(); }), "states");
 }
 
+TEST(SequenceReplay, RefusesEnvsThatAreNoneOrComeTwice) {
+  SequenceReplay replay(sequence_options(3, 60, kSmall));
+  const std::vector<uint8_t> frames(3 * kRowTagBytes);
+  const std::vector<std::byte> bytes(3 * kRowTagBytes);
+  const std::vector<int64_t> actions(3);
+  const std::vector<float> rewards(3);
+  const std::vector<uint8_t> flags(3);
+  const auto append = [&](const std::vector<int64_t>& envs, size_t n) {
+    const auto tags = std::span(bytes).first(n * kRowTagBytes);
+    replay.append({std::span(frames).first(n * kRowTagBytes),
+                   std::span(actions).first(n),
+                   std::span(rewards).first(n),
+                   std::span(flags).first(n),
+                   {tags, tags.first(n)},
+                   {tags},
+                   envs});
+  };
+  EXPECT_REFUSAL(append({0, 3}, 2), "envs[1]: expected an environment from 0 to 2, got 3");
+  EXPECT_REFUSAL(append({-1}, 1), "envs[0]: expected an environment from 0 to 2, got -1");
+  EXPECT_REFUSAL(append({2, 0, 2}, 3), "envs[2]: expected every environment at most once, got 2");
+  EXPECT_REFUSAL(append({0, 1}, 3), "frames: expected 48 bytes, got 72");
+  EXPECT_EQ(replay.num_rows(), 0);
+  append({}, 0);
+  append({2, 1}, 2);
+  append({2}, 1);
+  EXPECT_EQ(replay.num_rows(), 3);
+}
+
 // Frames that do not compress make all sequences in the least memory that is not refused.
 TEST(SequenceReplay, RefusesAFrameMemoryThatNoSequenceFitsInto) {
   SequenceReplayOptions o = sequence_options(2, 1000, {4, 40, 80, 40, 5, SequenceTail::kShift});

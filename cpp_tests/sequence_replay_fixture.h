@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <functional>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -140,24 +141,51 @@ class SequenceScript {
     }
   }
 
+  /// The rows of one environment.
+  SequenceScript only(size_t env) const {
+    SequenceScript script;
+    script.rows_ = {rows_[env]};
+    return script;
+  }
+
   const ScriptRow& at(size_t env, int64_t row) const {
     return rows_[env][static_cast<size_t>(row)];
   }
 
+  /// Row `row` of every environment.
   std::vector<NewSequence> append(SequenceReplay& replay, size_t row) const {
-    const size_t num_envs = rows_.size();
-    std::vector<RowTag> tags(num_envs);
-    std::vector<uint8_t> bytes(num_envs);
-    std::vector<int64_t> actions(num_envs);
-    std::vector<float> rewards(num_envs);
-    std::vector<uint8_t> flags(num_envs);
-    for (size_t env = 0; env < num_envs; ++env) {
-      const ScriptRow& r = rows_[env][row];
-      tags[env] = r.tag;
-      bytes[env] = static_cast<uint8_t>(r.tag.step);
-      actions[env] = r.action;
-      rewards[env] = r.reward;
-      flags[env] = r.flags;
+    std::vector<int64_t> envs(rows_.size());
+    std::iota(envs.begin(), envs.end(), 0);
+    return append_rows(replay, envs, std::vector<size_t>(envs.size(), row), {});
+  }
+
+  /// Row heads[e] of each of the environments, whose heads then advance.
+  std::vector<NewSequence> append_some(SequenceReplay& replay, const std::vector<int64_t>& envs,
+                                       std::vector<size_t>& heads) const {
+    const std::vector<NewSequence> made = append_rows(replay, envs, heads, envs);
+    for (const int64_t env : envs) {
+      ++heads[static_cast<size_t>(env)];
+    }
+    return made;
+  }
+
+ private:
+  SequenceScript() = default;
+
+  std::vector<NewSequence> append_rows(SequenceReplay& replay, const std::vector<int64_t>& envs,
+                                       const std::vector<size_t>& heads, const Envs& chosen) const {
+    std::vector<RowTag> tags;
+    std::vector<uint8_t> bytes;
+    std::vector<int64_t> actions;
+    std::vector<float> rewards;
+    std::vector<uint8_t> flags;
+    for (const int64_t env : envs) {
+      const ScriptRow& r = rows_[static_cast<size_t>(env)][heads[static_cast<size_t>(env)]];
+      tags.push_back(r.tag);
+      bytes.push_back(static_cast<uint8_t>(r.tag.step));
+      actions.push_back(r.action);
+      rewards.push_back(r.reward);
+      flags.push_back(r.flags);
     }
     const auto tag_bytes = std::as_bytes(std::span(tags));
     const std::span frames(reinterpret_cast<const uint8_t*>(tag_bytes.data()), tag_bytes.size());
@@ -166,10 +194,10 @@ class SequenceScript {
                           rewards,
                           flags,
                           {tag_bytes, std::as_bytes(std::span(bytes))},
-                          {tag_bytes}});
+                          {tag_bytes},
+                          chosen});
   }
 
- private:
   std::vector<ScriptRow>& begin_env() { return rows_.emplace_back(); }
 
   ScriptRow make_row(size_t row, size_t episode, size_t step, uint8_t flags) const {

@@ -6,12 +6,14 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "sequence_replay_fixture.h"
+#include "snapshot_fixture.h"
 
 namespace atari_fast {
 namespace {
@@ -130,6 +132,101 @@ TEST(SequenceReplay, EnvsOutOfStepAreCutAlone) {
   EXPECT_EQ(found,
             (std::vector<std::pair<int64_t, int64_t>>{{1, 0}, {0, 0}, {0, 15}, {1, 61}, {1, 62}}));
   EXPECT_EQ(ids, (std::vector<int64_t>{1, 0, 2, 3, 5}));
+}
+
+// Groups of environments in any order, one far ahead of the others. Each must make what it makes in
+// a replay of its own.
+TEST(SequenceReplay, EnvsThatAreAppendedToAloneHaveRowsOfTheirOwn) {
+  for (const SequenceTail tail : {SequenceTail::kShift, SequenceTail::kMask}) {
+    const SequenceShape shape{2, 4, 6, 3, 2, tail};
+    SequenceReplayOptions o = sequence_options(3, 50, shape);
+    SequenceReplay replay(o);
+    std::vector<std::unique_ptr<SequenceReplay>> alone;
+    std::vector<SequenceScript> scripts;
+    const SequenceScript script(3, 400, 21);
+    SequenceReplayOptions one = sequence_options(1, 50, shape);
+    for (size_t env = 0; env < 3; ++env) {
+      alone.push_back(std::make_unique<SequenceReplay>(one));
+      scripts.push_back(script.only(env));
+    }
+    Rng rng(2);
+    std::vector<size_t> heads(3);
+    for (size_t turn = 0; turn < 400; ++turn) {
+      std::vector<int64_t> envs;
+      for (const int64_t env : {1, 0, 2}) {
+        if (env == 1 || rng.below(env == 0 ? 3 : 15) == 0) {
+          envs.insert(rng.below(2) == 0 ? envs.begin() : envs.end(), env);
+        }
+      }
+      const std::vector<size_t> before = heads;
+      const std::vector<NewSequence> made = script.append_some(replay, envs, heads);
+      auto next = made.begin();
+      for (const int64_t env : envs) {
+        const auto e = static_cast<size_t>(env);
+        for (const NewSequence& expected : scripts[e].append(*alone[e], before[e])) {
+          ASSERT_NE(next, made.end());
+          ASSERT_EQ(next->id, expected.id * 3 + env);
+          ASSERT_EQ(next->env, env);
+          ASSERT_EQ(next->start, expected.start);
+          ASSERT_EQ(next->valid_length, expected.valid_length);
+          ASSERT_EQ(next->bootstrap_length, expected.bootstrap_length);
+          ++next;
+        }
+      }
+      ASSERT_EQ(next, made.end());
+      ASSERT_EQ(replay.num_sequences(),
+                alone[0]->num_sequences() + alone[1]->num_sequences() + alone[2]->num_sequences());
+      if (turn % 50 == 9) {
+        const TemporaryFile file;
+        replay.save(file.path());
+        SequenceReplay loaded(o);
+        loaded.load(file.path());
+        const TemporaryFile again;
+        loaded.save(again.path());
+        ASSERT_EQ(file.bytes(), again.bytes());
+        replay.load(again.path());
+      }
+      if (replay.num_sequences() == 0) {
+        continue;
+      }
+      SequenceMemory batch(o, 6);
+      replay.sample(0.6, batch.view());
+      for (size_t i = 0; i < 6; ++i) {
+        const auto env = static_cast<size_t>(batch.ids[i] % 3);
+        const int64_t start = start_of(o, batch, i);
+        ASSERT_EQ(sequence_difference(script, o, batch, i, env, start), "");
+        ASSERT_LE(start + batch.valid_length[i] + batch.bootstrap_length[i],
+                  static_cast<int64_t>(heads[env]));
+      }
+      EXPECT_EQ(replay.set_priorities(batch.ids, std::vector<float>(6, 2.0f)), 0U);
+    }
+    EXPECT_EQ(heads[1], 400U);
+    EXPECT_GT(heads[2], 10U);
+    EXPECT_GT(heads[0], 3 * heads[2]);
+  }
+}
+
+// The same rows env by env, in groups and all at once: the same places, weights and bytes.
+TEST(SequenceReplay, TheOrderOfAppendsLeavesNoTraceInASnapshot) {
+  const SequenceReplayOptions o = sequence_options(3, 50, {2, 4, 6, 3, 2, SequenceTail::kShift});
+  const SequenceScript script(3, 120, 4);
+  SequenceReplay together(o);
+  SequenceReplay apart(o);
+  for (size_t row = 0; row < 120; ++row) {
+    script.append(together, row);
+  }
+  std::vector<size_t> heads(3);
+  for (size_t row = 0; row < 120; ++row) {
+    script.append_some(apart, {2}, heads);
+  }
+  for (size_t row = 0; row < 120; ++row) {
+    script.append_some(apart, {1, 0}, heads);
+  }
+  const TemporaryFile a;
+  const TemporaryFile b;
+  together.save(a.path());
+  apart.save(b.path());
+  EXPECT_EQ(a.bytes(), b.bytes());
 }
 
 TEST(SequenceReplay, ASequenceDiesWithItsOldestFrame) {

@@ -176,12 +176,28 @@ TEST_F(SnapshotTest, DamageIsNamedAndNothingChanges) {
   EXPECT_THROW(another.load(path_), SnapshotError);
 }
 
+// Of a replay whose environments are appended to together, the bytes are those of the first version
+// of this format.
+TEST_F(SnapshotTest, TheFormatIsStillTheFirst) {
+  TransitionReplayOptions o = options();
+  o.draws.alpha = 1.0;  // no power, which libraries round differently
+  TransitionReplay replay(o);
+  Rng rng(12);
+  play(replay, rng, 130);
+  replay.save(path_);
+  EXPECT_EQ(crc32c(file_.bytes()), 2450947180U);
+}
+
 // Damage behind right checksums: whatever the file says, it is refused or gives a replay that
 // works.
 TEST_F(SnapshotTest, ForgedFilesNeverBreakTheReplay) {
   TransitionReplay replay(options());
   Rng rng(6);
   play(replay, rng, 100);
+  for (size_t row = 0; row < 17; ++row) {  // its environments have different numbers of rows
+    replay.append(std::vector<uint8_t>(kTagBytes, 3), std::vector<int64_t>{1},
+                  std::vector<float>{1.0f}, std::vector<uint8_t>{0}, std::vector<int64_t>{1});
+  }
   replay.save(path_);
   const std::vector<uint8_t> whole = file_.bytes();
   int loaded = 0;
@@ -287,6 +303,38 @@ TEST_F(SnapshotPartsTest, ThoseThatStayAreLinkedAndTheOthersWritten) {
   TransitionReplay loaded(options());
   loaded.load(file("b.bin"));
   EXPECT_EQ(in_one(loaded), in_one(replay_));
+}
+
+TEST_F(SnapshotPartsTest, OfEnvsWithOtherNumbersOfRowsAreLinkedToo) {
+  const auto append_alone = [&](int64_t env, size_t rows) {
+    for (; rows > 0; --rows) {
+      std::vector<uint8_t> frame(options().frame_bytes);
+      for (uint8_t& byte : frame) {
+        byte = static_cast<uint8_t>(rng_.next());
+      }
+      replay_.append(frame, std::vector<int64_t>{1}, std::vector<float>{1.0f},
+                     std::vector<uint8_t>{0}, std::vector<int64_t>{env});
+    }
+  };
+  append_alone(1, 390);
+  append(5);
+  replay_.save(file("a.bin"), {.split = true, .previous = {}});
+  append_alone(0, 150);  // of environment 1 all stays
+  replay_.save(file("b.bin"), {.split = true, .previous = file("a.bin")});
+  const auto before = parts("a");
+  const auto after = parts("b");
+  size_t written = 0;
+  for (const auto& [name, links] : after) {
+    EXPECT_EQ(links, name.starts_with("-lane1-") ? 2U : 1U) << name;
+    written += links == 1 ? 1 : 0;
+  }
+  EXPECT_GE(written, 1U);
+  EXPECT_GE(before.size(), 2U);
+  EXPECT_EQ(after.size(), before.size() + written);
+  TransitionReplay loaded(options());
+  loaded.load(file("b.bin"));
+  EXPECT_EQ(in_one(loaded), in_one(replay_));
+  EXPECT_EQ(loaded.num_rows(), 390 + 10 + 150);
 }
 
 TEST_F(SnapshotPartsTest, DamagedOnesAreRefusedByNameAndNotLinked) {

@@ -34,6 +34,27 @@ TEST(TransitionReplay, StaleIdsAreDroppedAndCounted) {
   EXPECT_REFUSED(dropped({-1}), "ids[0]");
 }
 
+TEST(TransitionReplay, AnIdOfARowThatAnEnvDoesNotHaveYetIsRefused) {
+  TransitionReplayOptions o = replay_options(2, 8, 1, 1);
+  o.draws.prioritized = true;
+  TransitionReplay replay(o);
+  for (int row = 0; row < 3; ++row) {
+    replay.append(std::vector<uint8_t>(kTagBytes), std::vector<int64_t>{1},
+                  std::vector<float>{0.0f}, std::vector<uint8_t>{0}, std::vector<int64_t>{1});
+  }
+  const auto update = [&](int64_t id) {
+    return replay.update_priorities(std::vector<int64_t>{id}, std::vector<float>{1.0f});
+  };
+  EXPECT_EQ(replay.valid_ids(), (std::vector<int64_t>{1, 3}));
+  EXPECT_EQ(update(3), 0U);
+  EXPECT_EQ(update(5), 1U);  // its window is open
+  EXPECT_REFUSED(update(7), "ids[0]");
+  EXPECT_REFUSED(update(0), "ids[0]");  // of the environment without rows
+  ReplayBatch batch(o, 1);
+  batch.ids = {2};
+  EXPECT_REFUSED(replay.read(batch.view()), "ids[0]");
+}
+
 TEST(TransitionReplay, ReadsNothingForAnIdThatCannotBeDrawn) {
   TransitionReplayOptions o = replay_options(1, 8, 2, 1);
   TransitionReplay replay(o);
@@ -182,6 +203,29 @@ TEST(TransitionReplay, RefusesBadRowsAndBatches) {
                  "uniform");
   replay.sample(0.4, batch.view());
   EXPECT_EQ(batch.actions[0], 255);
+}
+
+TEST(TransitionReplay, RefusesEnvsThatAreNoneOrComeTwice) {
+  TransitionReplay replay(replay_options(3, 16, 1, 1));
+  const auto append = [&](const std::vector<int64_t>& envs, size_t rows) {
+    replay.append(std::vector<uint8_t>(rows * kTagBytes), std::vector<int64_t>(rows),
+                  std::vector<float>(rows), std::vector<uint8_t>(rows), envs);
+  };
+  EXPECT_REFUSED(append({0, 3}, 2), "envs[1]: expected an environment from 0 to 2, got 3");
+  EXPECT_REFUSED(append({-1}, 1), "envs[0]: expected an environment from 0 to 2, got -1");
+  EXPECT_REFUSED(append({2, 0, 2}, 3), "envs[2]: expected every environment at most once, got 2");
+  EXPECT_REFUSED(append({0, 1}, 3), "frames: expected 48 bytes, got 72");
+  EXPECT_REFUSED(
+      replay.append(std::vector<uint8_t>(2 * kTagBytes), std::vector<int64_t>(2),
+                    std::vector<float>(3), std::vector<uint8_t>(2), std::vector<int64_t>{0, 1}),
+      "actions, rewards and flags: expected 2 of each, got 2, 3 and 2");
+  EXPECT_EQ(replay.num_rows(), 0);
+  append({}, 0);
+  EXPECT_EQ(replay.num_rows(), 0);
+  append({2}, 1);
+  append({2, 1}, 2);
+  EXPECT_EQ(replay.num_rows(), 3);
+  EXPECT_EQ(replay.valid_ids(), std::vector<int64_t>{2});
 }
 
 // Frames that hardly compress, every other chunk of them by a key frame in the chunk before, in a

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
@@ -67,22 +68,41 @@ class Script {
 
   const Row& at(size_t env, int64_t row) const { return rows_[env][static_cast<size_t>(row)]; }
 
+  /// Row `row` of every environment.
   void append(TransitionReplay& replay, size_t row) const {
-    std::vector<uint8_t> frames(num_envs_ * kTagBytes);
-    std::vector<int64_t> actions(num_envs_);
-    std::vector<float> rewards(num_envs_);
-    std::vector<uint8_t> flags(num_envs_);
-    for (size_t env = 0; env < num_envs_; ++env) {
-      const Row& r = rows_[env][row];
-      std::memcpy(frames.data() + env * kTagBytes, &r.tag, kTagBytes);
-      actions[env] = r.action;
-      rewards[env] = r.reward;
-      flags[env] = r.flags;
+    std::vector<int64_t> envs(num_envs_);
+    std::iota(envs.begin(), envs.end(), 0);
+    append_rows(replay, envs, std::vector<size_t>(num_envs_, row), {});
+  }
+
+  /// Row heads[e] of each of the environments, whose heads then advance.
+  void append_some(TransitionReplay& replay, const std::vector<int64_t>& envs,
+                   std::vector<size_t>& heads) const {
+    append_rows(replay, envs, heads, envs);
+    for (const int64_t env : envs) {
+      ++heads[static_cast<size_t>(env)];
     }
-    replay.append(frames, actions, rewards, flags);
   }
 
  private:
+  void append_rows(TransitionReplay& replay, const std::vector<int64_t>& envs,
+                   const std::vector<size_t>& heads, const Envs& chosen) const {
+    std::vector<uint8_t> frames;
+    std::vector<int64_t> actions;
+    std::vector<float> rewards;
+    std::vector<uint8_t> flags;
+    for (const int64_t env : envs) {
+      const Row& r =
+          at(static_cast<size_t>(env), static_cast<int64_t>(heads[static_cast<size_t>(env)]));
+      const auto* const tag = reinterpret_cast<const uint8_t*>(&r.tag);
+      frames.insert(frames.end(), tag, tag + kTagBytes);
+      actions.push_back(r.action);
+      rewards.push_back(r.reward);
+      flags.push_back(r.flags);
+    }
+    replay.append(frames, actions, rewards, flags, chosen);
+  }
+
   size_t num_envs_;
   std::vector<std::vector<Row>> rows_;
 };
@@ -161,6 +181,104 @@ TEST(TransitionReplay, EveryItemEqualsABruteForceReading) {
       }
     }
   }
+}
+
+/// Ids of the starts that can be drawn, by going through the rows of the script.
+std::vector<int64_t> expected_ids(const Script& script, const TransitionReplayOptions& o,
+                                  const std::vector<size_t>& heads) {
+  std::vector<int64_t> ids;
+  for (size_t env = 0; env < o.num_envs; ++env) {
+    const auto head = static_cast<int64_t>(heads[env]);
+    const int64_t gone = head - static_cast<int64_t>(o.rows_per_env());
+    const int64_t oldest = gone > 0 ? gone + static_cast<int64_t>(o.stack) - 1 : 0;
+    for (int64_t row = oldest; row < head; ++row) {
+      int64_t m = 0;
+      while (m < static_cast<int64_t>(o.n_step) && row + m + 1 < head &&
+             !(script.at(env, row + m + 1).flags & kFirst) &&
+             (m == 0 || !stops(script.at(env, row + m), o))) {
+        ++m;
+      }
+      const bool ended = (script.at(env, row).flags & (kTerminated | kTruncated)) != 0;
+      const bool closed =
+          m > 0 && (m == static_cast<int64_t>(o.n_step) || stops(script.at(env, row + m), o));
+      if (!ended && closed) {
+        ids.push_back(row * static_cast<int64_t>(o.num_envs) + static_cast<int64_t>(env));
+      }
+    }
+  }
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+// Groups of environments in any order, one far ahead of the others; saved and loaded on the way.
+TEST(TransitionReplay, EnvsThatAreAppendedToAloneHaveRowsOfTheirOwn) {
+  for (const bool prioritized : {false, true}) {
+    TransitionReplayOptions o = replay_options(4, 30, 3, 3);
+    o.draws.prioritized = prioritized;
+    o.zero_discount_on_life_loss = prioritized;
+    TransitionReplay replay(o);
+    const Script script(4, 700, 5);
+    Rng rng(8);
+    std::vector<size_t> heads(4);
+    for (size_t turn = 0; turn < 700; ++turn) {
+      std::vector<int64_t> envs;
+      for (const int64_t env : {2, 0, 3, 1}) {
+        if (rng.below(env == 2 ? 1 : env == 3 ? 20 : 4) == 0) {
+          envs.insert(rng.below(2) == 0 ? envs.begin() : envs.end(), env);
+        }
+      }
+      script.append_some(replay, envs, heads);
+      ASSERT_EQ(replay.valid_ids(), expected_ids(script, o, heads)) << turn;
+      ASSERT_EQ(replay.num_rows(), std::accumulate(heads.begin(), heads.end(), int64_t{0}));
+      if (turn % 50 == 7) {
+        const TemporaryFile file;
+        replay.save(file.path());
+        TransitionReplay loaded(o);
+        loaded.load(file.path());
+        const TemporaryFile again;
+        loaded.save(again.path());
+        ASSERT_EQ(file.bytes(), again.bytes());
+        replay.load(again.path());
+      }
+      if (replay.num_valid() == 0) {
+        continue;
+      }
+      ReplayBatch batch(o, 8);
+      replay.sample(0.4, batch.view());
+      for (size_t i = 0; i < 8; ++i) {
+        ASSERT_EQ(difference(script, o, batch, i), "");
+      }
+      if (prioritized) {
+        EXPECT_EQ(replay.update_priorities(batch.ids, std::vector<float>(8, 2.0f)), 0U);
+      }
+    }
+    EXPECT_GT(heads[2], 10 * heads[3]);
+    EXPECT_GT(heads[3], 5U);
+  }
+}
+
+// The same rows env by env, in groups and all at once: the same places, weights and bytes.
+TEST(TransitionReplay, TheOrderOfAppendsLeavesNoTraceInASnapshot) {
+  TransitionReplayOptions o = replay_options(3, 40, 4, 3);
+  o.draws.prioritized = true;
+  const Script script(3, 100, 3);
+  TransitionReplay together(o);
+  TransitionReplay apart(o);
+  for (size_t row = 0; row < 100; ++row) {
+    script.append(together, row);
+  }
+  std::vector<size_t> heads(3);
+  for (size_t row = 0; row < 100; ++row) {
+    script.append_some(apart, {1}, heads);
+  }
+  for (size_t row = 0; row < 100; ++row) {
+    script.append_some(apart, {2, 0}, heads);
+  }
+  const TemporaryFile a;
+  const TemporaryFile b;
+  together.save(a.path());
+  apart.save(b.path());
+  EXPECT_EQ(a.bytes(), b.bytes());
 }
 
 TEST(TransitionReplay, ReadingInOrderGivesEveryStartAndChangesNothing) {

@@ -1,5 +1,7 @@
 // libFuzzer target: any sequence of calls leaves a transition replay that gives back what went in.
+#include <algorithm>
 #include <cstdlib>
+#include <functional>
 #include <vector>
 
 #include "replay/transition_replay.h"
@@ -26,20 +28,23 @@ class Input {
 struct Run {
   explicit Run(const TransitionReplayOptions& o) : replay(o), batch(o, 5) {}
 
-  void append(Input& input) {
-    std::vector<uint8_t> frames(kNumEnvs * kTagBytes);
+  /// Appends a row to each of the environments in `order`, which is given unless it is all of them.
+  void append(Input& input, const std::vector<int64_t>& order, bool given) {
+    std::vector<uint8_t> frames;
     std::vector<uint8_t> flags;
-    for (size_t env = 0; env < kNumEnvs; ++env) {
+    for (const int64_t env : order) {
+      std::vector<std::vector<uint8_t>>& rows = history[env];
+      std::vector<uint8_t> frame(kTagBytes);
       for (size_t i = 0; i < kTagBytes; ++i) {
-        const bool kept = i % 3 != 0 && !history[env].empty();
-        frames[env * kTagBytes + i] = kept ? history[env].back()[i] : input.next();
+        frame[i] = i % 3 != 0 && !rows.empty() ? rows.back()[i] : input.next();
       }
-      const auto begin = frames.begin() + static_cast<ptrdiff_t>(env * kTagBytes);
-      history[env].emplace_back(begin, begin + kTagBytes);
+      frames.insert(frames.end(), frame.begin(), frame.end());
+      rows.push_back(frame);
       flags.push_back(input.next() % 16);
     }
-    replay.append(frames, std::vector<int64_t>(kNumEnvs, input.next()),
-                  std::vector<float>(kNumEnvs, static_cast<float>(input.next()) - 128.0f), flags);
+    replay.append(frames, std::vector<int64_t>(order.size(), input.next()),
+                  std::vector<float>(order.size(), static_cast<float>(input.next()) - 128.0f),
+                  flags, given ? Envs(order) : Envs());
   }
 
   void sample(Input& input) {
@@ -47,6 +52,7 @@ struct Run {
       return;
     }
     replay.sample(input.next() / 128.0, batch.view());
+    sampled = true;
     const size_t window = replay.options().stack + replay.options().n_step;
     for (size_t i = 0; i < batch.ids.size(); ++i) {
       const auto env = static_cast<size_t>(batch.ids[i]) % kNumEnvs;
@@ -67,13 +73,28 @@ struct Run {
     for (float& priority : priorities) {
       priority = static_cast<float>(input.next());
     }
-    if (replay.num_rows() > 0) {
+    if (sampled) {
       replay.update_priorities(batch.ids, priorities);
+    }
+  }
+
+  /// The ids that can be drawn ascend, and all of them can be read.
+  void read() {
+    const std::vector<int64_t> ids = replay.valid_ids();
+    if (ids.size() != replay.num_valid() ||
+        std::adjacent_find(ids.begin(), ids.end(), std::greater_equal()) != ids.end()) {
+      std::abort();
+    }
+    if (!ids.empty()) {
+      ReplayBatch all(replay.options(), ids.size());
+      all.ids = ids;
+      replay.read(all.view());
     }
   }
 
   TransitionReplay replay;
   ReplayBatch batch;
+  bool sampled = false;
   std::vector<std::vector<uint8_t>> history[kNumEnvs];
 };
 
@@ -93,9 +114,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   o.frame_memory = (shape & 64) != 0 ? 1 : 0;
   Run run(o);
   while (!input.empty()) {
-    const uint8_t call = input.next() % 8;
+    const uint8_t call = input.next() % 12;
     if (call < 6) {
-      run.append(input);
+      run.append(input, {0, 1}, false);
+    } else if (call == 8) {
+      run.append(input, {1, 0}, true);
+    } else if (call == 9 || call == 10) {
+      run.append(input, {call - 9}, true);
+    } else if (call == 11) {
+      run.read();
     } else if (call == 6) {
       run.sample(input);
     } else {

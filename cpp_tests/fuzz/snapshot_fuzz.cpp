@@ -47,6 +47,10 @@ void load_transitions() {
   if (replay.num_valid() > 0) {
     replay.sample(0.5, batch.view());
   }
+  for (uint8_t row = 0; row < 20; ++row) {  // of one environment alone
+    replay.append(std::vector<uint8_t>(kTagBytes, row), std::vector<int64_t>{1},
+                  std::vector<float>{1.0f}, std::vector<uint8_t>{0}, std::vector<int64_t>{1});
+  }
   for (uint8_t row = 0; row < 40; ++row) {
     replay.append(std::vector<uint8_t>(2 * kTagBytes, row), std::vector<int64_t>(2, 1),
                   std::vector<float>(2, 1.0f), std::vector<uint8_t>(2, row % 9 == 0 ? kFirst : 0));
@@ -62,6 +66,10 @@ void load_sequences() {
   SequenceMemory batch(o, 4);
   if (replay.num_sequences() > 0) {
     replay.sample(0.5, batch.view());
+  }
+  std::vector<size_t> heads(2);
+  for (size_t row = 0; row < 20; ++row) {  // of one environment alone
+    script.append_some(replay, {1}, heads);
   }
   for (size_t row = 0; row < 60; ++row) {
     script.append(replay, row);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "replay/replay_options.h"
+#include "structures/row_ring.h"
 
 namespace atari_fast {
 
@@ -69,15 +70,16 @@ struct SequenceReplayOptions : ReplayOptions {
 /// Throws std::invalid_argument, naming the setting, unless all are in range; returns them.
 const SequenceReplayOptions& checked_options(const SequenceReplayOptions& options);
 
-/// One row of every environment. Row e of a column or state belongs to environment e.
+/// One row of each of n environments. Row i of every array belongs to environment envs[i].
 struct SequenceRows {
-  std::span<const uint8_t> frames;                  ///< [E, frame_bytes], the frame that arrived
-  std::span<const int64_t> actions;                 ///< [E], the action then chosen, from 0 to 255
-  std::span<const float> rewards;                   ///< [E], raw, what arrived with the frame
-  std::span<const uint8_t> flags;                   ///< [E], what arrived with the frame
-  std::vector<std::span<const std::byte>> columns;  ///< [E, width] each
+  std::span<const uint8_t> frames;                  ///< [n, frame_bytes], the frame that arrived
+  std::span<const int64_t> actions;                 ///< [n], the action then chosen, from 0 to 255
+  std::span<const float> rewards;                   ///< [n], raw, what arrived with the frame
+  std::span<const uint8_t> flags;                   ///< [n], what arrived with the frame
+  std::vector<std::span<const std::byte>> columns;  ///< [n, width] each
   std::vector<std::span<const std::byte>>
-      states;  ///< [E, width] each: the recurrent state before this row is fed to the network
+      states;   ///< [n, width] each: the recurrent state before this row is fed to the network
+  Envs envs{};  ///< [n], or nothing for all E environments in order
 };
 
 /// A sequence that an append made.
@@ -86,6 +88,7 @@ struct NewSequence {
   int64_t env = 0;           ///< where it is
   int64_t start = 0;         ///< number of its first unroll row; an environment's rows count from 0
   int64_t valid_length = 0;  ///< valid unroll rows
+  int64_t bootstrap_length = 0;  ///< rows that exist after those
 };
 
 /// A batch of B sequences, time-major, written into the caller's memory. T = burn_in + L +

@@ -57,18 +57,16 @@ size_t SequenceReplay::waiting_slot(size_t env, int64_t row) const {
   return env * waiting_ + static_cast<size_t>(row) % waiting_;
 }
 
-void SequenceReplay::check_rows(const SequenceRows& rows) const {
-  const size_t num_envs = options_.num_envs;
-  check_argument(rows.frames.size() == num_envs * options_.frame_bytes, "frames: expected ",
-                 num_envs * options_.frame_bytes, " bytes, got ", rows.frames.size());
-  rows_.check(rows.actions, rows.rewards, rows.flags);
+void SequenceReplay::check_rows(const SequenceRows& rows, size_t n) const {
+  check_argument(rows.frames.size() == n * options_.frame_bytes, "frames: expected ",
+                 n * options_.frame_bytes, " bytes, got ", rows.frames.size());
+  rows_.check(n, rows.actions, rows.rewards, rows.flags);
   const auto check = [&](const char* what, const auto& values, const auto& specs) {
     check_argument(values.size() == specs.size(), what, ": expected ", specs.size(), ", got ",
                    values.size());
     for (size_t i = 0; i < specs.size(); ++i) {
-      check_argument(values[i].size() == num_envs * specs[i].bytes(), what, "[", i, "] (",
-                     specs[i].name, "): expected ", num_envs * specs[i].bytes(), " bytes, got ",
-                     values[i].size());
+      check_argument(values[i].size() == n * specs[i].bytes(), what, "[", i, "] (", specs[i].name,
+                     "): expected ", n * specs[i].bytes(), " bytes, got ", values[i].size());
     }
   };
   check("columns", rows.columns, options_.columns);
@@ -77,49 +75,52 @@ void SequenceReplay::check_rows(const SequenceRows& rows) const {
 
 std::vector<NewSequence> SequenceReplay::append(const SequenceRows& rows) {
   const std::lock_guard lock(mutex_);
-  check_rows(rows);
+  const std::span<const int64_t> envs = rows_.checked_envs(rows.envs);
+  check_rows(rows, envs.size());
   std::vector<int64_t> ids;
   std::vector<NewSequence> made;
-  frames_.reserve();
+  frames_.reserve(envs);
   ids.reserve(table_.most_made());
-  made.reserve(options_.num_envs * table_.most_made());  // from here on nothing throws
-  for (size_t env = 0; env < options_.num_envs; ++env) {
-    store_row(rows, env);
+  made.reserve(envs.size() * table_.most_made());  // from here on nothing throws
+  for (size_t i = 0; i < envs.size(); ++i) {
+    const auto env = static_cast<size_t>(envs[i]);
+    store_row(rows, i, env);
     const int64_t readable = frames_.first_row(env);
     table_.expire(env, readable);
     ids.clear();
-    table_.arrive({env, rows_.head(), rows.flags[env], readable}, ids);
+    table_.arrive({env, rows_.head(env), rows.flags[i], readable}, ids);
     for (const int64_t id : ids) {
       if (table_.alive(id)) {  // not one whose place a later one of this row took
         made.push_back(keep_states(id));
       }
     }
-    store_waiting_states(rows, env);
+    store_waiting_states(rows, i, env);
+    rows_.advance(env);
   }
   table_.sampler().apply();
-  rows_.advance();
   return made;
 }
 
-void SequenceReplay::store_row(const SequenceRows& rows, size_t env) {
-  const size_t at = rows_.place(env, rows_.head());
-  frames_.append(env, rows.frames.data() + env * options_.frame_bytes);
-  rows_.store(env, rows.actions[env], rows.rewards[env], rows.flags[env]);
-  for (size_t i = 0; i < columns_.size(); ++i) {
-    const size_t bytes = columns_[i].bytes;
-    std::memcpy(columns_[i].at(at), rows.columns[i].data() + env * bytes, bytes);
+// Row `i` of the arrays is the environment's next one.
+void SequenceReplay::store_row(const SequenceRows& rows, size_t i, size_t env) {
+  const size_t at = rows_.place(env, rows_.head(env));
+  frames_.append(env, rows.frames.data() + i * options_.frame_bytes);
+  rows_.store(env, rows.actions[i], rows.rewards[i], rows.flags[i]);
+  for (size_t c = 0; c < columns_.size(); ++c) {
+    const size_t bytes = columns_[c].bytes;
+    std::memcpy(columns_[c].at(at), rows.columns[c].data() + i * bytes, bytes);
   }
 }
 
-void SequenceReplay::store_waiting_states(const SequenceRows& rows, size_t env) {
-  const size_t at = waiting_slot(env, rows_.head());
-  const bool begins = table_.episode_begin(env) == rows_.head();
-  for (size_t i = 0; i < states_.size(); ++i) {
-    const size_t bytes = states_[i].bytes;
+void SequenceReplay::store_waiting_states(const SequenceRows& rows, size_t i, size_t env) {
+  const size_t at = waiting_slot(env, rows_.head(env));
+  const bool begins = table_.episode_begin(env) == rows_.head(env);
+  for (size_t s = 0; s < states_.size(); ++s) {
+    const size_t bytes = states_[s].bytes;
     if (begins) {
-      std::memset(waiting_states_[i].at(at), 0, bytes);
+      std::memset(waiting_states_[s].at(at), 0, bytes);
     } else {
-      std::memcpy(waiting_states_[i].at(at), rows.states[i].data() + env * bytes, bytes);
+      std::memcpy(waiting_states_[s].at(at), rows.states[s].data() + i * bytes, bytes);
     }
   }
 }
@@ -132,7 +133,8 @@ NewSequence SequenceReplay::keep_states(int64_t id) {
   for (size_t i = 0; i < states_.size(); ++i) {
     std::memcpy(states_[i].at(table_.slot(id)), waiting_states_[i].at(from), states_[i].bytes);
   }
-  return {id, static_cast<int64_t>(env), sequence.start, sequence.valid_length};
+  return {id, static_cast<int64_t>(env), sequence.start, sequence.valid_length,
+          sequence.bootstrap_length};
 }
 
 size_t SequenceReplay::set_priorities(std::span<const int64_t> ids,

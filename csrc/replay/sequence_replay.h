@@ -23,7 +23,9 @@ namespace atari_fast {
 /// A row is the frame that arrived, the reward and flags that arrived with it, and the action then
 /// chosen; any number of further columns are the caller's, and their values are not looked at. No
 /// frame is stored twice: a sequence is a place in the ring, and it is gone as soon as the oldest
-/// frame that it needs cannot be read any more. No sequence crosses an episode or the write head.
+/// frame that it needs cannot be read any more. No sequence crosses an episode or the write head of
+/// its environment. Environments may be appended to alone or in groups and have any numbers of
+/// rows.
 ///
 /// The recurrent state is kept for the first row that is unrolled, max(0, s - burn_in) in the
 /// episode. Whether and with which start a sequence will exist is known only after its rows have
@@ -39,11 +41,12 @@ class SequenceReplay {
   /// short.
   explicit SequenceReplay(const SequenceReplayOptions& options);
 
-  /// Appends one row to every environment and returns the sequences that this made, which have the
-  /// largest priority seen so far until set_priorities is called. The action of a row that ends an
-  /// episode has no meaning. Throws std::invalid_argument for wrong sizes, an action outside [0,
-  /// 255] or a reward that is not finite, std::bad_alloc when memory is short; nothing is then
-  /// stored.
+  /// Appends one row to each of n environments, all E of them unless `rows.envs` chooses some, and
+  /// returns the sequences that this made, environment by environment; they have the largest
+  /// priority seen so far until set_priorities is called. The action of a row that ends an episode
+  /// has no meaning. Throws std::invalid_argument for wrong sizes, an environment that is out of
+  /// range or comes twice, an action outside [0, 255] or a reward that is not finite,
+  /// std::bad_alloc when memory is short; nothing is then stored.
   std::vector<NewSequence> append(const SequenceRows& rows);
 
   /// Draws B sequences with importance exponent `beta` into `batch`. The weight of sequence i is (N
@@ -92,10 +95,10 @@ class SequenceReplay {
   static size_t fixed_bytes(const SequenceReplayOptions& options);
   void read_state(SnapshotReader& reader);
   size_t waiting_slot(size_t env, int64_t row) const;
-  void check_rows(const SequenceRows& rows) const;
+  void check_rows(const SequenceRows& rows, size_t n) const;
   void check_batch(const SequenceBatch& batch) const;
-  void store_row(const SequenceRows& rows, size_t env);
-  void store_waiting_states(const SequenceRows& rows, size_t env);
+  void store_row(const SequenceRows& rows, size_t i, size_t env);
+  void store_waiting_states(const SequenceRows& rows, size_t i, size_t env);
   NewSequence keep_states(int64_t id);
   void write_frames(int64_t id, size_t item, const SequenceBatch& batch) const;
   void write_rows(int64_t id, size_t item, const SequenceBatch& batch) const;

@@ -38,7 +38,7 @@ void SequenceTable::save(SnapshotWriter& writer) const {
   writer.value(dropped_);
 }
 
-void SequenceTable::load(SnapshotReader& reader, int64_t head,
+void SequenceTable::load(SnapshotReader& reader, const std::vector<int64_t>& heads,
                          const std::vector<int64_t>& readable) {
   for (EnvSequences& env : envs_) {
     std::vector<int64_t> fields(5);
@@ -54,6 +54,7 @@ void SequenceTable::load(SnapshotReader& reader, int64_t head,
   size_t alive = 0;
   for (size_t env = 0; env < envs_.size(); ++env) {
     const EnvSequences& at = envs_[env];
+    const int64_t head = heads[env];
     const auto period = static_cast<int64_t>(shape_.period);
     check(at.begin >= 0 && at.begin <= head && at.next_start >= at.begin &&
           at.next_start <= head + period && (at.next_start - at.begin) % period == 0);
@@ -82,7 +83,7 @@ void SequenceReplay::save(const std::string& path, const SnapshotFiles& files) c
   const std::lock_guard lock(mutex_);
   SnapshotWriter writer(path, kKind, kVersion, files);
   writer.array<uint64_t>(settings(options_));
-  writer.value(rows_.head());
+  writer.value(rows_.max_head());  // the frames tell those of all environments
   table_.sampler().save_state(writer);
   frames_.save(writer);
   rows_.save(writer);
@@ -120,18 +121,14 @@ void SequenceReplay::read_state(SnapshotReader& reader) {
   const auto head = reader.value<int64_t>();
   table_.sampler().load_state(reader);
   frames_.load(reader);
-  std::vector<int64_t> readable;
-  for (size_t env = 0; env < options_.num_envs; ++env) {
-    reader.check(frames_.next_row(env) == head, "its environments have different numbers of rows");
-    readable.push_back(frames_.first_row(env));
-  }
-  rows_.load(reader, head);
+  rows_.load(reader, frames_.next_rows());
+  reader.check(rows_.max_head() == head, "its rows are not as many as its frames");
   for (auto* group : {&columns_, &waiting_states_, &states_}) {
     for (Values& values : *group) {
       reader.array<std::byte>(values.data);
     }
   }
-  table_.load(reader, head, readable);
+  table_.load(reader, frames_.next_rows(), frames_.first_rows());
 }
 
 }  // namespace atari_fast

@@ -89,10 +89,11 @@ class SequenceTable {
 
   /// Appends the state to a snapshot.
   void save(SnapshotWriter& writer) const;
-  /// Fills an empty table from a snapshot in which each environment has `head` rows, those from
+  /// Fills an empty table from a snapshot in which each environment has `heads` rows, those from
   /// `readable` on with their frames. Throws SnapshotError for anything that no table could have
   /// written.
-  void load(SnapshotReader& reader, int64_t head, const std::vector<int64_t>& readable);
+  void load(SnapshotReader& reader, const std::vector<int64_t>& heads,
+            const std::vector<int64_t>& readable);
 
  private:
   struct EnvSequences {

@@ -73,22 +73,24 @@ Outcome TransitionReplay::outcome_at(size_t env, int64_t row) const {
 }
 
 void TransitionReplay::append(std::span<const uint8_t> frames, std::span<const int64_t> actions,
-                              std::span<const float> rewards, std::span<const uint8_t> flags) {
-  const size_t num_envs = options_.num_envs;
-  check_argument(frames.size() == num_envs * options_.frame_bytes, "frames: expected ",
-                 num_envs * options_.frame_bytes, " bytes, got ", frames.size());
+                              std::span<const float> rewards, std::span<const uint8_t> flags,
+                              const Envs& envs) {
   const std::lock_guard lock(mutex_);
-  rows_.check(actions, rewards, flags);
-  frames_.reserve();  // from here on nothing throws: the environments stay in step
-  for (size_t env = 0; env < num_envs; ++env) {
+  const std::span<const int64_t> order = rows_.checked_envs(envs);
+  check_argument(frames.size() == order.size() * options_.frame_bytes, "frames: expected ",
+                 order.size() * options_.frame_bytes, " bytes, got ", frames.size());
+  rows_.check(order.size(), actions, rewards, flags);
+  frames_.reserve(order);  // from here on nothing throws: all rows are stored, or none
+  for (size_t i = 0; i < order.size(); ++i) {
+    const auto env = static_cast<size_t>(order[i]);
     const int64_t first = frames_.first_row(env);
-    frames_.append(env, frames.data() + env * options_.frame_bytes);
+    frames_.append(env, frames.data() + i * options_.frame_bytes);
     expire(env, first, frames_.first_row(env));
-    rows_.store(env, actions[env], rewards[env], flags[env]);
-    close_windows(env, rows_.head());
+    rows_.store(env, actions[i], rewards[i], flags[i]);
+    close_windows(env, rows_.head(env));
+    rows_.advance(env);
   }
   starts_.apply();
-  rows_.advance();
 }
 
 // Rows [begin, end) cannot be read any more: the starts whose stacks reach back to them are no
@@ -98,7 +100,8 @@ void TransitionReplay::expire(size_t env, int64_t begin, int64_t end) {
     return;
   }
   const int64_t reach = static_cast<int64_t>(options_.stack) - 1;
-  const int64_t last = std::min(end + reach, rows_.head());  // no row from here on is a start yet
+  const int64_t last =
+      std::min(end + reach, rows_.head(env));  // no row from here on is a start yet
   for (int64_t start = begin == 0 ? 0 : begin + reach; start < last; ++start) {
     starts_.remove(rows_.place(env, start));
   }
@@ -214,8 +217,8 @@ size_t TransitionReplay::update_priorities(std::span<const int64_t> ids,
   const std::lock_guard lock(mutex_);
   starts_.check_priorities("update_priorities", ids.size(), priorities);
   for (size_t i = 0; i < ids.size(); ++i) {
-    check_argument(ids[i] >= 0 && ids[i] < rows_.num_rows(), "ids[", i,
-                   "]: expected an id that sample() gave, got ", ids[i]);
+    check_argument(was_given(ids[i]), "ids[", i, "]: expected an id that sample() gave, got ",
+                   ids[i]);
   }
   return starts_.set_priorities(ids, priorities, [this](int64_t id) { return start_at(id); });
 }

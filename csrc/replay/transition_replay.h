@@ -51,7 +51,9 @@ struct TransitionBatch {
 /// chosen. A row becomes a start that can be drawn when its n-step window closes, and stops to be
 /// one when the oldest frame of its stack is gone, overwritten or dropped because frames took all
 /// of `frame_memory`: from then on its weight in the tree is 0. No window crosses an episode's end
-/// or the write head. Ids are never reused, so a stale id cannot hit a newer row.
+/// or the write head of its environment. Environments may be appended to alone or in groups and
+/// have any numbers of rows. The id of a row is its number in the environment * E + environment;
+/// ids are never reused, so a stale id cannot hit a newer row.
 ///
 /// Owns its memory. All methods are thread-safe (one mutex). Randomness is its own and depends on
 /// the seed only.
@@ -61,12 +63,14 @@ class TransitionReplay {
   /// short.
   explicit TransitionReplay(const TransitionReplayOptions& options);
 
-  /// Appends one row to every environment: frames [E, frame_bytes], actions, rewards and flags [E].
-  /// The action of a row that ends an episode is ignored. Throws std::invalid_argument for wrong
-  /// sizes, an action outside [0, 255] or a reward that is not finite, std::bad_alloc when memory
-  /// is short; nothing is then stored.
+  /// Appends one row to each of n environments, all E of them unless `envs` chooses some: frames
+  /// [n, frame_bytes], actions, rewards and flags [n], in the order of `envs`. The action of a row
+  /// that ends an episode is ignored. Throws std::invalid_argument for wrong sizes, an environment
+  /// that is out of range or comes twice, an action outside [0, 255] or a reward that is not
+  /// finite, std::bad_alloc when memory is short; nothing is then stored.
   void append(std::span<const uint8_t> frames, std::span<const int64_t> actions,
-              std::span<const float> rewards, std::span<const uint8_t> flags);
+              std::span<const float> rewards, std::span<const uint8_t> flags,
+              const Envs& envs = {});
 
   /// Draws B transitions with importance exponent `beta` into `batch`. The weight of start i is (N
   /// P(i))^-beta over the largest of the batch (or of all starts), N the number of starts and P(i)
@@ -77,7 +81,8 @@ class TransitionReplay {
   /// uses up no random numbers.
   void sample(double beta, const TransitionBatch& batch);
 
-  /// Ids of all starts that can be drawn, ascending. O(capacity).
+  /// Ids of all starts that can be drawn, ascending. O(capacity), and a sort where environments
+  /// hold different rows.
   std::vector<int64_t> valid_ids() const;
 
   /// Fills `batch` with the transitions of the starts `batch.ids`, in that order, with weights 1;
@@ -118,6 +123,7 @@ class TransitionReplay {
   int64_t oldest_start(size_t env) const;
   void read_state(SnapshotReader& reader);
   bool is_complete(size_t place) const;
+  bool was_given(int64_t id) const;
   void check_batch(const TransitionBatch& batch) const;
   int64_t start_at(int64_t id) const;
   void write_items(std::span<const int64_t> places, const TransitionBatch& batch);

@@ -26,7 +26,7 @@ void TransitionReplay::save(const std::string& path, const SnapshotFiles& files)
   const std::lock_guard lock(mutex_);
   SnapshotWriter writer(path, kKind, kVersion, files);
   writer.array<uint64_t>(settings(options_));
-  writer.value(rows_.head());
+  writer.value(rows_.max_head());  // the frames tell those of all environments
   starts_.save_state(writer);
   frames_.save(writer);
   rows_.save(writer);
@@ -59,10 +59,8 @@ void TransitionReplay::read_state(SnapshotReader& reader) {
   const auto head = reader.value<int64_t>();
   starts_.load_state(reader);
   frames_.load(reader);
-  for (size_t env = 0; env < options_.num_envs; ++env) {
-    reader.check(frames_.next_row(env) == head, "its environments have different numbers of rows");
-  }
-  rows_.load(reader, head);
+  rows_.load(reader, frames_.next_rows());
+  reader.check(rows_.max_head() == head, "its rows are not as many as its frames");
   starts_.load_weights(reader);
   for (size_t place = 0; place < options_.num_envs * options_.rows_per_env(); ++place) {
     reader.check(!starts_.holds(place) || is_complete(place), "a transition has no end");
@@ -73,13 +71,13 @@ void TransitionReplay::read_state(SnapshotReader& reader) {
 // closes.
 bool TransitionReplay::is_complete(size_t place) const {
   const size_t env = rows_.env_at(place);
-  const int64_t row = rows_.head() > 0 ? rows_.row_at(place) : -1;
+  const int64_t row = rows_.head(env) > 0 ? rows_.row_at(place) : -1;
   if (row < oldest_start(env) || (rows_.flags(place) & (kTerminated | kTruncated)) != 0) {
     return false;
   }
   NStepReturn window;
   for (int64_t next = row + 1; !window.closed; ++next) {
-    if (next >= rows_.head()) {
+    if (next >= rows_.head(env)) {
       return false;
     }
     window.add(0.0, outcome_at(env, next), options_.n_step, options_.gamma);

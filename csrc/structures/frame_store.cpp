@@ -1,6 +1,7 @@
 #include "structures/frame_store.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/error.h"
@@ -134,11 +135,26 @@ uint8_t* FrameStore::bytes_at(const EnvFrames& env, uint64_t address) const {
   return env.chunks[address / chunk_bytes_ % chunk_slots_].get() + address % chunk_bytes_;
 }
 
+std::vector<int64_t> FrameStore::next_rows() const {
+  std::vector<int64_t> rows(envs_.size());
+  std::transform(envs_.begin(), envs_.end(), rows.begin(),
+                 [](const EnvFrames& env) { return env.next_row; });
+  return rows;
+}
+
+std::vector<int64_t> FrameStore::first_rows() const {
+  std::vector<int64_t> rows(envs_.size());
+  std::transform(envs_.begin(), envs_.end(), rows.begin(),
+                 [](const EnvFrames& env) { return env.first_row; });
+  return rows;
+}
+
 // A chunk for each environment whose newest one the worst frame would not fit into, unless the
 // environment then gives one back.
-void FrameStore::reserve(std::span<const EnvFrames> envs) {
+void FrameStore::reserve(std::span<const int64_t> envs) {
   scratch(padded_);
-  const auto wanted = std::count_if(envs.begin(), envs.end(), [this](const EnvFrames& env) {
+  const auto wanted = std::count_if(envs.begin(), envs.end(), [this](int64_t index) {
+    const EnvFrames& env = envs_[static_cast<size_t>(index)];
     const bool fits = env.next_chunk > 0 && env.used + options_.frame_bytes + 1 <= chunk_bytes_;
     return !fits && env.next_chunk - env.first_chunk < chunk_slots_;
   });
@@ -149,7 +165,7 @@ void FrameStore::reserve(std::span<const EnvFrames> envs) {
 
 void FrameStore::append(size_t env_index, const uint8_t* frame) {
   EnvFrames& env = envs_[env_index];
-  reserve({&env, 1});  // from here on nothing throws
+  reserve(std::array{static_cast<int64_t>(env_index)});  // from here on nothing throws
   Scratch& memory = scratch(padded_);
   std::memcpy(memory.frame.data(), frame, options_.frame_bytes);
   std::memset(memory.frame.data() + options_.frame_bytes, 0, padded_ - options_.frame_bytes);

@@ -42,9 +42,9 @@ class FrameStore {
   /// Throws std::invalid_argument for options out of range or for more than 2^48 bytes.
   explicit FrameStore(const FrameStoreOptions& options);
 
-  /// Takes the memory that the next frame of every environment may need, so that appending one to
-  /// each, on this thread, cannot throw.
-  void reserve() { reserve(envs_); }
+  /// Takes the memory that the next frame of each of these environments, int64[n], may need, so
+  /// that appending one to each, on this thread, cannot throw.
+  void reserve(std::span<const int64_t> envs);
 
   /// Appends a frame of `frame_bytes` bytes to the environment. May drop any number of its oldest
   /// rows. Throws std::bad_alloc when memory is short; the store is then as it was.
@@ -53,8 +53,14 @@ class FrameStore {
   /// Number of rows that were appended to the environment so far.
   int64_t next_row(size_t env) const { return envs_[env].next_row; }
 
+  /// The same for every environment.
+  std::vector<int64_t> next_rows() const;
+
   /// The oldest row of the environment that can still be read.
   int64_t first_row(size_t env) const { return envs_[env].first_row; }
+
+  /// The same for every environment.
+  std::vector<int64_t> first_rows() const;
 
   /// Fetches what `read` looks up first, for a row that will be read later.
   void prefetch_index(size_t env, int64_t row) const {
@@ -134,7 +140,6 @@ class FrameStore {
   const Run& run_at(const EnvFrames& env, int64_t run) const { return env.runs[run_slot(run)]; }
   uint8_t* bytes_at(const EnvFrames& env, uint64_t address) const;
 
-  void reserve(std::span<const EnvFrames> envs);
   size_t encode(const EnvFrames& env, const AlignedVector<uint8_t>& frame, Scratch& memory) const;
   size_t encode_anchor(EnvFrames& env, const AlignedVector<uint8_t>& frame, Scratch& memory);
   size_t encode_key(const AlignedVector<uint8_t>& frame, Scratch& memory) const;

@@ -1,8 +1,11 @@
 // What is stored of each row beside its frame: action, reward and flags.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -10,36 +13,52 @@
 
 namespace atari_fast {
 
-/// The newest rows of each of E environments, which are appended to together; an environment's rows
-/// are numbered from 0. Owns its memory; not thread-safe.
+/// The environments that an append has a row of: n distinct ones in any order, or nothing for all E
+/// of them in order.
+using Envs = std::optional<std::span<const int64_t>>;
+
+/// The newest rows of each of E environments. Every environment has a head of its own; its rows are
+/// numbered from 0. Owns its memory; not thread-safe.
 class RowRing {
  public:
   /// Keeps `rows` rows of each environment.
   RowRing(size_t num_envs, size_t rows)
       : num_envs_(num_envs),
         rows_(rows),
+        heads_(num_envs),
+        all_(num_envs),
         actions_(num_envs * rows),
         rewards_(num_envs * rows),
-        flags_(num_envs * rows) {}
+        flags_(num_envs * rows) {
+    std::iota(all_.begin(), all_.end(), 0);
+  }
 
-  /// Throws std::invalid_argument unless there are E of each, all actions are from 0 to 255 and all
+  /// The environments of an append, in the order of its rows: int64[n]. Throws
+  /// std::invalid_argument, naming the position, for one that is out of range or comes twice.
+  std::span<const int64_t> checked_envs(const Envs& envs) const;
+  /// Throws std::invalid_argument unless there are n of each, all actions are from 0 to 255 and all
   /// rewards finite.
-  void check(std::span<const int64_t> actions, std::span<const float> rewards,
+  void check(size_t n, std::span<const int64_t> actions, std::span<const float> rewards,
              std::span<const uint8_t> flags) const;
-  /// Stores the checked row `head()` of an environment.
+  /// Stores the checked row `head(env)` of an environment.
   void store(size_t env, int64_t action, float reward, uint8_t flags) {
-    const size_t at = place(env, head_);
+    const size_t at = place(env, heads_[env]);
     actions_[at] = static_cast<uint8_t>(action);
     rewards_[at] = reward;
     flags_[at] = flags;
   }
-  /// Ends the row, once it is stored for every environment.
-  void advance() { ++head_; }
+  /// Ends the environment's row, once it is stored.
+  void advance(size_t env) {
+    ++heads_[env];
+    ++num_rows_;
+  }
 
-  /// Rows of each environment so far, those overwritten included.
-  int64_t head() const { return head_; }
+  /// Rows of the environment so far, those overwritten included.
+  int64_t head(size_t env) const { return heads_[env]; }
+  /// The most rows that an environment has so far.
+  int64_t max_head() const { return *std::max_element(heads_.begin(), heads_.end()); }
   /// Rows so far over all environments.
-  int64_t num_rows() const { return head_ * static_cast<int64_t>(num_envs_); }
+  int64_t num_rows() const { return num_rows_; }
 
   /// Place of a row in the columns, and in any array with E * rows elements.
   size_t place(size_t env, int64_t row) const {
@@ -48,7 +67,7 @@ class RowRing {
   size_t env_at(size_t place) const { return place / rows_; }
   /// The newest row of the place, which must have had one.
   int64_t row_at(size_t place) const {
-    const int64_t newest = head_ - 1;
+    const int64_t newest = heads_[env_at(place)] - 1;
     return newest - (newest - static_cast<int64_t>(place % rows_)) % static_cast<int64_t>(rows_);
   }
   uint8_t action(size_t place) const { return actions_[place]; }
@@ -60,10 +79,11 @@ class RowRing {
     __builtin_prefetch(&actions_[place]);
   }
 
-  /// Appends the columns to a snapshot, which has the head elsewhere.
+  /// Appends the columns to a snapshot, which has the heads elsewhere.
   void save(SnapshotWriter& writer) const;
-  /// The same back, into a new ring. Throws SnapshotError for a reward that is not finite.
-  void load(SnapshotReader& reader, int64_t head);
+  /// The same back, into a new ring whose environments have these heads. Throws SnapshotError for a
+  /// reward that is not finite.
+  void load(SnapshotReader& reader, const std::vector<int64_t>& heads);
 
   /// Bytes that a ring takes.
   static size_t memory_bytes(size_t num_envs, size_t rows) {
@@ -73,7 +93,9 @@ class RowRing {
  private:
   size_t num_envs_;
   size_t rows_;
-  int64_t head_ = 0;
+  int64_t num_rows_ = 0;
+  std::vector<int64_t> heads_;
+  std::vector<int64_t> all_;  // the environments in order
   std::vector<uint8_t> actions_;
   std::vector<float> rewards_;
   std::vector<uint8_t> flags_;
