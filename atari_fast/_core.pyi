@@ -105,8 +105,17 @@ class TransitionReplay(metaclass=_Pybind11Type):
         actions: NDArray[np.int64],
         rewards: NDArray[np.float32],
         flags: NDArray[np.uint8],
+        envs: NDArray[np.int64] | None = None,
     ) -> None:
-        """Appends one row to every environment: uint8[E, H, W], int64[E], float32[E], uint8[E]."""
+        """Appends one row to each of n environments.
+
+        Args:
+            frames: uint8[n, H, W].
+            actions: int64[n], from 0 to 255.
+            rewards: float32[n].
+            flags: uint8[n].
+            envs: The environments, distinct, int64[n]; None: all E in order.
+        """
 
     def sample_into(
         self,
@@ -320,20 +329,22 @@ class SequenceReplay(metaclass=_Pybind11Type):
         flags: NDArray[np.uint8],
         columns: Sequence[NDArray[np.generic]],
         states: Sequence[NDArray[np.generic]],
+        envs: NDArray[np.int64] | None = None,
     ) -> NDArray[np.int64]:
-        """Appends one row to every environment.
+        """Appends one row to each of n environments.
 
         Args:
-            frames: uint8[E, H, W].
-            actions: int64[E], from 0 to 255.
-            rewards: float32[E].
-            flags: uint8[E].
-            columns: A list or tuple of [E, width] arrays in the order of the settings.
+            frames: uint8[n, H, W].
+            actions: int64[n], from 0 to 255.
+            rewards: float32[n].
+            flags: uint8[n].
+            columns: A list or tuple of [n, width] arrays in the order of the settings.
             states: The same, recurrent states before this row is fed to the network.
+            envs: The environments, distinct, int64[n]; None: all E in order.
 
         Returns:
-            int64[n, 4]: id, environment, row number of the first unroll row and valid length of
-            each sequence that this made.
+            int64[k, 5]: id, environment, row number of the first unroll row, valid length and
+            bootstrap length of each sequence that this made.
         """
 
     def sample_into(

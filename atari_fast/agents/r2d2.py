@@ -22,8 +22,8 @@ from atari_fast.ops.rescaling import inverse_rescale, rescale
 from atari_fast.ops.sequences import mixed_priority, n_step_bootstrap, row_discounts
 from atari_fast.ops.stacks import cut_sequence_stacks
 from atari_fast.ops.targets import select_actions
+from atari_fast.replay.recent_rows import RecentRows
 from atari_fast.replay.sequence import (
-    RecentRows,
     RowSpec,
     SequenceBatch,
     SequenceConfig,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +14,10 @@ from numpy.typing import NDArray
 from atari_fast import _core
 from atari_fast.config import FRAMES_PER_STEP, SequenceReplayConfig
 from atari_fast.errors import NumericError
-from atari_fast.infra.weights import checked_like
 from atari_fast.replay.common import checked_settings, frame_memory, load_snapshot, save_snapshot
 from atari_fast.replay.rate_limiter import RateLimiter
-from atari_fast.types import Acted, Flag, StepBatch
+from atari_fast.replay.recent_rows import NewSequences, Rank, RecentRing
+from atari_fast.types import Acted, StepBatch
 
 TORCH_TYPES = {
     "float32": torch.float32,
@@ -113,49 +112,6 @@ class SequenceBatch(NamedTuple):
         return SequenceBatch(**{name: cut(name, field) for name, field in self._asdict().items()})
 
 
-class _Row(NamedTuple):
-    """What the last rows are remembered by, for initial priorities."""
-
-    rewards: NDArray[np.float32]
-    """float32[E]"""
-    flags: NDArray[np.uint8]
-    """uint8[E]"""
-    estimates: NDArray[np.float32]
-    """float32[k, E]"""
-
-
-class NewSequences(NamedTuple):
-    """Sequences that an append made."""
-
-    ids: NDArray[np.int64]
-    """int64[n], for `set_priorities`."""
-    envs: NDArray[np.int64]
-    """int64[n]."""
-    starts: NDArray[np.int64]
-    """int64[n], number of the first unroll row; the rows of an environment count from 0."""
-    valid_length: NDArray[np.int64]
-    """int64[n], number of valid unroll rows."""
-
-
-class RecentRows(NamedTuple):
-    """Rows of n new sequences from their first unroll row on; T = L + bootstrap_steps."""
-
-    rewards: torch.Tensor
-    """float32[T, n], raw reward that arrived with each row."""
-    flags: torch.Tensor
-    """uint8[T, n], flags that arrived with it."""
-    estimates: tuple[torch.Tensor, ...]
-    """float32[T, n] each, the actor's estimates."""
-    valid_length: torch.Tensor
-    """int64[n], valid unroll rows, at the beginning."""
-    last: torch.Tensor
-    """int64[n], index of the last row that exists."""
-
-
-Rank = Callable[[RecentRows], torch.Tensor]
-"""Initial priorities float32[n] of new sequences, from what their actor estimated."""
-
-
 class SequenceReplay:
     """Sequences of E environments, uniform or prioritized (csrc/replay/sequence_replay.h)."""
 
@@ -194,13 +150,11 @@ class SequenceReplay:
         self.states = tuple(states)
         self.prioritized = config.prioritized
         self._config = config
-        self._num_envs = num_envs
         self._frame_shape = frame_shape
         self._limiter = RateLimiter(min_frames, update_period)
         self._beta = beta
         self._rank = rank if config.prioritized else None
-        self._num_estimates = num_estimates
-        self._recent: deque[_Row] = deque(maxlen=config.unroll + config.bootstrap_steps + 1)
+        self._recent = RecentRing(num_envs, config.unroll + config.bootstrap_steps, num_estimates)
         options = sequence_options(config, num_envs, frame_shape, columns, states, seed)
         self._core = _core.SequenceReplay(options)
 
@@ -228,24 +182,11 @@ class SequenceReplay:
 
     def state(self) -> dict[str, Any]:
         """The recent rows from which initial priorities are computed."""
-        fields = zip(*self._recent, strict=True)
-        return {"recent": [torch.from_numpy(np.stack(field)) for field in fields]}
+        return {"recent": self._recent.state()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`, after `load`."""
-        self._recent.clear()
-        num_envs = self._num_envs
-        rows = min(self._core.num_rows // num_envs, self._recent.maxlen or 0) if self._rank else 0
-        if not rows:
-            return
-        rewards, flags, estimates = state["recent"]
-        fields = (
-            checked_like(rewards, torch.empty(rows, num_envs)),
-            checked_like(flags, torch.empty(rows, num_envs, dtype=torch.uint8)),
-            checked_like(estimates, torch.empty(rows, self._num_estimates, num_envs)),
-        )
-        arrays = (field.numpy() for field in fields)
-        self._recent.extend(_Row(*row) for row in zip(*arrays, strict=True))
+        """Continue from `state`."""
+        self._recent.load_state(state["recent"])
 
     def due(self, frames: int, updates: int) -> int:
         """Updates to do now, after `frames` emulator frames and `updates` updates."""
@@ -256,30 +197,36 @@ class SequenceReplay:
         del progress
         return self._beta
 
-    def append(self, step: StepBatch, acted: Acted) -> NewSequences:
-        """Stores what arrived in E environments and what the actor made of it.
+    def append(
+        self, step: StepBatch, acted: Acted, envs: NDArray[np.int64] | None = None
+    ) -> NewSequences:
+        """Stores what arrived in n environments and what the actor made of it.
 
         Args:
             step: What arrived.
             acted: Actions, columns and states in the order of the specs, and estimates for `rank`.
                 States are rounded to the type of their spec.
+            envs: The environments, distinct and in any order, int64[n]; None for all E in order.
 
         Returns:
             The sequences that this made, which have the priorities that `rank` gives them.
+
+        Raises:
+            ValueError: An environment is out of range or comes twice, or an array has another size
+                than n; nothing is then stored.
         """
         states = [
             state.astype(spec.dtype, copy=False)
             for state, spec in zip(acted.states, self.states, strict=True)
         ]
         made = self._core.append(
-            step.frames, acted.actions, step.rewards, step.flags, acted.columns, states
+            step.frames, acted.actions, step.rewards, step.flags, acted.columns, states, envs
         )
         new = NewSequences(*np.ascontiguousarray(made.T))
         if self._rank is not None:
-            estimates = np.stack(acted.estimates)
-            self._recent.append(_Row(step.rewards.copy(), step.flags.copy(), estimates))
+            self._recent.append(step, acted.estimates, envs)
             if len(new.ids):
-                priorities = self._rank(self._recent_rows(new, step.flags))
+                priorities = self._rank(self._recent.rows(new))
                 if not bool(torch.isfinite(priorities).all()):
                     raise NumericError(
                         "initial priorities: the actor's values are not finite; the last "
@@ -287,29 +234,6 @@ class SequenceReplay:
                     )
                 self._core.set_priorities(new.ids, priorities.numpy())
         return new
-
-    def _recent_rows(self, new: NewSequences, flags: NDArray[np.uint8]) -> RecentRows:
-        """The rows of new sequences.
-
-        They end with the row that arrived last, or with the one before it where that row begins an
-        episode although the one before it ended none: games were lost with a worker.
-        """
-        newest = self._core.num_rows // self._num_envs - 1
-        length = self._config.unroll + self._config.bootstrap_steps
-        held = _Row(*(np.stack(field) for field in zip(*self._recent, strict=True)))
-        oldest = newest + 1 - len(self._recent)
-        lost = (flags[new.envs] & Flag.FIRST) != 0
-        last = newest - lost - new.starts
-        place = np.arange(length)[:, None] + new.starts - oldest
-        place = np.minimum(place, len(self._recent) - 1)
-        estimates = (held.estimates[:, i] for i in range(held.estimates.shape[1]))
-        return RecentRows(
-            rewards=torch.from_numpy(held.rewards[place, new.envs]),
-            flags=torch.from_numpy(held.flags[place, new.envs]),
-            estimates=tuple(torch.from_numpy(one[place, new.envs]) for one in estimates),
-            valid_length=torch.from_numpy(new.valid_length),
-            last=torch.from_numpy(last),
-        )
 
     def new_batch(self, size: int, pinned: bool) -> SequenceBatch:
         """Allocates a batch of `size` sequences on the CPU, in page-locked memory if `pinned`."""

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from atari_fast import _core
 from atari_fast.config import (
@@ -106,9 +108,19 @@ class TransitionReplay:
         """Goes to the state of a replay with the same settings; see `load_snapshot`."""
         load_snapshot(self._core, path)
 
-    def append(self, step: StepBatch, acted: Acted) -> None:
-        """Stores what arrived in E environments and the actions then chosen."""
-        self._core.append(step.frames, acted.actions, step.rewards, step.flags)
+    def append(self, step: StepBatch, acted: Acted, envs: NDArray[np.int64] | None = None) -> None:
+        """Stores what arrived in n environments and the actions then chosen.
+
+        Args:
+            step: What arrived.
+            acted: The actions.
+            envs: The environments, distinct and in any order, int64[n]; None for all E in order.
+
+        Raises:
+            ValueError: An environment is out of range or comes twice, or an array has another size
+                than n; nothing is then stored.
+        """
+        self._core.append(step.frames, acted.actions, step.rewards, step.flags, envs)
 
     def due(self, frames: int, updates: int) -> int:
         """Updates to do now, after `frames` emulator frames and `updates` updates."""

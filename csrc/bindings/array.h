@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -99,6 +100,11 @@ auto checked_span(const py::object& object, const char* name,
     }
   }
   throw_array_error(object, name, py::dtype::of<T>(), same_dtype, same_shape, same_layout, shape);
+}
+
+/// The environments of an append, int64[n] or None for all; the span is as that of `checked_span`.
+inline std::optional<std::span<const int64_t>> checked_envs(const py::object& envs) {
+  return envs.is_none() ? std::nullopt : std::optional(checked_span<int64_t>(envs, "envs", {kAny}));
 }
 
 /// The memory of a named argument.

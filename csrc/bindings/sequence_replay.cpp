@@ -27,26 +27,28 @@ class PySequenceReplay {
 
   py::array_t<int64_t> append(const py::object& frames, const py::object& actions,
                               const py::object& rewards, const py::object& flags,
-                              const py::object& columns, const py::object& states) {
+                              const py::object& columns, const py::object& states,
+                              const py::object& envs) {
     const SequenceReplayOptions& o = replay_.options();
-    const auto num_envs = static_cast<py::ssize_t>(o.num_envs);
     SequenceRows rows;
-    rows.frames = checked_span<uint8_t>(frames, "frames", {num_envs, height_, width_});
-    rows.actions = checked_span<int64_t>(actions, "actions", {num_envs});
-    rows.rewards = checked_span<float>(rewards, "rewards", {num_envs});
-    rows.flags = checked_span<uint8_t>(flags, "flags", {num_envs});
-    rows.columns = checked_vectors<false>(columns, "columns", o.columns, column_names_, {num_envs});
-    rows.states = checked_vectors<false>(states, "states", o.states, state_names_, {num_envs});
+    rows.envs = checked_envs(envs);
+    const auto n = static_cast<py::ssize_t>(rows.envs ? rows.envs->size() : o.num_envs);
+    rows.frames = checked_span<uint8_t>(frames, "frames", {n, height_, width_});
+    rows.actions = checked_span<int64_t>(actions, "actions", {n});
+    rows.rewards = checked_span<float>(rewards, "rewards", {n});
+    rows.flags = checked_span<uint8_t>(flags, "flags", {n});
+    rows.columns = checked_vectors<false>(columns, "columns", o.columns, column_names_, {n});
+    rows.states = checked_vectors<false>(states, "states", o.states, state_names_, {n});
     std::vector<NewSequence> made;
     {
       const py::gil_scoped_release release;
       made = replay_.append(rows);
     }
-    py::array_t<int64_t> result({static_cast<py::ssize_t>(made.size()), py::ssize_t{4}});
+    py::array_t<int64_t> result({static_cast<py::ssize_t>(made.size()), py::ssize_t{5}});
     int64_t* out = result.mutable_data();
     for (const NewSequence& sequence : made) {
-      for (const int64_t value :
-           {sequence.id, sequence.env, sequence.start, sequence.valid_length}) {
+      for (const int64_t value : {sequence.id, sequence.env, sequence.start, sequence.valid_length,
+                                  sequence.bootstrap_length}) {
         *out++ = value;
       }
     }
@@ -192,8 +194,10 @@ void register_sequence_replay(py::module_& module) {
   replay.def(py::init<const Options&>(), py::arg("options"))
       .def("append", &PySequenceReplay::append, py::arg("frames"), py::arg("actions"),
            py::arg("rewards"), py::arg("flags"), py::arg("columns"), py::arg("states"),
-           "Appends one row to every environment; returns id, environment, start and valid length "
-           "of each new sequence, int64[n, 4].")
+           py::arg("envs") = py::none(),
+           "Appends one row to each of the environments int64[n], or to all E; returns id, "
+           "environment, start, valid length and bootstrap length of each new sequence, "
+           "int64[k, 5].")
       .def("sample_into", &PySequenceReplay::sample_into, py::arg("beta"), py::arg("frames"),
            py::arg("actions"), py::arg("prev_actions"), py::arg("rewards"), py::arg("flags"),
            py::arg("columns"), py::arg("states"), py::arg("burn_in"), py::arg("valid_length"),

@@ -19,14 +19,15 @@ class PyTransitionReplay {
       : replay_(options.core), height_(options.height), width_(options.width) {}
 
   void append(const py::object& frames, const py::object& actions, const py::object& rewards,
-              const py::object& flags) {
-    const auto num_envs = static_cast<py::ssize_t>(replay_.options().num_envs);
-    const auto f = checked_span<uint8_t>(frames, "frames", {num_envs, height_, width_});
-    const auto a = checked_span<int64_t>(actions, "actions", {num_envs});
-    const auto r = checked_span<float>(rewards, "rewards", {num_envs});
-    const auto g = checked_span<uint8_t>(flags, "flags", {num_envs});
+              const py::object& flags, const py::object& envs) {
+    const auto e = checked_envs(envs);
+    const auto n = static_cast<py::ssize_t>(e ? e->size() : replay_.options().num_envs);
+    const auto f = checked_span<uint8_t>(frames, "frames", {n, height_, width_});
+    const auto a = checked_span<int64_t>(actions, "actions", {n});
+    const auto r = checked_span<float>(rewards, "rewards", {n});
+    const auto g = checked_span<uint8_t>(flags, "flags", {n});
     const py::gil_scoped_release release;
-    replay_.append(f, a, r, g);
+    replay_.append(f, a, r, g, e);
   }
 
   void sample_into(double beta, const py::object& frames, const py::object& actions,
@@ -178,8 +179,9 @@ void register_transition_replay(py::module_& module) {
                                         "Replay of n-step transitions over stacks of frames.");
   replay.def(py::init<const Options&>(), py::arg("options"))
       .def("append", &PyTransitionReplay::append, py::arg("frames"), py::arg("actions"),
-           py::arg("rewards"), py::arg("flags"),
-           "Appends one row to every environment: uint8[E, H, W], int64[E], float32[E], uint8[E].")
+           py::arg("rewards"), py::arg("flags"), py::arg("envs") = py::none(),
+           "Appends one row to each of the environments int64[n], or to all E: uint8[n, H, W], "
+           "int64[n], float32[n], uint8[n].")
       .def("sample_into", &PyTransitionReplay::sample_into, py::arg("beta"), py::arg("frames"),
            py::arg("actions"), py::arg("rewards"), py::arg("discounts"), py::arg("steps"),
            py::arg("weights"), py::arg("ids"),

@@ -64,7 +64,7 @@ def random_reward(rng: np.random.Generator) -> np.float32:
 
 
 def arrived(rows: list[Any]) -> tuple[StepBatch, Acted]:
-    """What one step of all environments delivers, and the actions then chosen."""
+    """What one step of the environments of these rows delivers, and the actions then chosen."""
     step = StepBatch(
         np.stack([row.frame for row in rows]),
         np.array([row.reward for row in rows], np.float32),
@@ -85,8 +85,15 @@ class Pair(ABC):
         """Drawn lately."""
 
     @abstractmethod
-    def append(self) -> None:
-        """Appends the same row of every environment to both."""
+    def append(self, envs: list[int] | None = None) -> None:
+        """Appends the same row of each of these environments, or of all, to both."""
+
+    def append_some(self, rng: np.random.Generator) -> None:
+        """Appends a row of some environments in any order; the first ones come more often."""
+        num_envs = self.settings.num_envs
+        chosen = np.flatnonzero(rng.random(num_envs) < 0.8 ** np.arange(1, num_envs + 1))
+        if len(chosen):
+            self.append(rng.permutation(chosen).tolist())
 
     @abstractmethod
     def replay_priorities(self, ids: NDArray[np.int64], priorities: NDArray[np.float32]) -> int:
@@ -147,6 +154,12 @@ class PairMachine(RuleBasedStateMachine):
     def append(self, steps: int) -> None:
         for _ in range(steps):
             self.pair.append()
+
+    @rule(steps=st.integers(1, 12), seed=st.integers(0, 1000))
+    def append_some(self, steps: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        for _ in range(steps):
+            self.pair.append_some(rng)
 
     @rule(size=st.integers(1, 9), beta=st.sampled_from([0.0, 0.4, 1.0, 700.0]))
     def sample(self, size: int, beta: float) -> None:

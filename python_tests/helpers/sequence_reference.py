@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -53,8 +54,8 @@ class Settings:
     def sequences_per_env(self) -> int:
         return self.places or self.rows // self.period + self.rows // (4 * self.period) + 2
 
-    def build(self) -> SequenceReplay:
-        config = SequenceConfig(
+    def config(self) -> SequenceConfig:
+        return SequenceConfig(
             capacity=self.num_envs * self.rows + min(self.odd_capacity, self.num_envs - 1),
             stack=self.stack,
             burn_in=self.burn_in,
@@ -70,7 +71,9 @@ class Settings:
             stratified=self.stratified,
             threads=self.threads,
         )
-        return SequenceReplay(config, self.num_envs, FRAME, COLUMNS, STATES, self.seed)
+
+    def build(self) -> SequenceReplay:
+        return SequenceReplay(self.config(), self.num_envs, FRAME, COLUMNS, STATES, self.seed)
 
 
 class Row(NamedTuple):
@@ -117,8 +120,8 @@ class Streams:
             [values(rng, spec) for spec in STATES],
         )
 
-    def step(self) -> list[Row]:
-        return [self.row(env) for env in range(len(self.first))]
+    def step(self, envs: Iterable[int]) -> list[Row]:
+        return [self.row(env) for env in envs]
 
 
 class Span(NamedTuple):
@@ -212,13 +215,15 @@ class Reference:
     def next_id(self) -> int:
         return len(self.envs[0].spans) * self.s.num_envs
 
-    def append(self, rows: list[Row]) -> list[tuple[int, int, int, int]]:
+    def append(self, rows: list[Row], envs: Iterable[int]) -> list[tuple[int, ...]]:
+        """Returns id, environment and span, without the episode, of what this makes."""
         weight = self.max_weight if self.s.prioritized else 1.0
         made = []
-        for env, row in enumerate(rows):
+        for env, row in zip(envs, rows, strict=True):
             for number in self.envs[env].append(row, weight):
-                span = self.envs[env].spans[number]
-                made.append((number * self.s.num_envs + env, env, span.start, span.valid_length))
+                made.append(
+                    (number * self.s.num_envs + env, env, *self.envs[env].spans[number][1:])
+                )
         return made
 
     def levels(self) -> list[NDArray[np.float64]]:

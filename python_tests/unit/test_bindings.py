@@ -119,6 +119,8 @@ class Binding:
     outputs: tuple[str, ...] = ()
     free_size: str = ""
     """Argument whose length may be anything, so that its own size is never wrong."""
+    optional: str = ""
+    """Argument that may be None."""
 
 
 BINDINGS = {
@@ -135,6 +137,11 @@ BINDINGS = {
     "SequenceReplay.append": Binding(
         lambda **arrays: SEQUENCES.append(**listed(arrays)),  # type: ignore[arg-type]
         sequence_row_arrays,
+    ),
+    "append to some": Binding(
+        REPLAY.append,
+        lambda: {**row_arrays(), "envs": np.arange(NUM_ENVS)[::-1].copy()},
+        optional="envs",
     ),
     "SequenceReplay.sample_into": Binding(
         lambda **arrays: SEQUENCES.sample_into(0.6, **listed(arrays)),  # type: ignore[arg-type]
@@ -196,6 +203,8 @@ def cases() -> list[object]:
             wrong: dict[str, tuple[type[Exception], object]] = {}
             for kind, make in WRONG_TYPES.items():
                 value = make(array)
+                if value is None and argument == binding.optional:
+                    continue
                 if getattr(value, "dtype", None) != array.dtype or not isinstance(
                     value, np.ndarray
                 ):
@@ -230,12 +239,49 @@ def test_a_wrong_array_is_refused_by_name(
     named = re.escape(argument)
     if name in ("sample_into", "read_into") and argument == "actions" and error is ValueError:
         named = "actions|frames|batch"  # the length of actions is the batch size of the others
+    if name == "append to some" and argument == "envs" and error is ValueError:
+        named = "envs|frames"  # the length of envs is that of the others
     if name == "novelty_into" and argument == "envs" and error is ValueError:
         named = "envs|rewards"  # so is the length of envs
     with pytest.raises(error, match=rf"^({named})(:|\b)"):
         binding.call(**{**arrays, argument: value})
     for key, array in arrays.items():
         np.testing.assert_array_equal(array, before[key])
+
+
+@pytest.mark.parametrize(
+    ("append", "arrays", "counted"),
+    [
+        (REPLAY.append, row_arrays(), REPLAY),
+        (SEQUENCES.append, listed(sequence_row_arrays()), SEQUENCES),
+    ],
+    ids=["transitions", "sequences"],
+)
+@pytest.mark.parametrize(
+    ("envs", "error", "message"),
+    [
+        ([0, 0], ValueError, r"^envs\[1\]: expected every environment at most once, got 0 again$"),
+        ([1, 2], ValueError, r"^envs\[1\]: expected an environment from 0 to 1, got 2$"),
+        ([-1, 0], ValueError, r"^envs\[0\]: expected an environment from 0 to 1, got -1$"),
+        ([0], ValueError, r"^frames: expected uint8\[1, 5, 6\], got uint8\[2, 5, 6\]$"),
+        ([], ValueError, r"^frames: expected uint8\[0, 5, 6\], got uint8\[2, 5, 6\]$"),
+        ([[0, 1]], ValueError, r"^envs: expected int64\[any\], got int64\[1, 2\]$"),
+        ([0.0, 1.0], TypeError, r"^envs: expected int64\[any\], got float64\[2\]"),
+    ],
+)
+def test_environments_that_are_none_or_come_twice_are_refused(
+    append: Callable[..., object],
+    arrays: dict[str, object],
+    counted: _core.TransitionReplay | _core.SequenceReplay,
+    envs: list[object],
+    error: type[Exception],
+    message: str,
+) -> None:
+    rows = counted.num_rows
+    kind = np.int64 if envs == [] else None
+    with pytest.raises(error, match=message):
+        append(**arrays, envs=np.array(envs, kind))
+    assert counted.num_rows == rows
 
 
 def test_the_table_is_a_large_one() -> None:

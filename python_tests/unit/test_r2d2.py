@@ -29,7 +29,8 @@ from atari_fast.nets.recurrent import RecurrentQNetwork
 from atari_fast.ops.rescaling import inverse_rescale, rescale
 from atari_fast.ops.stacks import cut_sequence_stacks
 from atari_fast.presets import PRESETS
-from atari_fast.replay.sequence import RecentRows, SequenceBatch, SequenceReplay
+from atari_fast.replay.recent_rows import RecentRows
+from atari_fast.replay.sequence import SequenceBatch, SequenceReplay
 from atari_fast.runtime.acting import StackedActor
 from atari_fast.runtime.episodes import EpisodeTracker
 from atari_fast.runtime.trainer import Trainer

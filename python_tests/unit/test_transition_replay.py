@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -110,8 +111,8 @@ class Streams:
             flags,
         )
 
-    def step(self) -> list[Row]:
-        return [self.row(env) for env in range(len(self.first))]
+    def step(self, envs: Iterable[int]) -> list[Row]:
+        return [self.row(env) for env in envs]
 
 
 class Reference:
@@ -130,11 +131,7 @@ class Reference:
 
     @property
     def next_id(self) -> int:
-        return self.head * self.s.num_envs
-
-    @property
-    def head(self) -> int:
-        return len(self.streams[0])
+        return len(self.streams[0]) * self.s.num_envs
 
     def weight_of(self, priority: float) -> float:
         weight = math.pow(priority + self.s.epsilon, self.s.alpha)
@@ -150,24 +147,27 @@ class Reference:
         if stream[start].flags & END:
             return 0
         for m in range(1, self.s.n_step + 1):
-            if start + m >= self.head or stream[start + m].flags & Flag.FIRST:
+            if start + m >= len(stream) or stream[start + m].flags & Flag.FIRST:
                 return 0
             last = stream[start + m]
             if m == self.s.n_step or self.terminal(last) or last.flags & Flag.TRUNCATED:
                 return m
         raise AssertionError
 
-    def append(self, rows: list[Row]) -> None:
-        for stream, row in zip(self.streams, rows, strict=True):
-            stream.append(row)
+    def append(self, rows: list[Row], envs: Iterable[int]) -> None:
+        for env, row in zip(envs, rows, strict=True):
+            self.streams[env].append(row)
         fresh = self.max_weight if self.s.prioritized else 1.0
-        oldest = self.head - self.s.rows  # of the rows that the ring still holds
         self.weights = {
             (env, start): self.weights.get((env, start), fresh)
-            for env in range(self.s.num_envs)
-            for start in range(oldest + self.s.stack - 1 if oldest > 0 else 0, self.head)
+            for env, stream in enumerate(self.streams)
+            for start in range(self.oldest_start(env), len(stream))
             if self.window(env, start)
         }
+
+    def oldest_start(self, env: int) -> int:
+        gone = len(self.streams[env]) - self.s.rows  # rows that the ring holds no more
+        return gone + self.s.stack - 1 if gone > 0 else 0
 
     def levels(self) -> list[NDArray[np.float64]]:
         weights = np.zeros(self.s.num_envs * self.s.rows)
@@ -250,10 +250,11 @@ class TransitionPair(Pair):
         super().__init__(settings, Reference(settings))
         self.streams = Streams(settings.num_envs, stream_seed)
 
-    def append(self) -> None:
-        rows = self.streams.step()
-        self.replay.append(*arrived(rows))
-        self.reference.append(rows)
+    def append(self, envs: list[int] | None = None) -> None:
+        chosen = list(range(self.settings.num_envs)) if envs is None else envs
+        rows = self.streams.step(chosen)
+        self.replay.append(*arrived(rows), None if envs is None else np.array(envs))
+        self.reference.append(rows, chosen)
         assert len(self.replay) == self.reference.size
 
     def read(self, seed: int, size: int) -> None:
@@ -279,7 +280,8 @@ class TransitionPair(Pair):
         ]
         for field, whole in zip(zip(*parts, strict=True), batch, strict=True):
             assert torch.equal(torch.cat(field), whole)
-        ids[-1] = self.reference.next_id - 1  # the newest row's window is open
+        # The newest row of the last environment, whose window is open, or -1 where there is none.
+        ids[-1] = len(self.reference.streams[-1]) * num_envs - 1
         with pytest.raises(ValueError, match=rf"^ids\[{size - 1}\]"):
             self.replay.read_into(batch, ids)
 
@@ -334,13 +336,15 @@ def run_long(settings: Settings, operations: int) -> None:
     rng = np.random.default_rng(operations)
     pair = TransitionPair(settings, stream_seed=3)
     for _ in range(operations):
-        kind = rng.choice(4, p=[0.55, 0.2, 0.15, 0.1])
+        kind = rng.choice(5, p=[0.35, 0.2, 0.15, 0.1, 0.2])
         if kind == 0:
             pair.append()
         elif kind == 1:
             pair.sample(int(rng.integers(1, 6)), float(rng.choice([0.0, 0.4, 1.0])))
         elif kind == 2:
             pair.read(int(rng.integers(1000)), int(rng.integers(1, 6)))
+        elif kind == 4:
+            pair.append_some(rng)
         elif settings.prioritized and len(pair.ids):
             count = int(rng.integers(1, 8))
             pair.set(rng.choice(pair.ids, count), rng.exponential(1, count).astype(np.float32))
