@@ -239,6 +239,7 @@ TEST(SequenceReplay, RefusesBadRowsAndBatches) {
   EXPECT_REFUSAL(sample([](B& b) { b.bootstrap_length = b.bootstrap_length.first(3); }), "batch");
   EXPECT_REFUSAL(sample([](B& b) { b.columns[1] = {}; }), "columns");
   EXPECT_REFUSAL(sample([](B& b) { b.states.clear(); }), "states");
+  EXPECT_REFUSAL(sample([](B& b) { b.states.push_back(b.states[0]); }), "states");
 }
 
 TEST(SequenceReplay, RefusesEnvsThatAreNoneOrComeTwice) {
@@ -308,6 +309,9 @@ TEST(SequenceReplay, MemoryIsWhatItsPartsTake) {
                                                  (2 * places + 2U * 8) * 24 +
                                                  2 * places * sizeof(Sequence) + tree);
   EXPECT_LE(SequenceReplay(o).bytes_used(), SequenceReplay::memory_bytes(o));
+  const size_t without = SequenceReplay::memory_bytes(o);
+  o.unroll_states = true;
+  EXPECT_EQ(SequenceReplay::memory_bytes(o), without + 2 * places * 24);
 }
 
 }  // namespace

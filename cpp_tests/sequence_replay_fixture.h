@@ -60,7 +60,7 @@ struct SequenceMemory {
     for (const VectorSpec& spec : o.columns) {
       columns.emplace_back(o.shape.rows() * size * spec.bytes(), std::byte{0xEE});
     }
-    for (const VectorSpec& spec : o.states) {
+    for (const VectorSpec& spec : o.sequence_states()) {
       states.emplace_back(size * spec.bytes(), std::byte{0xEE});
     }
   }
@@ -276,9 +276,12 @@ inline std::string sequence_difference(const SequenceScript& script, const Seque
       return str_cat("start ", start, ": row ", k, " is wrong");
     }
   }
-  const RowTag state = script.at(env, start - b).tag;
-  if (tag_at(batch.states[0], static_cast<int64_t>(i)) != (state.step > 0 ? state : RowTag{})) {
-    return str_cat("start ", start, ": the state is not that before row ", -b);
+  for (size_t k = 0; k < batch.states.size(); ++k) {
+    const int64_t before = k == 0 ? start - b : start;
+    const RowTag state = script.at(env, before).tag;
+    if (tag_at(batch.states[k], static_cast<int64_t>(i)) != (state.step > 0 ? state : RowTag{})) {
+      return str_cat("start ", start, ": state ", k, " is not that before row ", before);
+    }
   }
   return "";
 }

@@ -140,6 +140,7 @@ TEST(SequenceReplay, EnvsThatAreAppendedToAloneHaveRowsOfTheirOwn) {
   for (const SequenceTail tail : {SequenceTail::kShift, SequenceTail::kMask}) {
     const SequenceShape shape{2, 4, 6, 3, 2, tail};
     SequenceReplayOptions o = sequence_options(3, 50, shape);
+    o.unroll_states = tail == SequenceTail::kShift;
     SequenceReplay replay(o);
     std::vector<std::unique_ptr<SequenceReplay>> alone;
     std::vector<SequenceScript> scripts;
@@ -317,6 +318,7 @@ void draw_beside_a_writer(SequenceReplayOptions o, size_t total) {
 
 TEST(SequenceReplay, MillionDrawsBesideAWriter) {
   SequenceReplayOptions o = sequence_options(2, 60, {3, 4, 8, 4, 3, SequenceTail::kShift});
+  o.unroll_states = true;
   draw_beside_a_writer(o, 1'000'000);
 }
 

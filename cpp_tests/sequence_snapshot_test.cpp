@@ -99,6 +99,10 @@ TEST(SequenceSnapshot, DamageAndOtherSettingsAreRefused) {
   changed.shape.burn_in = 4;
   SequenceReplay another(changed);
   EXPECT_THROW(another.load(file.path()), SnapshotError);
+  changed = options();
+  changed.unroll_states = true;
+  SequenceReplay with_more_states(changed);
+  EXPECT_THROW(with_more_states.load(file.path()), SnapshotError);
   EXPECT_EQ(other.num_rows(), 0);
   other.load(file.path());
   EXPECT_EQ(other.num_rows(), 300);

@@ -62,7 +62,8 @@ void check_sizes(const SequenceReplayOptions& o, size_t column_bytes, size_t sta
                  "max_sequences: expected 0 or at least one for each of the ", o.num_envs,
                  " environments, got ", o.max_sequences);
   check_range("max_sequences", o.max_sequences, 0, kMaxBytes / 64);
-  const size_t held = o.num_envs * (o.sequences_per_env() + o.shape.rows());
+  const size_t kept = o.sequences_per_env() * (o.unroll_states ? 2 : 1);
+  const size_t held = o.num_envs * (kept + o.shape.rows());
   check_argument(held <= kMaxBytes / (state_bytes + 1), "states: expected at most ",
                  kMaxBytes / held, " bytes for each of ", held, " that are held, got ",
                  state_bytes);
@@ -89,6 +90,14 @@ size_t SequenceReplayOptions::sequences_per_env() const {
     return max_sequences / num_envs;
   }
   return rows_per_env() / shape.period + rows_per_env() / (4 * shape.period) + 2;
+}
+
+std::vector<VectorSpec> SequenceReplayOptions::sequence_states() const {
+  std::vector<VectorSpec> all = states;
+  if (unroll_states) {
+    all.insert(all.end(), states.begin(), states.end());
+  }
+  return all;
 }
 
 const SequenceReplayOptions& checked_options(const SequenceReplayOptions& o) {

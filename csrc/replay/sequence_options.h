@@ -57,7 +57,8 @@ struct SequenceShape {
 struct SequenceReplayOptions : ReplayOptions {
   SequenceShape shape;
   std::vector<VectorSpec> columns;  ///< of every row, beside frame, action, reward and flags
-  std::vector<VectorSpec> states;   ///< kept once for each sequence
+  std::vector<VectorSpec> states;   ///< kept for each sequence, before its first row
+  bool unroll_states = false;       ///< keep them before its first unroll row too
   size_t max_sequences = 0;         ///< over all environments; 0: 1.25 capacity / period + 2 for
                                     ///< each, which suffices where episodes have 4 periods or
                                     ///< more. An environment that has no place left drops its
@@ -65,6 +66,9 @@ struct SequenceReplayOptions : ReplayOptions {
 
   /// Places for sequences in each environment.
   size_t sequences_per_env() const;
+  /// The states of a sequence: those before its first row and then, with unroll_states, the same
+  /// before its first unroll row.
+  std::vector<VectorSpec> sequence_states() const;
 };
 
 /// Throws std::invalid_argument, naming the setting, unless all are in range; returns them.
@@ -106,7 +110,7 @@ struct SequenceBatch {
   std::span<float> rewards;         ///< [T, B] raw reward that arrived with row t
   std::span<uint8_t> flags;         ///< [T, B] flags that arrived with row t
   std::vector<std::span<std::byte>> columns;  ///< [T, B, width] each
-  std::vector<std::span<std::byte>> states;   ///< [B, width] each: before the first row that exists
+  std::vector<std::span<std::byte>> states;   ///< [B, width] each, those of sequence_states()
   std::span<int64_t> burn_in;                 ///< [B] rows before s that exist: min(burn_in, s)
   std::span<int64_t> valid_length;            ///< [B] valid unroll rows, 1 to L
   std::span<int64_t> bootstrap_length;  ///< [B] rows that exist after those, 1 to bootstrap_steps:

@@ -23,7 +23,7 @@ SequenceReplay::SequenceReplay(const SequenceReplayOptions& options)
   };
   columns_ = make(options.columns, options.num_envs * (options.rows_per_env() + 1));
   waiting_states_ = make(options.states, options.num_envs * waiting_);
-  states_ = make(options.states, options.num_envs * options.sequences_per_env());
+  states_ = make(options.sequence_states(), options.num_envs * options.sequences_per_env());
 }
 
 size_t SequenceReplay::memory_bytes(const SequenceReplayOptions& options) {
@@ -47,10 +47,10 @@ size_t SequenceReplay::fixed_bytes(const SequenceReplayOptions& o) {
     state += spec.bytes();
   }
   const size_t sequences = o.num_envs * o.sequences_per_env();
+  const size_t kept = sequences * (o.unroll_states ? 2 : 1);
   return RowRing::memory_bytes(o.num_envs, o.rows_per_env() + 1) +
-         o.num_envs * (o.rows_per_env() + 1) * row +
-         (sequences + o.num_envs * o.shape.rows()) * state + sequences * sizeof(Sequence) +
-         PrioritizedSampler::memory_bytes(o.draws, sequences);
+         o.num_envs * (o.rows_per_env() + 1) * row + (kept + o.num_envs * o.shape.rows()) * state +
+         sequences * sizeof(Sequence) + PrioritizedSampler::memory_bytes(o.draws, sequences);
 }
 
 size_t SequenceReplay::waiting_slot(size_t env, int64_t row) const {
@@ -115,8 +115,8 @@ void SequenceReplay::store_row(const SequenceRows& rows, size_t i, size_t env) {
 void SequenceReplay::store_waiting_states(const SequenceRows& rows, size_t i, size_t env) {
   const size_t at = waiting_slot(env, rows_.head(env));
   const bool begins = table_.episode_begin(env) == rows_.head(env);
-  for (size_t s = 0; s < states_.size(); ++s) {
-    const size_t bytes = states_[s].bytes;
+  for (size_t s = 0; s < waiting_states_.size(); ++s) {
+    const size_t bytes = waiting_states_[s].bytes;
     if (begins) {
       std::memset(waiting_states_[s].at(at), 0, bytes);
     } else {
@@ -125,13 +125,15 @@ void SequenceReplay::store_waiting_states(const SequenceRows& rows, size_t i, si
   }
 }
 
-// The new sequence's state stops to wait.
+// The new sequence's states stop to wait.
 NewSequence SequenceReplay::keep_states(int64_t id) {
   const size_t env = table_.env(id);
   const Sequence& sequence = table_.at(id);
-  const size_t from = waiting_slot(env, sequence.first_row(options_.shape));
+  const size_t specs = waiting_states_.size();
   for (size_t i = 0; i < states_.size(); ++i) {
-    std::memcpy(states_[i].at(table_.slot(id)), waiting_states_[i].at(from), states_[i].bytes);
+    const int64_t row = i < specs ? sequence.first_row(options_.shape) : sequence.start;
+    std::memcpy(states_[i].at(table_.slot(id)),
+                waiting_states_[i % specs].at(waiting_slot(env, row)), states_[i].bytes);
   }
   return {id, static_cast<int64_t>(env), sequence.start, sequence.valid_length,
           sequence.bootstrap_length};

@@ -28,10 +28,11 @@ namespace atari_fast {
 /// rows.
 ///
 /// The recurrent state is kept for the first row that is unrolled, max(0, s - burn_in) in the
-/// episode. Whether and with which start a sequence will exist is known only after its rows have
-/// arrived, so the states of each environment's last burn_in + L + bootstrap_steps rows wait in a
-/// ring, and the one that belongs to a sequence is copied when the sequence is made. At an
-/// episode's first row the state is zeros, whatever was given.
+/// episode, and if asked for also for the first unroll row s. Whether and with which start a
+/// sequence will exist is known only after its rows have arrived, so the states of each
+/// environment's last burn_in + L + bootstrap_steps rows wait in a ring, and those that belong to a
+/// sequence are copied when the sequence is made. At an episode's first row the state is zeros,
+/// whatever was given.
 ///
 /// Owns its memory. All methods are thread-safe (one mutex, held while a batch is gathered).
 /// Randomness is its own and depends on the seed only; the number of threads changes no result.
@@ -111,7 +112,7 @@ class SequenceReplay {
   RowRing rows_;  // one row more of each environment than there are frames, for prev_actions
   std::vector<Values> columns_;         // at the places of rows_
   std::vector<Values> waiting_states_;  // of the newest rows
-  std::vector<Values> states_;          // of the sequences
+  std::vector<Values> states_;          // of the sequences, as sequence_states() has them
   SequenceTable table_;
   ThreadPool pool_;
 };

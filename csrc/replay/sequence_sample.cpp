@@ -29,7 +29,7 @@ void SequenceReplay::check_batch(const SequenceBatch& batch) const {
                    " places, in the order of their specs");
   };
   check("columns", batch.columns, options_.columns, rows);
-  check("states", batch.states, options_.states, size);
+  check("states", batch.states, options_.sequence_states(), size);
 }
 
 void SequenceReplay::sample(double beta, const SequenceBatch& batch) {

@@ -12,11 +12,18 @@ constexpr uint32_t kVersion = 1;
 
 /// The settings that rows and sequences depend on; frames check their own.
 std::vector<uint64_t> settings(const SequenceReplayOptions& o) {
-  std::vector<uint64_t> all{
-      o.num_envs,       o.rows_per_env(),        o.sequences_per_env(),
-      o.shape.stack,    o.shape.burn_in,         o.shape.unroll,
-      o.shape.period,   o.shape.bootstrap_steps, static_cast<uint64_t>(o.shape.tail),
-      o.columns.size(), o.states.size(),         static_cast<uint64_t>(o.draws.prioritized)};
+  std::vector<uint64_t> all{o.num_envs,
+                            o.rows_per_env(),
+                            o.sequences_per_env(),
+                            o.shape.stack,
+                            o.shape.burn_in,
+                            o.shape.unroll,
+                            o.shape.period,
+                            o.shape.bootstrap_steps,
+                            static_cast<uint64_t>(o.shape.tail),
+                            o.columns.size(),
+                            o.sequence_states().size(),
+                            static_cast<uint64_t>(o.draws.prioritized)};
   for (const auto* specs : {&o.columns, &o.states}) {
     for (const VectorSpec& spec : *specs) {
       all.push_back(static_cast<uint64_t>(spec.type));
