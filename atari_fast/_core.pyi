@@ -291,6 +291,7 @@ class SequenceReplayOptions(metaclass=_Pybind11Type):
         tail: str,
         columns: Sequence[tuple[str, str, int]],
         states: Sequence[tuple[str, str, int]],
+        unroll_states: bool,
         max_sequences: int,
         prioritized: bool,
         alpha: float,
@@ -305,7 +306,8 @@ class SequenceReplayOptions(metaclass=_Pybind11Type):
         """Checks all settings.
 
         `tail` is shift or mask. Columns and states are (name, dtype, width), with a dtype of
-        float32 or float16; columns may also be uint8, int32 or int64.
+        float32 or float16; columns may also be uint8, int32 or int64. With `unroll_states` a
+        sequence has the states before its first unroll row too.
         """
 
     @property
@@ -373,7 +375,8 @@ class SequenceReplay(metaclass=_Pybind11Type):
             rewards: float32[T, B].
             flags: uint8[T, B].
             columns: A list or tuple of [T, B, width] arrays.
-            states: A list or tuple of [B, width] arrays.
+            states: A list or tuple of [B, width] arrays: the states before the first row that
+                exists, and then, with `unroll_states`, those before the first unroll row.
             burn_in: int64[B].
             valid_length: int64[B].
             bootstrap_length: int64[B].

@@ -13,7 +13,7 @@ import torch
 
 from atari_fast.agents.agent import ActorSpec, Agent, LossOutput, Objective
 from atari_fast.agents.common import replay_need, with_target
-from atari_fast.agents.recurrent import RecurrentActor, unroll
+from atari_fast.agents.recurrent import RecurrentActor, burned_in, state_drift, unroll
 from atari_fast.config import R2d2Config, SequenceReplayConfig
 from atari_fast.exploration.bandit import PolicyChoice, SlidingWindowUCB
 from atari_fast.exploration.families import discount_family, epsilon_ladder
@@ -38,7 +38,12 @@ def sequence_settings(config: R2d2Config) -> SequenceConfig:
     """Settings of the sequence replay."""
     names = [field.name for field in dataclasses.fields(SequenceReplayConfig)]
     shared = {name: getattr(config.replay, name) for name in names}
-    return SequenceConfig(**shared, stack=config.net.stack, bootstrap_steps=config.agent.n_step)
+    return SequenceConfig(
+        **shared,
+        stack=config.net.stack,
+        bootstrap_steps=config.agent.n_step,
+        unroll_states=config.replay.state_drift,
+    )
 
 
 def targets(
@@ -95,7 +100,8 @@ def build(config: R2d2Config, spec: EnvSpec, device: torch.device) -> Agent[Sequ
     def loss(batch: SequenceBatch) -> LossOutput:
         learn = slice(replay.burn_in, None)
         observations = cut_sequence_stacks(batch.frames, config.net.stack)
-        q = unroll(online, observations, batch, replay.burn_in)
+        inputs, state = burned_in(online, observations, batch, replay.burn_in)
+        q = online.q_values(online.unroll(inputs, state))
         with torch.no_grad():
             q_target = unroll(target, observations, batch, replay.burn_in)
             values = select_actions(q_target, q.argmax(dim=-1))
@@ -109,6 +115,8 @@ def build(config: R2d2Config, spec: EnvSpec, device: torch.device) -> Agent[Sequ
         losses = 0.5 * errors.square().sum(dim=0)
         mean_q = (taken.detach() * valid).sum() / valid.sum()
         metrics = {"q/mean": mean_q, "q/target_mean": (y * valid).sum() / valid.sum()}
+        if replay.state_drift:
+            metrics |= state_drift(online, inputs, q, batch)
         return LossOutput(losses, mixed_priority(errors.detach(), valid, replay.eta), metrics)
 
     def rank(rows: RecentRows) -> torch.Tensor:

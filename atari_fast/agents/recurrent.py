@@ -18,7 +18,7 @@ from atari_fast.agents.acting import (
 from atari_fast.agents.agent import ActorSpec
 from atari_fast.exploration.bandit import PolicyChoice
 from atari_fast.infra.weights import checked_like
-from atari_fast.nets.recurrent import RecurrentQNetwork
+from atari_fast.nets.recurrent import RecurrentQNetwork, State
 from atari_fast.replay.sequence import SequenceBatch
 from atari_fast.types import Acted, Episode, Flag, StepBatch
 
@@ -116,10 +116,10 @@ class RecurrentActor:
         load_random_state(self._spec.rng, state["rng"])
 
 
-def unroll(
+def burned_in(
     net: RecurrentQNetwork, observations: torch.Tensor, batch: SequenceBatch, burn_in: int
-) -> torch.Tensor:
-    """Action values of the rows from the first unroll row on (R2D2, 2.3 and 3).
+) -> tuple[torch.Tensor, State]:
+    """Inputs of the rows from the first unroll row on, and the state before them (R2D2, 2.3 and 3).
 
     The burn-in rows produce a recurrent state from the stored one, without a gradient. Rows before
     the first one that exists leave the state as it is.
@@ -131,7 +131,7 @@ def unroll(
         burn_in: l, rows before the first unroll row.
 
     Returns:
-        float32[T - l, B, A]
+        float[T - l, B, D] and the state (h, c), float32[B, H] each.
     """
     policies = batch.columns[0][..., 0].long() if batch.columns else None
 
@@ -146,4 +146,42 @@ def unroll(
             exists = (t >= burn_in - batch.burn_in)[:, None]
             h, c = net.step(row, state)
             state = torch.where(exists, h, state[0]), torch.where(exists, c, state[1])
-    return net.q_values(net.unroll(inputs(slice(burn_in, None)), state))
+    return inputs(slice(burn_in, None)), state
+
+
+def unroll(
+    net: RecurrentQNetwork, observations: torch.Tensor, batch: SequenceBatch, burn_in: int
+) -> torch.Tensor:
+    """Action values float32[T - l, B, A] of the rows from the first unroll row on.
+
+    The arguments are those of `burned_in`.
+    """
+    return net.q_values(net.unroll(*burned_in(net, observations, batch, burn_in)))
+
+
+def state_drift(
+    net: RecurrentQNetwork, inputs: torch.Tensor, values: torch.Tensor, batch: SequenceBatch
+) -> dict[str, torch.Tensor]:
+    """How far burned-in states are from those of the actor, in action values (R2D2, 3).
+
+    ||q(h_t) - q(g_t)||_2 / |max_{t,a} q(h_t)_a| of the first and the last valid unroll row t, where
+    h comes from the burn-in and g from the state that the actor had before the first unroll row,
+    both with the present weights; maxima below 1e-6 count as 1e-6. Without a gradient.
+
+    Args:
+        net: the network.
+        inputs: inputs of the rows from the first unroll row on. float[T, B, D]
+        values: their action values from the burned-in state, q(h). float32[T, B, A]
+        batch: the sequences, with `unroll_states`.
+
+    Returns:
+        `state/drift_first` and `state/drift_last`: float32 scalars, means over the batch.
+    """
+    with torch.no_grad():
+        h, c = batch.states[2].float(), batch.states[3].float()
+        recorded = net.q_values(net.unroll(inputs.detach(), (h, c)))
+        valid = torch.arange(len(values), device=values.device)[:, None] < batch.valid_length
+        largest = torch.where(valid, values.detach().amax(dim=2), -torch.inf).amax(dim=0)
+        distances = (values.detach() - recorded).norm(dim=2) / largest.abs().clamp(min=1e-6)
+        last = distances.gather(0, batch.valid_length[None] - 1)
+        return {"state/drift_first": distances[0].mean(), "state/drift_last": last.mean()}

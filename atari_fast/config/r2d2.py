@@ -119,6 +119,9 @@ class R2d2ReplayConfig(SequenceReplayConfig):
     paper replays each observation about 0.8 times."""
     state_dtype: Literal["float32", "float16"] = "float16"
     """Type in which recurrent states are stored."""
+    state_drift: bool = False
+    """Log how far action values from burned-in states are from those of the actor's states (section
+    3); doubles the memory of states and unrolls once more. Changes no other number."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class RowSpec(NamedTuple):
 
 
 class StateSpec(NamedTuple):
-    """A recurrent state, kept for the first unrolled row of each sequence."""
+    """A recurrent state, kept for the first row of each sequence (see `unroll_states`)."""
 
     name: str
     """Unique among the states: h, c, ..."""
@@ -59,6 +59,8 @@ class SequenceConfig(SequenceReplayConfig):
     """Frames in an observation; 1 for NGU and Agent57."""
     bootstrap_steps: int = 5
     """Rows after the unroll window to bootstrap from, at least 1; n for full n-step targets."""
+    unroll_states: bool = False
+    """Keep the recurrent states before the first unroll row too."""
 
 
 TIME_MAJOR = frozenset({"frames", "actions", "prev_actions", "rewards", "flags", "columns"})
@@ -88,7 +90,8 @@ class SequenceBatch(NamedTuple):
     columns: tuple[torch.Tensor, ...]
     """[T, B, width] each, in the order of the specs."""
     states: tuple[torch.Tensor, ...]
-    """[B, width] each, in the order of the specs."""
+    """[B, width] each, in the order of the specs; with `unroll_states` those before the first
+    unroll row follow in the same order."""
     burn_in: torch.Tensor
     """int64[B], rows before s that exist: min(burn_in, s)."""
     valid_length: torch.Tensor
@@ -243,6 +246,7 @@ class SequenceReplay:
 
         config = self._config
         rows = config.burn_in + config.unroll + config.bootstrap_steps
+        states = self.states * (2 if config.unroll_states else 1)
         return SequenceBatch(
             frames=empty(config.stack - 1 + rows, size, *self._frame_shape, dtype=torch.uint8),
             actions=empty(rows, size, dtype=torch.int64),
@@ -253,9 +257,7 @@ class SequenceReplay:
                 empty(rows, size, spec.width, dtype=TORCH_TYPES[spec.dtype])
                 for spec in self.columns
             ),
-            states=tuple(
-                empty(size, spec.width, dtype=TORCH_TYPES[spec.dtype]) for spec in self.states
-            ),
+            states=tuple(empty(size, spec.width, dtype=TORCH_TYPES[spec.dtype]) for spec in states),
             burn_in=empty(size, dtype=torch.int64),
             valid_length=empty(size, dtype=torch.int64),
             bootstrap_length=empty(size, dtype=torch.int64),
@@ -312,6 +314,7 @@ def sequence_options(
             tail=config.tail,
             columns=[(spec.name, spec.dtype, spec.width) for spec in columns],
             states=[(spec.name, spec.dtype, spec.width) for spec in states],
+            unroll_states=config.unroll_states,
             max_sequences=config.max_sequences,
             prioritized=config.prioritized,
             alpha=config.alpha,

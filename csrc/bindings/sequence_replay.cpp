@@ -23,7 +23,8 @@ class PySequenceReplay {
         height_(options.height),
         width_(options.width),
         column_names_(vector_names("columns", options.core.columns)),
-        state_names_(vector_names("states", options.core.states)) {}
+        states_(options.core.sequence_states()),
+        state_names_(vector_names("states", states_)) {}
 
   py::array_t<int64_t> append(const py::object& frames, const py::object& actions,
                               const py::object& rewards, const py::object& flags,
@@ -74,7 +75,7 @@ class PySequenceReplay {
     batch.flags = checked_span<uint8_t, true>(flags, "flags", {rows, size});
     batch.columns =
         checked_vectors<true>(columns, "columns", o.columns, column_names_, {rows, size});
-    batch.states = checked_vectors<true>(states, "states", o.states, state_names_, {size});
+    batch.states = checked_vectors<true>(states, "states", states_, state_names_, {size});
     batch.burn_in = checked_span<int64_t, true>(burn_in, "burn_in", {size});
     batch.valid_length = checked_span<int64_t, true>(valid_length, "valid_length", {size});
     batch.bootstrap_length =
@@ -126,6 +127,7 @@ class PySequenceReplay {
   py::ssize_t height_;
   py::ssize_t width_;
   std::vector<std::string> column_names_;
+  std::vector<VectorSpec> states_;  // of a sequence; those of a row are the first of them
   std::vector<std::string> state_names_;
 };
 
@@ -151,9 +153,9 @@ Options make_options(int64_t num_envs, int64_t capacity, std::pair<int64_t, int6
                      int64_t stack, int64_t burn_in, int64_t unroll, int64_t period,
                      int64_t bootstrap_steps, const std::string& tail,
                      const std::vector<Spec>& columns, const std::vector<Spec>& states,
-                     int64_t max_sequences, bool prioritized, double alpha, double priority_epsilon,
-                     double uniform_mix, bool buffer_max_weights, bool stratified,
-                     int64_t frame_memory, int64_t threads, uint64_t seed) {
+                     bool unroll_states, int64_t max_sequences, bool prioritized, double alpha,
+                     double priority_epsilon, double uniform_mix, bool buffer_max_weights,
+                     bool stratified, int64_t frame_memory, int64_t threads, uint64_t seed) {
   Options options = common_options<SequenceReplayOptions>(
       num_envs, capacity, frame_shape, frame_memory,
       {prioritized, alpha, priority_epsilon, uniform_mix, buffer_max_weights, stratified, seed},
@@ -167,6 +169,7 @@ Options make_options(int64_t num_envs, int64_t capacity, std::pair<int64_t, int6
   o.shape.tail = checked_tail(tail);
   o.columns = checked_specs(columns, "columns");
   o.states = checked_specs(states, "states");
+  o.unroll_states = unroll_states;
   o.max_sequences = checked_size(max_sequences, "max_sequences", 0);
   checked_options(o);
   return options;
@@ -177,9 +180,10 @@ void register_options(py::module_& module) {
       .def(py::init(&make_options), py::kw_only(), py::arg("num_envs"), py::arg("capacity"),
            py::arg("frame_shape"), py::arg("stack"), py::arg("burn_in"), py::arg("unroll"),
            py::arg("period"), py::arg("bootstrap_steps"), py::arg("tail"), py::arg("columns"),
-           py::arg("states"), py::arg("max_sequences"), py::arg("prioritized"), py::arg("alpha"),
-           py::arg("priority_epsilon"), py::arg("uniform_mix"), py::arg("buffer_max_weights"),
-           py::arg("stratified"), py::arg("frame_memory"), py::arg("threads"), py::arg("seed"))
+           py::arg("states"), py::arg("unroll_states"), py::arg("max_sequences"),
+           py::arg("prioritized"), py::arg("alpha"), py::arg("priority_epsilon"),
+           py::arg("uniform_mix"), py::arg("buffer_max_weights"), py::arg("stratified"),
+           py::arg("frame_memory"), py::arg("threads"), py::arg("seed"))
       .def_property_readonly(
           "memory_bytes", [](const Options& o) { return SequenceReplay::memory_bytes(o.core); },
           "The most bytes of memory that such a replay ever takes.");

@@ -31,6 +31,7 @@ def sequence_options(**changes: object) -> dict[str, object]:
         "tail": "shift",
         "columns": SPECS,
         "states": STATE_SPECS,
+        "unroll_states": False,
         "max_sequences": 0,
         "prioritized": True,
         "alpha": 0.9,

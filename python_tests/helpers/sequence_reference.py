@@ -36,6 +36,7 @@ class Settings:
     period: int = 2
     bootstrap_steps: int = 2
     tail: Literal["shift", "mask"] = "shift"
+    unroll_states: bool = False
     places: int = 0
     """Sequences of an environment, or 0 for the default."""
     prioritized: bool = True
@@ -63,6 +64,7 @@ class Settings:
             period=self.period,
             bootstrap_steps=self.bootstrap_steps,
             tail=self.tail,
+            unroll_states=self.unroll_states,
             max_sequences=self.num_envs * self.places,
             prioritized=self.prioritized,
             alpha=self.alpha,
@@ -269,8 +271,9 @@ class Reference:
                 for i, c in enumerate(COLUMNS)
             ],
             "states": [
-                state if first > span.begin else np.zeros_like(state)
-                for state in env.rows[first].states
+                state if row > span.begin else np.zeros_like(state)
+                for row in ([first, span.start] if s.unroll_states else [first])
+                for state in env.rows[row].states
             ],
             "burn_in": np.int64(span.start - first),
             "valid_length": np.int64(span.valid_length),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -151,14 +152,16 @@ def test_r1_r7_learner_values_of_stored_sequences_are_those_of_the_actor(played:
     assert not starts.all() or played.config.game == "catch"  # whose games are short
 
 
-def burned_in(net: RecurrentQNetwork, batch: SequenceBatch) -> tuple[torch.Tensor, torch.Tensor]:
+def burned_in(
+    net: RecurrentQNetwork, batch: SequenceBatch, burn_in: int = BURN_IN
+) -> tuple[torch.Tensor, torch.Tensor]:
     """State before the first unroll row, sequence by sequence."""
     stacks = cut_sequence_stacks(batch.frames, SMALL.net.stack)
     ends = []
     with torch.no_grad():
         for b, rows in enumerate(batch.burn_in.tolist()):
-            state = tuple(part[b : b + 1].float() for part in batch.states)
-            for t in range(BURN_IN - rows, BURN_IN):
+            state = tuple(part[b : b + 1].float() for part in batch.states[:2])
+            for t in range(burn_in - rows, burn_in):
                 seen = stacks[t, b : b + 1], batch.prev_actions[t, b : b + 1]
                 policies = batch.columns[0][t, b : b + 1, 0].long() if batch.columns else None
                 inputs = net.inputs(*seen, batch.rewards[t, b : b + 1], policies)
@@ -318,6 +321,85 @@ def test_r8_the_target_network_burns_in_with_its_own_weights(
     assert torch.allclose(c, mine[1], atol=1e-5)
     assert not torch.allclose(h, others[0], atol=1e-3) or not batch.burn_in.any()
     target.load_state_dict(online.state_dict())
+
+
+def drifts(played: Play, batch: SequenceBatch) -> tuple[float, float]:
+    """`state/drift_first` and `state/drift_last` of the agent's loss."""
+    with torch.no_grad():
+        metrics = played.agent.objectives[0].loss(batch).metrics
+    return float(metrics["state/drift_first"]), float(metrics["state/drift_last"])
+
+
+def plain_drifts(played: Play, batch: SequenceBatch) -> tuple[float, float]:
+    """The same, sequence by sequence and row by row."""
+    net = played.agent.nets["online"]
+    stacks = cut_sequence_stacks(batch.frames, played.config.net.stack)
+    burn_in = played.config.replay.burn_in
+    h, c = burned_in(net, batch, burn_in)
+    found = []
+    for b in range(len(batch.ids)):
+        rows = []
+        burned = h[b : b + 1], c[b : b + 1]
+        recorded = tuple(part[b : b + 1].float() for part in batch.states[2:])
+        for t in range(burn_in, burn_in + int(batch.valid_length[b])):
+            seen = stacks[t, b : b + 1], batch.prev_actions[t, b : b + 1]
+            with torch.no_grad():
+                inputs = net.inputs(*seen, batch.rewards[t, b : b + 1])
+                burned, recorded = net.step(inputs, burned), net.step(inputs, recorded)
+                rows.append(torch.cat([net.q_values(state[0]) for state in (burned, recorded)]))
+        values = torch.stack(rows).double()  # [rows, 2, A]
+        distances = (values[:, 0] - values[:, 1]).norm(dim=1) / values[:, 0].max().abs()
+        found.append(distances[[0, -1]])
+    first, last = torch.stack(found).mean(dim=0).tolist()
+    return first, last
+
+
+DRIFT = dataclasses.replace(SMALL, replay=dataclasses.replace(SMALL.replay, state_drift=True))
+
+
+def test_states_have_not_drifted_before_the_weights_change_and_have_after() -> None:
+    changed = play(DRIFT)
+    batch = draw(changed.memory)
+    assert len(batch.states) == 4
+    assert max(drifts(changed, batch)) < 1e-5
+    with torch.no_grad():
+        for weight in changed.agent.nets["online"].parameters():
+            weight.mul_(1.2)
+    first, last = drifts(changed, batch)
+    assert first > 1e-3
+    assert last > 1e-5
+    assert (first, last) == pytest.approx(plain_drifts(changed, batch), rel=1e-3)
+
+
+def test_without_a_burn_in_there_is_no_drift() -> None:
+    replay = dataclasses.replace(DRIFT.replay, burn_in=0)
+    changed = play(dataclasses.replace(DRIFT, replay=replay))
+    with torch.no_grad():
+        for weight in changed.agent.nets["online"].parameters():
+            weight.mul_(1.2)
+    assert drifts(changed, draw(changed.memory)) == (0, 0)
+
+
+def test_measuring_the_drift_changes_no_other_number(tmp_path: Path) -> None:
+    trainers = []
+    for number, config in enumerate((SMALL, DRIFT)):
+        run = dataclasses.replace(SMALL.run, dir=str(tmp_path / str(number)))
+        trainers.append(Trainer(dataclasses.replace(config, run=run)))
+        assert trainers[-1].run()
+    weights = (one.agent.nets["online"].state_dict().values() for one in trainers)
+    assert all(map(torch.equal, *weights))
+    lines = [(tmp_path / str(n) / "metrics.jsonl").read_text().splitlines() for n in (0, 1)]
+    drift = ("state/drift_first", "state/drift_last")
+    measured = 0
+    for without, with_drift in zip(*lines, strict=True):
+        mine, others = json.loads(without), json.loads(with_drift)
+        numbers = [others.pop(name) for name in drift if name in others]
+        measured += len(numbers)
+        assert all(number > 0 for number in numbers)
+        kept = [key for key in mine if key.startswith(("loss/", "q/", "score", "frames"))]
+        assert mine.keys() == others.keys()
+        assert [mine[key] for key in kept] == [others[key] for key in kept]
+    assert measured > 2
 
 
 def test_r9_target_copies_count_updates(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def all_settings(draw: st.DrawFn) -> Settings:
         period=draw(st.integers(1, unroll)),
         bootstrap_steps=draw(st.integers(1, 4)),
         tail=draw(st.sampled_from(["shift", "mask"])),
+        unroll_states=draw(st.booleans()),
         places=draw(st.sampled_from([0, 0, 1, 3])),
         prioritized=draw(st.booleans()),
         alpha=draw(st.sampled_from([0.0, 0.9, 1.0])),
