@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from atari_fast.config import (
+    Agent57AgentConfig,
+    Agent57Config,
     C51AgentConfig,
     C51Config,
     Config,
@@ -18,12 +20,15 @@ from atari_fast.config import (
     IqnConfig,
     LeastSquaresConfig,
     NetConfig,
+    NguAgentConfig,
+    NguConfig,
     OptimConfig,
     QrDqnConfig,
     R2d2AgentConfig,
     R2d2Config,
     R2d2ReplayConfig,
     RecurrentNetConfig,
+    RecurrentReplayConfig,
     ReplayConfig,
     RunConfig,
     convert,
@@ -384,6 +389,67 @@ def r2d2_small() -> R2d2Config:
     )
 
 
+def ngu() -> NguConfig:
+    """NGU as published (Badia et al. 2020, tables 6 and 8), with one machine as its actors.
+
+    256 environments act in step with the learner, where 256 actors ran on their own, and each of
+    their episodes plays a uniformly drawn policy, as Badia et al. 2020b describe it.
+    """
+    return NguConfig(
+        preset="ngu",
+        game="montezuma_revenge",
+        total_frames=35_000_000_000,
+        run=replace(_SAVES, eval_epsilon=0.01),
+    )
+
+
+def agent57() -> Agent57Config:
+    """Agent57 as published (Badia et al. 2020b, G.3), with one machine as its actors."""
+    return Agent57Config(
+        preset="agent57",
+        game="montezuma_revenge",
+        total_frames=78_000_000_000,
+        run=replace(_SAVES, eval_epsilon=0.01),
+    )
+
+
+def ngu_small() -> NguConfig:
+    """NGU for two CPU cores and 24 GiB: the network and sequences of `r2d2-small`, 8 policies."""
+    small = r2d2_small()
+    return NguConfig(
+        preset="ngu-small",
+        game="montezuma_revenge",
+        total_frames=20_000_000,
+        env=small.env,
+        net=replace(small.net, reward_input="rescaled"),
+        agent=NguAgentConfig(policies=8, target_period=small.agent.target_period),
+        replay=RecurrentReplayConfig(
+            capacity=200_000, burn_in=8, unroll=16, period=8, min_frames=20_000, replay_ratio=8.0
+        ),
+        optim=small.optim,
+        run=replace(small.run, eval_period=400_000),
+    )
+
+
+def agent57_small() -> Agent57Config:
+    """Agent57 for two CPU cores and 24 GiB: the networks and sequences of `r2d2-small`."""
+    small = ngu_small()
+    agent = Agent57AgentConfig(
+        policies=16, target_period=small.agent.target_period, discount=0.999, bandit_groups=2
+    )
+    return Agent57Config(
+        preset="agent57-small",
+        game="montezuma_revenge",
+        total_frames=20_000_000,
+        env=small.env,
+        net=small.net,
+        agent=agent,
+        replay=replace(small.replay, beta=0.0),
+        optim=small.optim,
+        run=small.run,
+    )
+
+
 def _tuned(config: F, preset: str, optim: DqnOptimConfig, eval_epsilon: float, **agent: Any) -> F:
     """Nature DQN as its successors changed it: epsilon ends at 0.01, another optimizer."""
     return replace(
@@ -406,6 +472,7 @@ PRESETS: Mapping[str, Callable[[], Config]] = {
         pong, dqn_nature, dqn_adam, double_dqn, dueling, per, c51, qr_dqn, iqn, m_dqn, m_iqn,
         rainbow, rainbow_dopamine, al, pal, ls_dqn, ls_dqn_lstdq, ls_dqn_dueling, ls_dqn_boosted,
         ls_dqn_pong, ls_dqn_boxing, ls_dqn_breakout, r2d2, r2d2_bandit, r2d2_small,
+        ngu, agent57, ngu_small, agent57_small,
     )
 }  # fmt: skip
 DEFAULT_PRESET = "pong"

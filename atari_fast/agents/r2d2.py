@@ -6,16 +6,26 @@ alone (the meta-controller of Agent57, Badia et al. 2020b, section 4, without in
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from atari_fast.agents.agent import ActorSpec, Agent, LossOutput, Objective
-from atari_fast.agents.common import replay_need, with_target
-from atari_fast.agents.recurrent import RecurrentActor, burned_in, state_drift, unroll
-from atari_fast.config import R2d2Config, SequenceReplayConfig
-from atari_fast.exploration.bandit import PolicyChoice, SlidingWindowUCB
+from atari_fast.agents.common import with_target
+from atari_fast.agents.recurrent import (
+    RecurrentActor,
+    bandits,
+    burned_in,
+    episode_record,
+    make_network,
+    sequence_agent,
+    state_drift,
+    unroll,
+)
+from atari_fast.config import R2d2Config
+from atari_fast.exploration.bandit import PolicyChoice
 from atari_fast.exploration.families import discount_family, epsilon_ladder
 from atari_fast.nets.recurrent import RecurrentQNetwork
 from atari_fast.ops.rescaling import inverse_rescale, rescale
@@ -23,27 +33,8 @@ from atari_fast.ops.sequences import mixed_priority, n_step_bootstrap, row_disco
 from atari_fast.ops.stacks import cut_sequence_stacks
 from atari_fast.ops.targets import select_actions
 from atari_fast.replay.recent_rows import RecentRows
-from atari_fast.replay.sequence import (
-    RowSpec,
-    SequenceBatch,
-    SequenceConfig,
-    SequenceReplay,
-    StateSpec,
-    sequence_options,
-)
-from atari_fast.types import EnvSpec
-
-
-def sequence_settings(config: R2d2Config) -> SequenceConfig:
-    """Settings of the sequence replay."""
-    names = [field.name for field in dataclasses.fields(SequenceReplayConfig)]
-    shared = {name: getattr(config.replay, name) for name in names}
-    return SequenceConfig(
-        **shared,
-        stack=config.net.stack,
-        bootstrap_steps=config.agent.n_step,
-        unroll_states=config.replay.state_drift,
-    )
+from atari_fast.replay.sequence import RowSpec, SequenceBatch
+from atari_fast.types import Acted, EnvSpec, StepBatch
 
 
 def targets(
@@ -79,23 +70,43 @@ def targets(
     return rescale(y, agent.rescaling)
 
 
+class R2d2Actor(RecurrentActor):
+    """Acts with one network, and estimates the value of each row for initial priorities."""
+
+    def __init__(
+        self,
+        nets: Sequence[RecurrentQNetwork],
+        spec: ActorSpec,
+        epsilons: NDArray[np.float64],
+        choice: PolicyChoice,
+        gammas: NDArray[np.float32],
+    ) -> None:
+        """Make an actor; `gammas` are the discounts of the policies, [N]."""
+        super().__init__(nets, spec, epsilons, choice)
+        self._gammas = gammas
+
+    def act(self, observations: torch.Tensor, step: StepBatch, frames: int) -> Acted:
+        """Choose actions; see `Actor.act`."""
+        del frames
+        chosen = self.choose(observations, step)
+        values = chosen.mixed.numpy()
+        taken = np.take_along_axis(values, chosen.actions[:, None], axis=1)[:, 0]
+        policies = chosen.policies[:, None].astype(np.int32)
+        return Acted(
+            chosen.actions,
+            columns=(policies,) if len(self._gammas) > 1 else (),
+            states=chosen.states,
+            estimates=(taken, values.max(axis=1), self._gammas[chosen.policies]),
+        )
+
+
 def build(config: R2d2Config, spec: EnvSpec, device: torch.device) -> Agent[SequenceBatch]:
     """Build the agent with its networks on `device`."""
     agent, replay = config.agent, config.replay
-
-    def scale_reward(rewards: torch.Tensor) -> torch.Tensor:
-        rescaled = config.net.reward_input == "rescaled"
-        return rescale(rewards, agent.rescaling) if rescaled else rewards
-
-    network = RecurrentQNetwork(config.net, spec, agent.policies, scale_reward)
-    online, target, sync = with_target(network, agent.target_period, device)
-    sync = sync._replace(unit="updates")
+    online, target, sync = with_target(make_network(config, spec), agent.target_period, device)
     family = discount_family(agent.policies, agent.discount, agent.discount_min)
     gammas = torch.tensor(family, dtype=torch.float32, device=device)
-    evaluator = SlidingWindowUCB(agent.policies, 3_600, 0.0, 0.0, np.random.default_rng(0))
-    columns = [RowSpec("policy", "int32")] if agent.policies > 1 else []
-    states = [StateSpec(name, replay.state_dtype, config.net.lstm) for name in ("h", "c")]
-    sequences = sequence_settings(config)
+    record = episode_record(agent.policies)
 
     def loss(batch: SequenceBatch) -> LossOutput:
         learn = slice(replay.burn_in, None)
@@ -126,43 +137,22 @@ def build(config: R2d2Config, spec: EnvSpec, device: torch.device) -> Agent[Sequ
         valid = torch.arange(replay.unroll)[:, None] < rows.valid_length
         return mixed_priority(y - taken[: replay.unroll], valid, replay.eta)
 
-    def make_actor(acting: ActorSpec) -> RecurrentActor:
-        bandits = None
-        if acting.mode == "train" and agent.policies > 1:
-            assert isinstance(acting.rng, np.random.Generator)
-            settings = agent.bandit_window, agent.bandit_beta, agent.bandit_epsilon, acting.rng
-            bandits = [SlidingWindowUCB(agent.policies, *settings) for _ in range(acting.num_envs)]
+    def make_actor(acting: ActorSpec) -> R2d2Actor:
         ladder = epsilon_ladder(acting.num_envs, agent.epsilon_base, agent.epsilon_alpha)
-        choice = PolicyChoice(acting.num_envs, evaluator, bandits)
-        return RecurrentActor(online, acting, ladder, family.astype(np.float32), choice)
+        choosers = bandits(acting, agent, agent.policies)
+        choice = PolicyChoice(acting.num_envs, record, choosers, record.best)
+        return R2d2Actor((online,), acting, ladder, choice, family.astype(np.float32))
 
-    def make_memory(seed: int) -> SequenceReplay:
-        return SequenceReplay(
-            sequences,
-            config.env.num_envs,
-            spec.frame_shape,
-            columns,
-            states,
-            seed,
-            min_frames=replay.min_frames,
-            update_period=config.update_period,
-            beta=replay.beta,
-            rank=rank,
-            num_estimates=3,
-        )
-
-    options = sequence_options(sequences, config.env.num_envs, spec.frame_shape, columns, states)
-    return Agent(
+    return sequence_agent(
+        config,
+        spec,
         nets={"online": online, "target": target},
         make_actor=make_actor,
-        make_memory=make_memory,
-        memory_needs=(replay_need(options),),
-        batch_type=SequenceBatch,
         objectives=(Objective("td", online, config.optim, loss),),
-        stack=config.net.stack,
-        batch_size=config.optim.batch_size,
-        learning_starts=replay.min_frames,
-        parallel=config.net.torso != "mlp",
-        hooks=(sync,),
-        parts={"evaluator": evaluator} if agent.policies > 1 else {},
+        hooks=(sync._replace(unit="updates"),),
+        record=record,
+        columns=[RowSpec("policy", "int32")] if agent.policies > 1 else [],
+        networks=1,
+        rank=rank,
+        num_estimates=3,
     )

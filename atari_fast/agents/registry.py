@@ -6,9 +6,18 @@ from typing import Any
 
 import torch
 
-from atari_fast.agents import c51, dqn, iqn, qr_dqn, r2d2
+from atari_fast.agents import agent57, c51, dqn, iqn, ngu, qr_dqn, r2d2
 from atari_fast.agents.agent import Agent
-from atari_fast.config import C51Config, Config, DqnConfig, IqnConfig, QrDqnConfig, R2d2Config
+from atari_fast.config import (
+    Agent57Config,
+    C51Config,
+    Config,
+    DqnConfig,
+    IqnConfig,
+    NguConfig,
+    QrDqnConfig,
+    R2d2Config,
+)
 from atari_fast.types import EnvSpec
 
 
@@ -25,4 +34,8 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> Agent[Any]:
             return iqn.build(config, spec, device)
         case R2d2Config():
             return r2d2.build(config, spec, device)
+        case NguConfig():
+            return ngu.build(config, spec, device)
+        case Agent57Config():
+            return agent57.build(config, spec, device)
     raise TypeError(f"no agent has settings of the class {type(config).__name__}")

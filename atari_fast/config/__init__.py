@@ -31,16 +31,32 @@ from atari_fast.config.dqn import (
     convert,
     with_algorithm,
 )
-from atari_fast.config.r2d2 import (
-    R2d2AgentConfig,
-    R2d2Config,
-    R2d2ReplayConfig,
+from atari_fast.config.ngu import (
+    Agent57AgentConfig,
+    Agent57Config,
+    FamilyAgentConfig,
+    FamilyConfig,
+    NguAgentConfig,
+    NguConfig,
+    NoveltyConfig,
+)
+from atari_fast.config.r2d2 import R2d2AgentConfig, R2d2Config, R2d2ReplayConfig
+from atari_fast.config.ranges import FRAMES_PER_STEP, Range
+from atari_fast.config.recurrent import (
+    BanditConfig,
+    RecurrentAgentConfig,
+    RecurrentConfig,
     RecurrentNetConfig,
+    RecurrentReplayConfig,
     SequenceReplayConfig,
 )
-from atari_fast.config.ranges import FRAMES_PER_STEP, Range
 
-CONFIGS: Mapping[str, type[Config]] = {**DQN_FAMILY, "r2d2": R2d2Config}
+CONFIGS: Mapping[str, type[Config]] = {
+    **DQN_FAMILY,
+    "r2d2": R2d2Config,
+    "ngu": NguConfig,
+    "agent57": Agent57Config,
+}
 """The class of settings of each algorithm; `agent.algorithm` tells which one a stored
 configuration has."""
 
@@ -48,6 +64,9 @@ __all__ = [
     "CONFIGS",
     "DQN_FAMILY",
     "FRAMES_PER_STEP",
+    "Agent57AgentConfig",
+    "Agent57Config",
+    "BanditConfig",
     "C51AgentConfig",
     "C51Config",
     "Config",
@@ -57,11 +76,16 @@ __all__ = [
     "DqnFamilyConfig",
     "DqnOptimConfig",
     "EnvConfig",
+    "FamilyAgentConfig",
+    "FamilyConfig",
     "IqnAgentConfig",
     "IqnConfig",
     "LeastSquaresConfig",
     "MunchausenAgentConfig",
     "NetConfig",
+    "NguAgentConfig",
+    "NguConfig",
+    "NoveltyConfig",
     "OptimConfig",
     "QrDqnAgentConfig",
     "QrDqnConfig",
@@ -69,7 +93,10 @@ __all__ = [
     "R2d2Config",
     "R2d2ReplayConfig",
     "Range",
+    "RecurrentAgentConfig",
+    "RecurrentConfig",
     "RecurrentNetConfig",
+    "RecurrentReplayConfig",
     "ReplayConfig",
     "RunConfig",
     "SequenceReplayConfig",

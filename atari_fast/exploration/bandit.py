@@ -1,15 +1,54 @@
-"""The meta-controller: a bandit that chooses a policy for each episode."""
+"""Which policy plays an episode: a bandit (the meta-controller of Agent57), or chance."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atari_fast.types import Episode
+
+
+class Chooser(Protocol):
+    """Chooses among policies."""
+
+    def choose(self) -> int:
+        """The policy of the next episode."""
+
+    def add(self, arm: int, episode_return: float) -> None:
+        """Take in a finished episode."""
+
+    def state(self) -> dict[str, Any]:
+        """Nested dicts, lists and plain values."""
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+
+
+class UniformChoice:
+    """A uniformly random policy for each episode (NGU as Badia et al. 2020b, 2, describe it)."""
+
+    def __init__(self, arms: int, rng: np.random.Generator) -> None:
+        self._arms = arms
+        self._rng = rng
+
+    def choose(self) -> int:
+        """The policy of the next episode."""
+        return int(self._rng.integers(self._arms))
+
+    def add(self, arm: int, episode_return: float) -> None:
+        """Nothing depends on finished episodes."""
+
+    def state(self) -> dict[str, Any]:
+        """The random generator."""
+        return {"rng": self._rng.bit_generator.state}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self._rng.bit_generator.state = state["rng"]
 
 
 class SlidingWindowUCB:
@@ -101,21 +140,34 @@ class SlidingWindowUCB:
 class PolicyChoice:
     """Which policy plays each environment's episode.
 
-    In training each environment has a bandit of its own, and the evaluator's bandit takes in all
-    episodes. Without bandits, episodes are played with the evaluator's best policy.
+    In training, each of G choosers chooses for a group of E / G neighbouring environments, and the
+    record takes in all episodes. In evaluations, which have no choosers, all episodes are played
+    with one policy.
     """
 
     def __init__(
         self,
         num_envs: int,
-        evaluator: SlidingWindowUCB,
-        bandits: Sequence[SlidingWindowUCB] | None = None,
+        record: SlidingWindowUCB,
+        choosers: Sequence[Chooser] = (),
+        evaluated: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Make a choice for E environments that have played nothing yet."""
-        self._evaluator = evaluator
-        self._bandits = bandits
+        """Make a choice for environments that have played nothing yet.
+
+        Args:
+            num_envs: E.
+            record: takes in the episodes of all environments.
+            choosers: from 1 to E of them in training; none in evaluations.
+            evaluated: policy that plays where there are no choosers.
+        """
+        self._record = record
+        self._choosers = choosers
+        self._evaluated = evaluated
         self._policies = np.zeros(num_envs, np.int64)
         self._pending = np.ones(num_envs, np.bool_)
+
+    def _chooser(self, env: int) -> Chooser:
+        return self._choosers[env * len(self._choosers) // len(self._policies)]
 
     def begin(self, first: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Choose policies of games that begin where bool[E] is set; all policies, int64[E].
@@ -123,8 +175,8 @@ class PolicyChoice:
         An episode that begins after a lost life goes on with the policy of its game.
         """
         for env in np.flatnonzero(first & self._pending).tolist():
-            best = self._evaluator.best
-            self._policies[env] = self._bandits[env].choose() if self._bandits else best()
+            choose = self._chooser(env).choose if self._choosers else self._evaluated
+            self._policies[env] = choose()
         self._pending &= ~first
         policies: NDArray[np.int64] = self._policies.copy()
         return policies
@@ -133,23 +185,37 @@ class PolicyChoice:
         """Take in finished games; their returns are raw and undiscounted."""
         for episode in episodes:
             self._pending[episode.env] = True
-            if self._bandits:
+            if self._choosers:
                 arm = int(self._policies[episode.env])
-                self._bandits[episode.env].add(arm, episode.score)
-                self._evaluator.add(arm, episode.score)
+                self._chooser(episode.env).add(arm, episode.score)
+                self._record.add(arm, episode.score)
+
+    def metrics(self) -> dict[str, float]:
+        """`policy/j/return`, mean of policy j's last episodes, and `policy/j/episodes`.
+
+        Over the last episodes of all policies together; policies without one are left out.
+        """
+        if self._record.arms == 1 or not self._choosers:
+            return {}
+        means, counts = self._record.statistics()
+        return {
+            f"policy/{arm}/{name}": float(values[arm])
+            for arm in np.flatnonzero(counts)
+            for name, values in (("return", means), ("episodes", counts))
+        }
 
     def state(self) -> dict[str, Any]:
-        """Policies of the games in progress, and the bandits."""
+        """Policies of the games in progress, and the choosers."""
         return {
             "policies": self._policies.tolist(),
             "pending": self._pending.tolist(),
-            "bandits": [bandit.state() for bandit in self._bandits or ()],
+            "bandits": [chooser.state() for chooser in self._choosers],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
-        arms = self._evaluator.arms
+        arms = self._record.arms
         self._policies[:] = [range(arms).index(policy) for policy in state["policies"]]
         self._pending[:] = state["pending"]
-        for bandit, saved in zip(self._bandits or (), state["bandits"], strict=True):
-            bandit.load_state(saved)
+        for chooser, saved in zip(self._choosers, state["bandits"], strict=True):
+            chooser.load_state(saved)

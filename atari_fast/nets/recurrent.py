@@ -22,7 +22,7 @@ State: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 class RecurrentQNetwork(nn.Module):
     """Action values of a stream of observations (R2D2, Kapturowski et al. 2019, 2.3 and A).
 
-    Torso, linear layer and ReLU; one-hot previous action, previous reward and one-hot policy are
+    Torso, linear layer and ReLU; one-hot previous action, previous rewards and one-hot policy are
     appended; LSTM; value and advantage streams with a hidden layer each: Q = V + A - mean_b A.
     """
 
@@ -32,6 +32,7 @@ class RecurrentQNetwork(nn.Module):
         spec: EnvSpec,
         policies: int = 1,
         scale_reward: Callable[[torch.Tensor], torch.Tensor] = lambda rewards: rewards,
+        intrinsic: bool = False,
     ) -> None:
         """Build the network.
 
@@ -40,6 +41,7 @@ class RecurrentQNetwork(nn.Module):
             spec: frame shape and number of actions.
             policies: number of policies that the network tells apart; with 1 it has no such input.
             scale_reward: maps raw rewards to the numbers that the LSTM sees.
+            intrinsic: whether it also sees the intrinsic reward of the step before (NGU).
         """
         super().__init__()
         self.num_actions = spec.num_actions
@@ -47,7 +49,7 @@ class RecurrentQNetwork(nn.Module):
         self._scale_reward = scale_reward
         self.torso = make_torso(config, spec.frame_shape)
         self.linear = nn.Linear(self.torso.features, config.hidden)
-        extra = spec.num_actions + 1 + (policies if policies > 1 else 0)
+        extra = spec.num_actions + 1 + intrinsic + (policies if policies > 1 else 0)
         self.lstm = nn.LSTM(config.hidden + extra, config.lstm)
         self.head = DuelingHead(config.lstm, config.hidden, spec.num_actions, 1, nn.Linear)
         initialize(self, config.init)
@@ -63,6 +65,7 @@ class RecurrentQNetwork(nn.Module):
         prev_actions: torch.Tensor,
         prev_rewards: torch.Tensor,
         policies: torch.Tensor | None = None,
+        intrinsic: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Inputs of the LSTM.
 
@@ -71,6 +74,8 @@ class RecurrentQNetwork(nn.Module):
             prev_actions: actions taken before them, -1 at the start of an episode. int64[...]
             prev_rewards: raw rewards that arrived with them. float32[...]
             policies: index of the policy that acts; None where there is only one. int64[...]
+            intrinsic: intrinsic rewards of the observations before them, 0 at the start of an
+                episode; None for a network without this input. float32[...]
 
         Returns:
             float[..., D]
@@ -80,6 +85,8 @@ class RecurrentQNetwork(nn.Module):
         actions = F.one_hot(prev_actions + 1, self.num_actions + 1)[..., 1:]
         rewards = self._scale_reward(prev_rewards)
         parts = [hidden, actions.to(hidden.dtype), rewards[..., None].to(hidden.dtype)]
+        if intrinsic is not None:
+            parts.append(self._scale_reward(intrinsic)[..., None].to(hidden.dtype))
         if self._policies > 1:
             assert policies is not None
             parts.append(F.one_hot(policies, self._policies).to(hidden.dtype))
