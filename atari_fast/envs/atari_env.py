@@ -21,6 +21,7 @@ from atari_fast.config import FRAMES_PER_STEP, EnvConfig
 from atari_fast.envs import exploration_toys, memory_toys, palette, toy
 from atari_fast.errors import EnvError
 from atari_fast.games import SCORE_WRAPS, TOYS, canonical_name
+from atari_fast.places import PLACE_ADDRESSES
 from atari_fast.seeding import child, to_int
 from atari_fast.types import EnvSpec, Flag
 
@@ -66,6 +67,11 @@ class Env(Protocol):
     @property
     def lives(self) -> int:
         """Lives left; 0 in games that have none."""
+        ...
+
+    @property
+    def place(self) -> int:
+        """Where the player is, packed as `PlaceAddresses.pack`; -1 in games without addresses."""
         ...
 
     def screen_rgb(self) -> NDArray[np.uint8]:
@@ -124,6 +130,7 @@ class AtariEnv:
         self._life_loss = config.life_loss
         self._max_frames = config.max_episode_frames
         self._wrap = SCORE_WRAPS.get(self.game, math.inf)
+        self._addresses = PLACE_ADDRESSES.get(self.game)
         self._most = self._wrap / 2
         self._frames_left = 0
         self._lives = 0
@@ -144,6 +151,11 @@ class AtariEnv:
     def lives(self) -> int:
         """Lives left; 0 in games that have none."""
         return self._lives
+
+    @property
+    def place(self) -> int:
+        """Where the player is; see `Env.place`."""
+        return -1 if self._addresses is None else self._addresses.pack(self._ale.getRAM())
 
     def screen_rgb(self) -> NDArray[np.uint8]:
         """Returns the newest screen in colour, a new uint8[210, 160, 3]."""

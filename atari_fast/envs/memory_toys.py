@@ -25,6 +25,7 @@ class TMaze:
 
     LENGTH = 10
     lives = 0
+    place = -1
 
     def __init__(self, seed: np.random.SeedSequence):
         """Makes the game; `seed` draws the sides of the goals."""
@@ -90,6 +91,7 @@ class Recall:
 
     SYMBOLS, DELAY = 4, 15
     lives = 0
+    place = -1
 
     def __init__(self, seed: np.random.SeedSequence):
         """Makes the game; `seed` draws the symbols."""

@@ -36,6 +36,7 @@ class Catch:
 
     ROWS, COLUMNS = 10, 5
     lives = 0
+    place = -1
 
     def __init__(self, seed: np.random.SeedSequence):
         """Makes the game; `seed` draws the columns that balls fall in."""
@@ -94,6 +95,7 @@ class Chain:
     """
 
     lives = 0
+    place = -1
 
     def __init__(
         self,

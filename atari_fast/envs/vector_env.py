@@ -115,6 +115,7 @@ class VectorEnv:
             rewards=context.RawArray(ctypes.c_float, num_envs),
             flags=context.RawArray(ctypes.c_uint8, num_envs),
             lives=context.RawArray(ctypes.c_int64, num_envs),
+            places=context.RawArray(ctypes.c_int64, [-1] * num_envs),
             actions=context.RawArray(ctypes.c_int64, num_envs),
         )
         self._arrays = buffers.arrays(self.spec.frame_shape, task.envs)
@@ -252,6 +253,20 @@ class VectorEnv:
         self._check_idle("lives")
         lives: NDArray[np.int64] = self._arrays.lives.copy()
         return lives
+
+    def places(self) -> NDArray[np.int64]:
+        """Returns where the player is in each environment, for reports; no agent sees it.
+
+        Returns:
+            A new int64[E], packed as `PlaceAddresses.pack`, of the step that was received last; -1
+            in games without addresses and before the first step.
+
+        Raises:
+            EnvError: A step is under way, or this object is closed.
+        """
+        self._check_idle("places")
+        places: NDArray[np.int64] = self._arrays.places.copy()
+        return places
 
     def screens(self) -> NDArray[np.uint8]:
         """Returns the newest screen of each environment in colour, a new uint8[E, H, W, 3].

@@ -65,6 +65,8 @@ class Arrays(NamedTuple):
     """uint8[E]"""
     lives: NDArray[np.int64]
     """int64[E], lives left"""
+    places: NDArray[np.int64]
+    """int64[E], see `Env.place`; written in games that have places"""
     actions: NDArray[np.int64]
     """int64[E]"""
 
@@ -76,6 +78,7 @@ class Buffers(NamedTuple):
     rewards: Any
     flags: Any
     lives: Any
+    places: Any
     actions: Any
 
     def arrays(self, frame_shape: tuple[int, int], envs: range) -> Arrays:
@@ -86,6 +89,7 @@ class Buffers(NamedTuple):
             np.frombuffer(self.rewards, np.float32)[rows],
             np.frombuffer(self.flags, np.uint8)[rows],
             np.frombuffer(self.lives, np.int64)[rows],
+            np.frombuffer(self.places, np.int64)[rows],
             np.frombuffer(self.actions, np.int64)[rows],
         )
 
@@ -99,7 +103,8 @@ class Runner:
         for env in self._envs:
             self._share_memory(env)
         arrays = buffers.arrays(self._envs[0].spec.frame_shape, task.envs)
-        frames, self._rewards, self._flags, self._lives, self._actions = arrays
+        frames, self._rewards, self._flags, self._lives, self._places, self._actions = arrays
+        self._has_places = self._envs[0].place >= 0
         self._steps = [env.step for env in self._envs]
         self._frames = list(frames)
 
@@ -121,7 +126,7 @@ class Runner:
                 self._share_memory(env)
                 self._envs[row], self._steps[row] = env, env.step
                 self._rewards[row], self._flags[row] = env.step(0, self._frames[row])
-                self._lives[row] = env.lives
+                self._lives[row], self._places[row] = env.lives, env.place
 
     def screens(self) -> list[NDArray[np.uint8]]:
         """The newest screen of each environment in colour, uint8[H, W, 3]."""
@@ -151,6 +156,8 @@ class Runner:
         ]
         self._rewards[...], self._flags[...] = zip(*results, strict=True)
         self._lives[...] = [env.lives for env in self._envs]
+        if self._has_places:
+            self._places[...] = [env.place for env in self._envs]
 
 
 def pack_seeds(seeds: Mapping[int, np.random.SeedSequence]) -> str:

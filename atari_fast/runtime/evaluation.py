@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.runtime.acting import StackedActor
 from atari_fast.runtime.device import Autocast, seeded
 from atari_fast.runtime.episodes import EpisodeTracker
+from atari_fast.runtime.exploration import ExplorationRecord
 from atari_fast.seeding import child, stream
 from atari_fast.types import EnvSpec
 
@@ -39,6 +40,8 @@ class Evaluation:
     """Games that the frame cap ended."""
     scores: tuple[float, ...]
     """Raw undiscounted return of each game."""
+    explored: Mapping[str, int]
+    """`ExplorationRecord.counts` of all games; empty in games without addresses."""
 
     @property
     def mean(self) -> float:
@@ -48,8 +51,11 @@ class Evaluation:
     def summary(self) -> dict[str, Any]:
         """All of it as JSON-able values, with mean, median, min, max, human-normalised."""
         human = None if self.game in games.TOYS else games.human_normalized(self.game, self.mean)
+        values = dataclasses.asdict(self)
+        explored = values.pop("explored")
         return {
-            **dataclasses.asdict(self),
+            **values,
+            **explored,
             "episodes": len(self.scores),
             "mean": self.mean,
             "median": float(np.median(self.scores)),
@@ -90,6 +96,7 @@ def evaluate(
     acting = ActorSpec(num_envs, "evaluate", chance, autocast, epsilon, fixed_batches=True)
     actor = StackedActor(agent, acting, spec, device)
     tracker = EpisodeTracker(num_envs)
+    record = ExplorationRecord.of_game(config.game, num_envs)
     game_of = list(range(num_envs))  # -1: no more games for that environment
     waiting = iter(range(num_envs, episodes))
     scores: dict[int, float] = {}
@@ -103,17 +110,18 @@ def evaluate(
             step = envs.step(actor.act(step).actions)
             frames += FRAMES_PER_STEP * sum(game >= 0 for game in game_of)
             seeds = {}
-            finished = tracker.add(step)
-            actor.actor.episodes_finished([one for one in finished if game_of[one.env] >= 0])
+            finished = [one for one in tracker.add(step) if game_of[one.env] >= 0]
+            actor.actor.episodes_finished(finished)
+            if record is not None:
+                record.add(np.where(np.array(game_of) >= 0, envs.places(), -1), finished)
             for episode in finished:
                 i = episode.env
-                if game_of[i] >= 0:
-                    truncated += episode.truncated
-                    scores[game_of[i]] = episode.score
-                    game_of[i] = game = next(waiting, -1)
-                    if game >= 0:
-                        seeds[i] = child(starts, game)
-                        chance.rngs[i] = np.random.default_rng(child(chances, game))
+                truncated += episode.truncated
+                scores[game_of[i]] = episode.score
+                game_of[i] = game = next(waiting, -1)
+                if game >= 0:
+                    seeds[i] = child(starts, game)
+                    chance.rngs[i] = np.random.default_rng(child(chances, game))
             if seeds:
                 step = envs.renew(seeds)
     return Evaluation(
@@ -126,4 +134,5 @@ def evaluate(
         frames=frames,
         truncated=truncated,
         scores=tuple(scores[game] for game in sorted(scores)),
+        explored={} if record is None else record.counts(),
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from atari_fast.infra.cpu import CpuWait
 from atari_fast.infra.logging import RunLogger
 from atari_fast.infra.progress import Progress
 from atari_fast.runtime.driver import StepResult
+from atari_fast.runtime.exploration import ExplorationRecord
 from atari_fast.types import Episode
 
 _WINDOW = 100
@@ -23,18 +25,24 @@ _LONG = 15.0
 
 
 class Statistics:
-    """Counts finished games; keeps raw returns and lengths of the last 100."""
+    """Counts finished games; keeps raw returns and lengths of the last 100.
 
-    def __init__(self) -> None:
+    In games of `PLACE_ADDRESSES` it has an exploration record too.
+    """
+
+    def __init__(self, game: str, num_envs: int) -> None:
         self.episodes = 0
         """Games that have ended."""
         self.loss = math.nan
         """Mean loss of the updates before the last line of metrics."""
         self._returns: deque[float] = deque(maxlen=_WINDOW)
         self._lengths: deque[int] = deque(maxlen=_WINDOW)
+        self._exploration = ExplorationRecord.of_game(game, num_envs)
 
-    def add(self, episodes: Iterable[Episode]) -> None:
-        """Takes in the games that ended with a step."""
+    def add(self, episodes: Sequence[Episode], places: NDArray[np.int64]) -> None:
+        """Takes in the games that ended with a step, and the places int64[E] after it."""
+        if self._exploration is not None:
+            self._exploration.add(places, episodes)
         for episode in episodes:
             self.episodes += 1
             self._returns.append(episode.score)
@@ -45,17 +53,28 @@ class Statistics:
         """Mean raw return of the last 100 games; NaN before the first one."""
         return sum(self._returns) / len(self._returns) if self._returns else math.nan
 
-    def metrics(self) -> dict[str, float]:
-        """Metrics by name, as docs/architecture.md lists them."""
+    def take_metrics(self, frames: int) -> dict[str, float]:
+        """Metrics by name after `frames` frames, as docs/architecture.md lists them.
+
+        Rates are those since the last call.
+        """
         values = {"train/episodes": float(self.episodes)}
         if self._returns:
             values["train/return_mean_100"] = float(np.mean(self._returns))
             values["train/steps_mean_100"] = float(np.mean(self._lengths))
+        if self._exploration is not None:
+            values |= self._exploration.take_metrics(frames)
         return values
 
-    def state(self) -> dict[str, Any]:
-        """The count, the last games and the loss."""
+    def state(self, games_lost: bool = False) -> dict[str, Any]:
+        """The count, the last games, the loss and the exploration record.
+
+        With `games_lost` the record's games in flight are left out.
+        """
+        record = self._exploration
+        explored = {} if record is None else {"exploration": record.state(games_lost)}
         return {
+            **explored,
             "episodes": self.episodes,
             "loss": self.loss,
             "returns": list(self._returns),
@@ -68,6 +87,8 @@ class Statistics:
         self.loss = float(state["loss"])
         self._returns.extend(map(float, state["returns"]))
         self._lengths.extend(map(int, state["lengths"]))
+        if self._exploration is not None and "exploration" in state:  # not in older checkpoints
+            self._exploration.load_state(state["exploration"])
 
 
 class Report:
@@ -95,7 +116,7 @@ class Report:
     def log(self, result: StepResult, updates: int, learned: Mapping[str, float]) -> None:
         """Writes a line of metrics; `learned` are the learner's."""
         values = {
-            **self._statistics.metrics(),
+            **self._statistics.take_metrics(result.frames),
             "train/updates": float(updates),
             **result.metrics,
             "perf/frames_per_s": self._progress.frames_per_second,

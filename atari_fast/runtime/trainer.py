@@ -75,7 +75,7 @@ class Trainer:
         self._unlock: Callable[[], object] = lambda: None
         try:
             self._build()
-            self.statistics = Statistics()
+            self.statistics = Statistics(config.game, config.env.num_envs)
             self.frames = 0
             self.best = -math.inf
             self._best_at = -1
@@ -234,7 +234,7 @@ class Trainer:
     def _take(self, result: StepResult) -> None:
         run = self.config.run
         before, self.frames = self.frames, result.frames
-        self.statistics.add(result.episodes)
+        self.statistics.add(result.episodes, self.envs.places())
         updates = self.learner.updates
         self.report.show(result, updates)
 
@@ -272,7 +272,8 @@ class Trainer:
         if self._evaluation_pending:
             return
         summary = result.summary()
-        values = {f"eval/{key}": float(summary[key]) for key in ("mean", "median", "min", "max")}
+        keys = ("mean", "median", "min", "max", *result.explored)
+        values = {f"eval/{key}": float(summary[key]) for key in keys}
         self.logger.scalars(self.frames, values)
         self._try_save(with_replay, result.mean)
         self.progress.note(
@@ -337,7 +338,7 @@ class Trainer:
         """Everything but networks and replay."""
         return {
             "run": {
-                **self.statistics.state(),
+                **self.statistics.state(games_lost),
                 "frames": self.frames,
                 "best": None if self.best == -math.inf else self.best,
                 "best_at": self._best_at,

@@ -21,6 +21,7 @@ LAYERS = {
     "seeding": 0,
     "schedules": 0,
     "games": 0,
+    "places": 0,
     "config": 1,
     "config_io": 2,
     "config_schema": 1,

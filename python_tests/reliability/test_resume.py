@@ -79,6 +79,10 @@ AGENTS = {
         *("dqn-adam", "--game", "catch", "--net.torso", "impala", "--net.spectral-norm"),
         *("--net.layer-norm", "--net.pool", "1", "--threads", "2", "--optim.batch-size", "16"),
     ),
+    "explored": (
+        *("dqn-nature", "--game", "montezuma_revenge", "--run.eval-period", "1600"),
+        *("--run.eval-episodes", "1", "--env.max-episode-frames", "800"),
+    ),
     "r2d2": ("r2d2-small", "--game", "breakout", *SHORT),
     "r2d2-bandit": (
         *("r2d2-bandit", "--game", "qbert", *SHORT, "--agent.policies", "3", "--threads", "2"),
