@@ -62,7 +62,7 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
         source, frames = path, int(metadata.get("frames", 0))
         state = {"parts": metadata.get("parts", {})}
     else:
-        checkpoint = read_checkpoint(_find(path, which), snapshots=False)
+        checkpoint = read_checkpoint(find_checkpoint(path, which), snapshots=False)
         source, frames = checkpoint.path, checkpoint.frames
         with wrap_errors(source):
             state = unpack_state(checkpoint.tensors["state"], checkpoint.records["state"])
@@ -79,7 +79,12 @@ def load_agent(path: Path, which: str, device: torch.device) -> TrainedAgent:
     return TrainedAgent(source, frames, config, spec, agent)
 
 
-def _find(path: Path, which: str) -> Path:
+def find_checkpoint(path: Path, which: str) -> Path:
+    """Returns the checkpoint `which` (see `load_agent`) of a run directory, or `path` if it is one.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     if (path / MANIFEST).exists():
         return path
     root = path / "checkpoints"
