@@ -24,6 +24,7 @@ class NoisyCorridor:
 
     ROOMS, STEPS = 24, 60
     lives = 0
+    place = -1
 
     def __init__(self, seed: np.random.SeedSequence):
         """Makes the game; `seed` draws the noise. The doors are the same in all games."""
@@ -88,6 +89,7 @@ class KeyDoor:
     KEY, DOOR, START, CORNER = (2, 0), (2, 14), (2, 7), (0, 7)
     MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))
     lives = 0
+    place = -1
 
     def __init__(self, seed: np.random.SeedSequence):
         """Makes the game, which has no chance in it."""
