@@ -185,9 +185,9 @@ class IntrinsicReward:
                 {name: checked_like(saved[name], value) for name, value in like.items()}
             )
             self._versions.append(network)
-        versions = range(max(1, len(self._versions)))
-        self._version_of[:] = [versions.index(version) for version in state["version_of"]]
         self._age = int(state["age"])
+        versions = range(len(self._versions) or self._age == 0)
+        self._version_of[:] = [versions.index(version) for version in state["version_of"]]
 
 
 def novelty_objectives(

@@ -46,6 +46,8 @@ R2D2 = [
     *("--run.no-finish", "--run.no-tensorboard"),
 ]
 """A training of an agent with a memory, bandits and ranked sequences, as short as `CATCH`."""
+AGENT57 = ["agent57-small", *R2D2[1:], "--novelty.memory", "20", "--novelty.rows", "3"]
+"""A training of an agent with an intrinsic reward, as short."""
 PERIOD = 800
 """Frames between the checkpoints of `CATCH`."""
 

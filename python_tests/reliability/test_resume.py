@@ -88,6 +88,14 @@ AGENTS = {
         *("r2d2-bandit", "--game", "qbert", *SHORT, "--agent.policies", "3", "--threads", "2"),
         *("--env.life-loss", "zero_discount", "--optim.batch-size", "16"),
     ),
+    "ngu": (
+        *("ngu-small", "--game", "breakout", *SHORT, "--agent.policies", "3"),
+        *("--novelty.memory", "50", "--novelty.embedding-period", "20"),
+    ),
+    "agent57": (
+        *("agent57-small", "--game", "qbert", *SHORT, "--agent.policies", "3", "--threads", "2"),
+        *("--optim.batch-size", "16", "--novelty.rows", "3"),
+    ),
 }
 """Each agent's arguments; a new agent joins with a line."""
 
