@@ -40,9 +40,10 @@ class RunningMoments(nn.Module):
         """Take in vectors float32[n, *shape]."""
         self.count += len(values)
         weight = (len(values) / self.count).clamp(min=1 - (1 - self._rate) ** len(values))
-        shift = values.mean(dim=0) - self.mean
-        spread = values.var(dim=0, correction=0) + (1 - weight) * shift.square()
-        self.variance.lerp_(spread, weight)
+        apart = values - self.mean
+        shift = apart.mean(dim=0)
+        spread = apart.square().mean(dim=0) - weight * shift.square()
+        self.variance.lerp_(spread.clamp(min=0), weight)
         self.mean.add_(weight * shift)
 
     def normalize(self, values: torch.Tensor) -> torch.Tensor:
