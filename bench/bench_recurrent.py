@@ -73,8 +73,8 @@ def sides(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
         ThreadChoice.parallel = lambda _: True
     learner.update(memory.beta(0.0))
     batch = learner.batch
-    inner, burn_in = actor.actor, config.replay.burn_in
-    intrinsic = options.agent != "r2d2"
+    burn_in, intrinsic = config.replay.burn_in, options.agent != "r2d2"
+    inner = actor.actor.recurrent if intrinsic else actor.actor
     online, target = [agent.nets["online"]], [agent.nets["target"]]
     if intrinsic:
         online, target = list(agent.nets["online"].values), list(agent.nets["target"])
@@ -124,7 +124,7 @@ def sides(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
         "emulate": emulate,
     }
     if intrinsic:
-        reward, rng = inner._reward, torch.Generator().manual_seed(0)
+        reward, rng = actor.actor._reward, torch.Generator().manual_seed(0)
         for _ in range(options.rows):
             reward._memory.append(torch.rand(NUM_ENVS, config.novelty.embedding, generator=rng))
         none = np.zeros(NUM_ENVS, np.bool_)

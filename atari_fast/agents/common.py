@@ -21,9 +21,15 @@ from atari_fast.agents.agent import (
     QValues,
     Services,
 )
-from atari_fast.config import DqnFamilyAgentConfig, DqnFamilyConfig, MunchausenAgentConfig
+from atari_fast.config import (
+    DqnConfig,
+    DqnFamilyAgentConfig,
+    DqnFamilyConfig,
+    MunchausenAgentConfig,
+)
 from atari_fast.ops.action_gap import action_gap, relative_gap
 from atari_fast.ops.augmentation import random_shift
+from atari_fast.ops.least_squares import LstdqSystem
 from atari_fast.ops.operators import (
     advantage,
     advantage_learning,
@@ -54,6 +60,14 @@ def replay_need(
     with checked_settings():
         needed = options.memory_bytes
     return MemoryNeed(needed, "replay.capacity", "lower --replay.capacity")
+
+
+def least_squares_needs(config: DqnConfig, num_actions: int) -> tuple[MemoryNeed, ...]:
+    """The main memory that a solution takes, where that is much: the system of LSTD-Q."""
+    if config.ls.method != "lstdq":
+        return ()
+    needed = LstdqSystem.bytes_needed(num_actions, config.net.hidden)
+    return (MemoryNeed(needed, "ls.method lstdq", "use --ls.method fqi"),)
 
 
 def value_agent(

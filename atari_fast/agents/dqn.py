@@ -5,8 +5,14 @@ from __future__ import annotations
 import torch
 
 from atari_fast.agents.agent import Agent, LossOutput
-from atari_fast.agents.common import apply_operator, value_agent, value_metrics, with_target
-from atari_fast.agents.ls_dqn import Observations, least_squares_hooks, least_squares_needs
+from atari_fast.agents.common import (
+    apply_operator,
+    least_squares_needs,
+    value_agent,
+    value_metrics,
+    with_target,
+)
+from atari_fast.agents.ls_dqn import Observations, least_squares_hooks
 from atari_fast.config import DqnConfig
 from atari_fast.nets.networks import QNetwork
 from atari_fast.ops.losses import huber, squared

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from atari_fast.agents.agent import Hook, MemoryNeed, Services
+from atari_fast.agents.agent import Hook, Services
 from atari_fast.agents.common import OBJECTIVE
 from atari_fast.agents.paired_evaluation import paired_evaluation, put
 from atari_fast.config import DqnConfig
@@ -69,14 +69,6 @@ def least_squares_hooks(
         services.log(values, note)
 
     return (Hook(ls.period, update),)
-
-
-def least_squares_needs(config: DqnConfig, num_actions: int) -> tuple[MemoryNeed, ...]:
-    """The main memory that a solution takes, where that is much: the system of LSTD-Q."""
-    if config.ls.method != "lstdq":
-        return ()
-    needed = LstdqSystem.bytes_needed(num_actions, config.net.hidden)
-    return (MemoryNeed(needed, "ls.method lstdq", "use --ls.method fqi"),)
 
 
 def _samples(config: DqnConfig, services: Services) -> torch.Tensor:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from atari_fast.agents.agent import ActorSpec, Agent, LossOutput, Objective
@@ -34,7 +35,7 @@ from atari_fast.exploration.bandit import (
 )
 from atari_fast.exploration.families import discount_family, epsilon_ladder, intrinsic_scales
 from atari_fast.infra.weights import checked_like
-from atari_fast.nets.novelty import NoveltyNetworks
+from atari_fast.nets.novelty import ActingNetworks, NoveltyNetworks
 from atari_fast.ops.rescaling import inverse_rescale, rescale
 from atari_fast.ops.retrace import TargetPolicy, retrace, traces
 from atari_fast.ops.sequences import mixed_priority, row_discounts
@@ -42,7 +43,7 @@ from atari_fast.ops.stacks import cut_sequence_stacks
 from atari_fast.ops.targets import select_actions
 from atari_fast.replay.recent_rows import RecentRows
 from atari_fast.replay.sequence import RowSpec, SequenceBatch
-from atari_fast.types import Acted, EnvSpec, Flag, StepBatch
+from atari_fast.types import Acted, EnvSpec, Episode, Flag, StepBatch
 
 COLUMNS = (
     RowSpec("policy", "int32"),
@@ -82,18 +83,7 @@ class Family(NamedTuple):
         return mixed
 
 
-class NguNetworks(nn.Module):
-    """All that acts: the networks of action values, and those of the intrinsic reward."""
-
-    def __init__(self, config: FamilyConfig, spec: EnvSpec, number: int) -> None:
-        """Build the networks, `number` of them for action values."""
-        super().__init__()
-        networks = (make_network(config, spec, intrinsic=True) for _ in range(number))
-        self.values = nn.ModuleList(networks)
-        self.novelty = NoveltyNetworks(config.net, config.novelty, spec)
-
-
-class NguActor(RecurrentActor):
+class NguActor:
     """Acts by the mixed values, and computes the intrinsic reward of what arrives.
 
     r^i_t is the novelty of the arrived observation x_t; the networks see r^i_{t-1} (NGU, A).
@@ -101,7 +91,7 @@ class NguActor(RecurrentActor):
 
     def __init__(
         self,
-        networks: NguNetworks,
+        networks: ActingNetworks,
         spec: ActorSpec,
         config: FamilyConfig,
         choice: PolicyChoice,
@@ -110,28 +100,30 @@ class NguActor(RecurrentActor):
         """Make an actor that acts by the networks and policies; `choice` chooses among these."""
         agent = config.agent
         ladder = epsilon_ladder(spec.num_envs, agent.epsilon_base, agent.epsilon_alpha)
-        super().__init__(tuple(networks.values), spec, ladder, choice, family.mix)  # type: ignore[arg-type]
+        nets: Any = tuple(networks.values)
+        self.recurrent = RecurrentActor(nets, spec, ladder, choice, family.mix)
+        """What acts, given the intrinsic reward of the step before."""
         self._agent = agent
         self._reward = IntrinsicReward(networks.novelty, config.novelty, spec, config.threads)
-        self._previous = np.zeros(spec.num_envs, np.float32)
+        self._arrived = np.zeros(spec.num_envs, np.float32)
 
     def act(self, observations: torch.Tensor, step: StepBatch, frames: int) -> Acted:
         """Choose actions; see `Actor.act`."""
         del frames
         first = (step.flags & Flag.FIRST) != 0
-        previous = np.where(first, np.float32(0), self._previous)
-        self._previous = reward = self._reward(observations[:, -1], first)
-        chosen = self.choose(observations, step, previous)
-        columns = (chosen.policies.astype(np.int32), chosen.probabilities, reward, previous)
+        previous = np.where(first, np.float32(0), self._arrived)
+        self._arrived = self._reward(observations[:, -1], first)
+        return self._record(self.recurrent.choose(observations, step, previous), previous)
+
+    def _record(self, chosen: Choice, previous: NDArray[np.float32]) -> Acted:
+        policies, arrived = chosen.policies, self._arrived
+        columns = (policies.astype(np.int32), chosen.probabilities, arrived, previous)
+        values = (part.numpy() for part in self._values(chosen))
         return Acted(
             chosen.actions,
             columns=tuple(column[:, None] for column in columns),
             states=chosen.states,
-            estimates=(
-                chosen.policies.astype(np.float32),
-                reward,
-                *(part.numpy() for part in self._values(chosen)),
-            ),
+            estimates=(policies.astype(np.float32), arrived, *values),
         )
 
     def _values(self, chosen: Choice) -> list[torch.Tensor]:
@@ -146,20 +138,24 @@ class NguActor(RecurrentActor):
             parts += [select_actions(q, actions), expected]
         return parts
 
+    def episodes_finished(self, episodes: Sequence[Episode]) -> None:
+        """See `RecurrentActor.episodes_finished`."""
+        self.recurrent.episodes_finished(episodes)
+
     def metrics(self) -> Mapping[str, float]:
         """Those of `RecurrentActor` and of `IntrinsicReward`."""
-        return {**super().metrics(), **self._reward.metrics()}
+        return {**self.recurrent.metrics(), **self._reward.metrics()}
 
     def state(self) -> dict[str, Any]:
-        """Those of `RecurrentActor` and of `IntrinsicReward`, and the previous rewards."""
-        previous = torch.from_numpy(self._previous)
-        return {**super().state(), "intrinsic": previous, "novelty": self._reward.state()}
+        """Those of `RecurrentActor` and of `IntrinsicReward`, and the rewards of the last step."""
+        arrived = torch.from_numpy(self._arrived)
+        return {**self.recurrent.state(), "intrinsic": arrived, "novelty": self._reward.state()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
-        super().load_state(state)
-        like = torch.from_numpy(self._previous)
-        self._previous = checked_like(state["intrinsic"], like).numpy().copy()
+        self.recurrent.load_state(state)
+        like = torch.from_numpy(self._arrived)
+        self._arrived = checked_like(state["intrinsic"], like).numpy().copy()
         self._reward.load_state(state["novelty"])
 
 
@@ -215,7 +211,9 @@ def build_family(
         evaluated: policy that evaluations play.
     """
     agent, replay = config.agent, config.replay
-    networks = NguNetworks(config, spec, len(family.streams)).to(device)
+    values = (make_network(config, spec, intrinsic=True) for _ in family.streams)
+    novelty = NoveltyNetworks(config.net, config.novelty, spec)
+    networks = ActingNetworks(values, novelty).to(device)
     online, target, sync = with_target(networks.values, agent.target_period, device)
 
     def loss(batch: SequenceBatch) -> LossOutput:

@@ -6,15 +6,13 @@ alone (the meta-controller of Agent57, Badia et al. 2020b, section 4, without in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from atari_fast.agents.agent import ActorSpec, Agent, LossOutput, Objective
 from atari_fast.agents.common import with_target
 from atari_fast.agents.recurrent import (
+    Choice,
     RecurrentActor,
     bandits,
     burned_in,
@@ -27,14 +25,13 @@ from atari_fast.agents.recurrent import (
 from atari_fast.config import R2d2Config
 from atari_fast.exploration.bandit import PolicyChoice
 from atari_fast.exploration.families import discount_family, epsilon_ladder
-from atari_fast.nets.recurrent import RecurrentQNetwork
 from atari_fast.ops.rescaling import inverse_rescale, rescale
 from atari_fast.ops.sequences import mixed_priority, n_step_bootstrap, row_discounts
 from atari_fast.ops.stacks import cut_sequence_stacks
 from atari_fast.ops.targets import select_actions
 from atari_fast.replay.recent_rows import RecentRows
 from atari_fast.replay.sequence import RowSpec, SequenceBatch
-from atari_fast.types import Acted, EnvSpec, StepBatch
+from atari_fast.types import Acted, EnvSpec
 
 
 def targets(
@@ -70,43 +67,13 @@ def targets(
     return rescale(y, agent.rescaling)
 
 
-class R2d2Actor(RecurrentActor):
-    """Acts with one network, and estimates the value of each row for initial priorities."""
-
-    def __init__(
-        self,
-        nets: Sequence[RecurrentQNetwork],
-        spec: ActorSpec,
-        epsilons: NDArray[np.float64],
-        choice: PolicyChoice,
-        gammas: NDArray[np.float32],
-    ) -> None:
-        """Make an actor; `gammas` are the discounts of the policies, [N]."""
-        super().__init__(nets, spec, epsilons, choice)
-        self._gammas = gammas
-
-    def act(self, observations: torch.Tensor, step: StepBatch, frames: int) -> Acted:
-        """Choose actions; see `Actor.act`."""
-        del frames
-        chosen = self.choose(observations, step)
-        values = chosen.mixed.numpy()
-        taken = np.take_along_axis(values, chosen.actions[:, None], axis=1)[:, 0]
-        policies = chosen.policies[:, None].astype(np.int32)
-        return Acted(
-            chosen.actions,
-            columns=(policies,) if len(self._gammas) > 1 else (),
-            states=chosen.states,
-            estimates=(taken, values.max(axis=1), self._gammas[chosen.policies]),
-        )
-
-
 def build(config: R2d2Config, spec: EnvSpec, device: torch.device) -> Agent[SequenceBatch]:
     """Build the agent with its networks on `device`."""
     agent, replay = config.agent, config.replay
     online, target, sync = with_target(make_network(config, spec), agent.target_period, device)
     family = discount_family(agent.policies, agent.discount, agent.discount_min)
     gammas = torch.tensor(family, dtype=torch.float32, device=device)
-    record = episode_record(agent.policies)
+    episodes = episode_record(agent.policies)
 
     def loss(batch: SequenceBatch) -> LossOutput:
         learn = slice(replay.burn_in, None)
@@ -137,11 +104,23 @@ def build(config: R2d2Config, spec: EnvSpec, device: torch.device) -> Agent[Sequ
         valid = torch.arange(replay.unroll)[:, None] < rows.valid_length
         return mixed_priority(y - taken[: replay.unroll], valid, replay.eta)
 
-    def make_actor(acting: ActorSpec) -> R2d2Actor:
+    def record(chosen: Choice) -> Acted:
+        """The policy, and what initial priorities are computed from: values and discount."""
+        values = chosen.mixed.numpy()
+        taken = np.take_along_axis(values, chosen.actions[:, None], axis=1)[:, 0]
+        policies = chosen.policies[:, None].astype(np.int32)
+        return Acted(
+            chosen.actions,
+            columns=(policies,) if agent.policies > 1 else (),
+            states=chosen.states,
+            estimates=(taken, values.max(axis=1), family.astype(np.float32)[chosen.policies]),
+        )
+
+    def make_actor(acting: ActorSpec) -> RecurrentActor:
         ladder = epsilon_ladder(acting.num_envs, agent.epsilon_base, agent.epsilon_alpha)
         choosers = bandits(acting, agent, agent.policies)
-        choice = PolicyChoice(acting.num_envs, record, choosers, record.best)
-        return R2d2Actor((online,), acting, ladder, choice, family.astype(np.float32))
+        choice = PolicyChoice(acting.num_envs, episodes, choosers, episodes.best)
+        return RecurrentActor((online,), acting, ladder, choice, record=record)
 
     return sequence_agent(
         config,
@@ -150,7 +129,7 @@ def build(config: R2d2Config, spec: EnvSpec, device: torch.device) -> Agent[Sequ
         make_actor=make_actor,
         objectives=(Objective("td", online, config.optim, loss),),
         hooks=(sync._replace(unit="updates"),),
-        record=record,
+        record=episodes,
         columns=[RowSpec("policy", "int32")] if agent.policies > 1 else [],
         networks=1,
         rank=rank,

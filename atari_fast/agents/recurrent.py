@@ -32,8 +32,10 @@ from atari_fast.replay.sequence import (
     StateSpec,
     sequence_options,
 )
-from atari_fast.types import EnvSpec, Episode, Flag, StepBatch
+from atari_fast.types import Acted, EnvSpec, Episode, Flag, StepBatch
 
+Record = Callable[["Choice"], Acted]
+"""What an actor records of a step."""
 Mix = Callable[[Sequence[torch.Tensor], torch.Tensor], torch.Tensor]
 """Action values float[..., A] of each network, and policies int64[...], to those that choose."""
 
@@ -65,6 +67,7 @@ class RecurrentActor:
         epsilons: NDArray[np.float64],
         choice: PolicyChoice,
         mix: Mix = lambda values, _: values[0],
+        record: Record = lambda chosen: Acted(chosen.actions, states=chosen.states),
     ) -> None:
         """Make an actor.
 
@@ -74,10 +77,12 @@ class RecurrentActor:
             epsilons: probability of a random action in each environment in training, [E].
             choice: which policy plays each episode.
             mix: the values by which it acts, out of those of all networks.
+            record: what `act` returns of a step, with columns and estimates of its rows.
         """
         self._nets = nets
         self._spec = spec
         self._choice = choice
+        self._record = record
         self._mix = mix
         self._epsilons = epsilons
         self._advance = fixed_batches(self._step) if spec.fixed_batches else self._step
@@ -95,6 +100,11 @@ class RecurrentActor:
             advanced += [h, c]
             values.append(net.q_values(h))
         return torch.cat((*advanced, *values), dim=1)
+
+    def act(self, observations: torch.Tensor, step: StepBatch, frames: int) -> Acted:
+        """Choose actions; see `Actor.act`."""
+        del frames
+        return self._record(self.choose(observations, step))
 
     def choose(
         self,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from atari_fast._core import preprocess_palette
 from atari_fast.config import FRAMES_PER_STEP, EnvConfig
-from atari_fast.envs import exploration_toys, memory_toys, palette, toy
+from atari_fast.envs import memory_toys, palette, toy
 from atari_fast.errors import EnvError
 from atari_fast.games import SCORE_WRAPS, TOYS, canonical_name
 from atari_fast.places import PLACE_ADDRESSES
@@ -377,10 +377,6 @@ def make_toy(name: str, config: EnvConfig, seed: np.random.SeedSequence) -> Env:
         return memory_toys.TMaze(seed)
     if name == "recall":
         return memory_toys.Recall(seed)
-    if name == "noisy_corridor":
-        return exploration_toys.NoisyCorridor(seed)
-    if name == "key_door":
-        return exploration_toys.KeyDoor(seed)
     if name == "catch":
         return toy.Catch(seed)
     return toy.Chain(max_steps=max(1, config.max_episode_frames // FRAMES_PER_STEP))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -127,6 +129,16 @@ class NoveltyNetworks(nn.Module):
         self.distillation = RandomDistillation(torso, config, spec) if config.life_long else None
         self.register_buffer("distance", torch.zeros((), dtype=torch.float64))
         self.register_buffer("distance_updates", torch.zeros((), dtype=torch.int64))
+
+
+class ActingNetworks(nn.Module):
+    """All that an agent with an intrinsic reward acts by."""
+
+    def __init__(self, values: Iterable[nn.Module], novelty: NoveltyNetworks) -> None:
+        """Hold the networks of action values, and those of the intrinsic reward."""
+        super().__init__()
+        self.values = nn.ModuleList(values)
+        self.novelty = novelty
 
 
 def _frame_features(torso: TorsoConfig, frame_shape: tuple[int, int]) -> tuple[nn.Module, int]:

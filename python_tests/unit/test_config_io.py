@@ -292,11 +292,13 @@ def test_validate_any_config_passes_or_raises_config_error_only(changes):
         ),
         (
             {"schema": 3, "config": {"agent": {"algorithm": "sarsa"}}},
-            "config.json: agent.algorithm: expected one of dqn, c51, qr-dqn, iqn, r2d2, got 'sarsa",
+            "config.json: agent.algorithm: expected one of dqn, c51, qr-dqn, iqn, r2d2, ngu, "
+            "agent57, got 'sarsa",
         ),
         (
             {"schema": 2, "config": {"agent": {"algorithm": ["c51"]}}},
-            "config.json: agent.algorithm: expected one of dqn, c51, qr-dqn, iqn, r2d2, got ['c51",
+            "config.json: agent.algorithm: expected one of dqn, c51, qr-dqn, iqn, r2d2, ngu, "
+            "agent57, got ['c51",
         ),
         ({"schema": 3, "config": {"agent": {"atoms": 5}}}, "config.json: agent.atoms: unknown key"),
         (

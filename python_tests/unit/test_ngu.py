@@ -108,7 +108,7 @@ def play(config: FamilyConfig, steps: int) -> Play:
         memory._rank = noted_rank
         spec = ActorSpec(envs.num_envs, "train", np.random.default_rng(0), FP32)
         actor = StackedActor(agent, spec, envs.spec, CPU)
-        inner = actor.actor
+        inner = actor.actor.recurrent
         advance, units = inner._advance, 2 * config.net.lstm * len(networks)
 
         def noted(*inputs: torch.Tensor) -> torch.Tensor:
@@ -320,7 +320,9 @@ def toy_actor(epsilon: float, num_envs: int = 64) -> tuple[Any, StepBatch]:
 
 def test_a8_the_probability_of_an_action_counts_that_chance_can_choose_the_best() -> None:
     actor, step = toy_actor(0.6)
-    chosen = actor.choose(torch.from_numpy(step.frames[:, None]), step, np.zeros(64, np.float32))
+    chosen = actor.recurrent.choose(
+        torch.from_numpy(step.frames[:, None]), step, np.zeros(64, np.float32)
+    )
     greedy = chosen.mixed.numpy().argmax(axis=1) == chosen.actions
     assert 0 < greedy.sum() < 64
     assert chosen.probabilities[greedy] == pytest.approx(0.4 + 0.6 / 3)
