@@ -265,8 +265,9 @@ def test_a_seed_that_is_too_large_is_refused(command: Callable[[list[str]], int]
 def test_large_scores_are_shown_as_whole_numbers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    scores = (17_700.0, 17_725.0)
     result = evaluation.Evaluation(
-        "pong", "deepmind", "minimal", 108_000, 0.01, 1001, 1_234_568, 0, (17_700.0, 17_725.0)
+        "pong", "deepmind", "minimal", 108_000, 0.01, 1001, 1_234_568, 0, scores, {}
     )
     monkeypatch.setattr(evaluation, "evaluate", lambda *_, **__: result)
     assert evaluate.main([str(ZOO)]) == 0
