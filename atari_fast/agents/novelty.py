@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from atari_fast.agents.acting import fixed_batches
 from atari_fast.agents.agent import ActorSpec, LossOutput, MemoryNeed, Objective
-from atari_fast.config import FamilyConfig, NoveltyConfig, OptimConfig
+from atari_fast.config import FamilyConfig, NoveltyConfig
+from atari_fast.errors import NumericError
 from atari_fast.infra.cpu import available_cores
 from atari_fast.infra.weights import checked_like
 from atari_fast.nets.novelty import EmbeddingNetwork, NoveltyNetworks
@@ -89,7 +91,13 @@ class IntrinsicReward:
         if first.any():
             self._begin(np.flatnonzero(first))
         with torch.inference_mode():
-            episodic = self._memory.novelty(self._embed(frames).cpu())
+            embeddings = self._embed(frames).cpu()
+            if not bool(torch.isfinite(embeddings).all()):
+                raise NumericError(
+                    "embeddings: they are not finite; the last checkpoint is whole; lower "
+                    "--novelty.lr"
+                )
+            episodic = self._memory.novelty(embeddings)
             factor = self._life_long(frames)
         if self._training:
             self._share_distances()
@@ -198,12 +206,7 @@ def novelty_objectives(
     Both learn from the last transitions of each sequence (NGU, A).
     """
     novelty, optim = config.novelty, config.optim
-    own = OptimConfig(
-        lr=novelty.lr,
-        eps=optim.eps,
-        batch_size=optim.batch_size,
-        max_grad_norm=optim.max_grad_norm,
-    )
+    own = dataclasses.replace(optim, lr=novelty.lr)
 
     def recent(batch: SequenceBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows int64[m + 1, B] of the last m transitions, and whether each exists, bool[m, B]."""

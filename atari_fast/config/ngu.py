@@ -58,8 +58,8 @@ class NoveltyConfig:
     life_long_features: Annotated[int, POSITIVE] = 128
     """Outputs of the random network and of its predictor."""
     statistics_rate: Annotated[float, Range(1e-9, 1)] = 1e-4
-    """Rate, for each observation, of the moving mean and variance of prediction errors and pixels;
-    plain means until as many observations as its inverse were seen."""
+    """Rate, for each observation, of the moving mean and variance of prediction errors; plain ones
+    until as many observations as its inverse were seen. Those of pixels are always plain ones."""
     rows: Annotated[int, POSITIVE] = 5
     """Last transitions of each sequence that the embedding and the predictor are trained on."""
     lr: Annotated[float, REAL_POSITIVE] = 5e-4
@@ -119,6 +119,11 @@ class FamilyConfig(RecurrentConfig):
     def problems(self) -> Iterator[str]:
         """See `Config.problems`."""
         yield from super().problems()
+        if self.novelty.memory < self.novelty.neighbours:
+            yield (
+                f"novelty.memory: expected at least novelty.neighbours = "
+                f"{self.novelty.neighbours}, got {self.novelty.memory}"
+            )
         if self.novelty.rows > self.replay.unroll:
             yield (
                 f"novelty.rows: expected at most replay.unroll = {self.replay.unroll}, "

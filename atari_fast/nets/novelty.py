@@ -15,7 +15,8 @@ from atari_fast.types import EnvSpec
 class RunningMoments(nn.Module):
     """Mean and variance of a stream of vectors, of equal shape.
 
-    Plain ones of the first 1 / rate vectors, then exponential ones.
+    Plain ones of the first 1 / rate vectors, then exponential ones; with a rate of 0, plain ones
+    throughout.
     """
 
     mean: torch.Tensor
@@ -86,7 +87,7 @@ class RandomDistillation(nn.Module):
     def __init__(self, torso: TorsoConfig, config: NoveltyConfig, spec: EnvSpec) -> None:
         """Build both networks for single frames."""
         super().__init__()
-        self.pixels = RunningMoments(spec.frame_shape, config.statistics_rate, 1e-2)
+        self.pixels = RunningMoments(spec.frame_shape, 0.0, 1e-2)
         self.errors = RunningMoments((), config.statistics_rate, 1e-6)
         (target, features), (predictor, _) = (
             _frame_features(torso, spec.frame_shape) for _ in range(2)
@@ -97,10 +98,11 @@ class RandomDistillation(nn.Module):
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Prediction errors float32[N], means over outputs, of frames uint8[N, H, W]."""
-        x = self.pixels.normalize(frames.float()).clamp(-5, 5)[:, None]
-        with torch.no_grad():
-            target = self.target(x)
-        errors: torch.Tensor = (self.predictor(x) - target).float().square().mean(dim=-1)
+        with torch.autocast(frames.device.type, enabled=False):  # errors of learner and actor agree
+            x = self.pixels.normalize(frames.float()).clamp(-5, 5)[:, None]
+            with torch.no_grad():
+                target = self.target(x)
+            errors: torch.Tensor = (self.predictor(x) - target).square().mean(dim=-1)
         return errors
 
     def factor(self, errors: torch.Tensor, largest: float) -> torch.Tensor:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from atari_fast.agents.agent import ActorSpec
 from atari_fast.agents.novelty import IntrinsicReward, novelty_objectives
 from atari_fast.config import NguConfig, NoveltyConfig, RecurrentNetConfig, RecurrentReplayConfig
+from atari_fast.errors import NumericError
 from atari_fast.nets.novelty import NoveltyNetworks, RunningMoments
 from atari_fast.replay.episodic import EpisodicMemory, EpisodicOptions
 from atari_fast.replay.sequence import SequenceBatch
@@ -180,6 +181,29 @@ def test_n5_actor_and_learner_see_the_same_pixels() -> None:
     loss = novelty_objectives(nets, ngu_config())[1].loss
     found = loss(batch_of(frames[:15], 4, [10, 10])).losses
     assert torch.allclose(found, expected[10:15].mean(dim=0))
+
+
+def test_n5_errors_are_those_of_float32_under_autocast() -> None:
+    distillation = networks().distillation
+    assert distillation is not None
+    frames = random_frames(8)[:, 0]
+    with torch.no_grad():
+        expected = distillation(frames)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(distillation(frames), expected)
+
+
+def test_embeddings_that_are_not_finite_end_a_run_as_other_divergence_does() -> None:
+    nets = networks()
+    with torch.no_grad():
+        nets.embedding.linear.bias.fill_(torch.nan)
+    with pytest.raises(NumericError, match=r"embeddings.*novelty\.lr"):
+        reward_of(nets)(random_frames(1)[0], np.array([True, True]))
+
+
+def test_a_memory_that_cannot_hold_the_neighbours_is_refused() -> None:
+    config = ngu_config(dataclasses.replace(CONFIG, memory=2))
+    assert "novelty.memory" in "".join(config.problems())
 
 
 def test_n6_an_update_changes_what_it_trains_and_nothing_else() -> None:
