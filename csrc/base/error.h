@@ -2,18 +2,34 @@
 // sentence.
 #pragma once
 
-#include <sstream>
+#include <concepts>
+#include <cstdio>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace atari_fast {
 
-/// Joins its arguments into one string, as a stream would print them.
+inline void append_text(std::string& out, std::string_view text) { out += text; }
+inline void append_text(std::string& out, char text) { out += text; }
+inline void append_text(std::string& out, std::integral auto number) {
+  out += std::to_string(number);
+}
+inline void append_text(std::string& out, double number) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", number);
+  out += text;
+}
+
+/// Joins its arguments into one string; real numbers get six digits.
+///
+/// Without C++ streams: where a compiler links its own libstdc++ into the module, their locales
+/// clash with those of the libstdc++ that torch has loaded, and the first number printed crashes.
 template <typename... Parts>
 std::string str_cat(const Parts&... parts) {
-  std::ostringstream out;
-  (out << ... << parts);
-  return out.str();
+  std::string out;
+  (append_text(out, parts), ...);
+  return out;
 }
 
 /// Throws std::invalid_argument (ValueError in Python) with the joined message unless `ok`.

@@ -50,7 +50,7 @@ inline std::string array_text(const py::handle& object) {
                                            const py::dtype& dtype, bool same_dtype, bool same_shape,
                                            bool same_layout,
                                            std::initializer_list<py::ssize_t> shape) {
-  const std::string type_name = py::str(dtype);
+  const std::string type_name = py::str(py::object(dtype));
   const std::string expected = shape_text(type_name, shape);
   if (!py::isinstance<py::array>(object)) {
     throw py::type_error(str_cat(name, ": expected a numpy array ", expected, ", got ",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from atari_fast import _core
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "atari_fast"
 CSRC = ROOT / "csrc"
@@ -172,3 +174,8 @@ def test_only_bindings_know_python_and_nothing_knows_torch():
             if path.parent.name != "bindings":
                 assert not name.startswith(("pybind11/", "Python.h")), f"{path.name}: {name}"
                 assert "numpy" not in name, f"{path.name}: {name}"
+
+
+def test_the_core_has_no_streams() -> None:
+    """Where libstdc++ is linked into it, its streams crash beside the libstdc++ of torch."""
+    assert b"basic_ostream" not in Path(_core.__file__).read_bytes()
