@@ -90,6 +90,15 @@ def load_random_state(rng: Random, state: Any) -> None:
         rng.bit_generator.state = state
 
 
+def to_host(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Copies of float32[E, n] tensors on the CPU, by one transfer; those that are there, as is."""
+    if not tensors[0].is_cuda:
+        return tensors
+    joined = torch.cat(tensors, dim=1).cpu()
+    parts = torch.split(joined, [tensor.shape[1] for tensor in tensors], dim=1)
+    return tuple(part.contiguous() for part in parts)
+
+
 def fixed_batches(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     """The same function of tensors [E, ...], computed in batches of 16 rows, padded with zeros.
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from atari_fast.agents.acting import fixed_batches
+from atari_fast.agents.acting import fixed_batches, to_host
 from atari_fast.agents.agent import ActorSpec, LossOutput, MemoryNeed, Objective
 from atari_fast.config import FamilyConfig, NoveltyConfig
 from atari_fast.errors import NumericError
@@ -91,22 +91,21 @@ class IntrinsicReward:
         if first.any():
             self._begin(np.flatnonzero(first))
         with torch.inference_mode():
-            embeddings = self._embed(frames).cpu()
+            life_long = self._life_long(frames)[:, None]
+            embeddings, factor = to_host(self._embed(frames), life_long)
             if not bool(torch.isfinite(embeddings).all()):
                 raise NumericError(
                     "embeddings: they are not finite; the last checkpoint is whole; lower "
                     "--novelty.lr"
                 )
             episodic = self._memory.novelty(embeddings)
-            factor = self._life_long(frames)
         if self._training:
             self._share_distances()
-        rewards: NDArray[np.float32] = episodic * factor
+        rewards: NDArray[np.float32] = episodic * factor[:, 0].numpy()
         self._metrics = {
             "intrinsic/reward": float(rewards.mean()),
             "intrinsic/episodic": float(episodic.mean()),
             "intrinsic/life_long": float(factor.mean()),
-            "intrinsic/distance": float(self._nets.distance),
             "intrinsic/memory_rows": float(self._memory.sizes.mean()),
             "intrinsic/embeddings": float(len(self._versions)),
         }
@@ -141,21 +140,18 @@ class IntrinsicReward:
             embeddings[envs] = network(frames[envs])
         return embeddings
 
-    def _life_long(self, frames: torch.Tensor) -> NDArray[np.float32]:
-        """Factor of the life-long novelty, float32[E]."""
+    def _life_long(self, frames: torch.Tensor) -> torch.Tensor:
+        """Factor of the life-long novelty on the device, float32[E]."""
         distillation = self._nets.distillation
         if distillation is None:
-            return np.ones(len(frames), np.float32)
+            return torch.ones(len(frames), device=frames.device)
         if self._training:
             distillation.pixels.add(frames.float())
         compute = fixed_batches(distillation) if self._spec.fixed_batches else distillation
         errors = compute(frames)
         if self._training:
             distillation.errors.add(errors)
-        factor: NDArray[np.float32] = (
-            distillation.factor(errors, self._config.life_long_max).cpu().numpy()
-        )
-        return factor
+        return distillation.factor(errors, self._config.life_long_max)
 
     def _share_distances(self) -> None:
         """Let evaluations begin with the mean of the environments' running means."""
@@ -166,7 +162,7 @@ class IntrinsicReward:
 
     def metrics(self) -> Mapping[str, float]:
         """Means over the environments of the last step; see docs/algorithms/ngu.md."""
-        return self._metrics
+        return {**self._metrics, "intrinsic/distance": float(self._nets.distance)}
 
     def state(self) -> dict[str, Any]:
         """Episodic memories, and the embedding networks of the episodes in progress."""

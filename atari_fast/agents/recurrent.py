@@ -15,6 +15,7 @@ from atari_fast.agents.acting import (
     fixed_batches,
     load_random_state,
     random_state,
+    to_host,
 )
 from atari_fast.agents.agent import Actor, ActorSpec, Agent, Hook, MemoryNeed, Objective
 from atari_fast.agents.common import replay_need
@@ -134,7 +135,8 @@ class RecurrentActor:
         sizes = [units] * len(before) + [num_actions] * len(self._nets)
         parts = torch.split(advanced, sizes, dim=1)
         self._states = list(parts[: len(before)])
-        values = tuple(part.float().cpu() for part in parts[len(before) :])
+        arrived = to_host(*before, *(part.float() for part in parts[len(before) :]))
+        values = arrived[len(before) :]
         mixed = self._mix(values, torch.from_numpy(policies))
         greedy = mixed.numpy().argmax(axis=1)
         training = self._spec.mode == "train"
@@ -143,7 +145,7 @@ class RecurrentActor:
         actions = np.where(explore, chance, greedy)
         self._prev_actions = torch.from_numpy(actions).to(device)
         chances = epsilon / num_actions + (1 - epsilon) * (actions == greedy)
-        states = tuple(part.cpu().numpy() for part in before)
+        states = tuple(part.numpy() for part in arrived[: len(before)])
         return Choice(actions, chances.astype(np.float32), policies, values, mixed, states)
 
     def episodes_finished(self, episodes: Sequence[Episode]) -> None:

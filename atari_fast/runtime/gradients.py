@@ -1,4 +1,4 @@
-"""Data-parallel gradients on the CPU: each thread computes the gradient of a share of the batch.
+"""Gradients: on the CPU each thread computes those of a share of the batch; on CUDA, a graph.
 
 Torch's own threads split every operation and synchronise some hundred times per update; when
 another process takes a core for a few milliseconds, every synchronisation waits for it. Here the
@@ -6,6 +6,9 @@ threads synchronise once per update, and where even that is slower than one thre
 processes use the cores, one thread computes all shares in turn, with equal results.
 docs/performance.md has the measurements, including the large bfloat16 networks for which torch's
 threads are faster on idle cores.
+
+On CUDA the kernels of an update take less time than it takes to launch them one by one. They are
+recorded once as a CUDA graph, which launches all of them together.
 """
 
 from __future__ import annotations
@@ -20,10 +23,12 @@ from typing import Any, Generic, NamedTuple
 import torch
 from torch import nn
 
-from atari_fast.agents.agent import B, LossOutput
+from atari_fast.agents.agent import B, LossOutput, tensors_of
 from atari_fast.nets.noise import drawing_from
 from atari_fast.runtime.device import Autocast
 
+_EAGER_UPDATES = 3
+"""Updates on CUDA before the graph is recorded, in which libraries set themselves up."""
 _SMALLEST_SHARE = 8
 """Smallest number of items per share; smaller shares cost more than they save."""
 
@@ -37,6 +42,32 @@ class BatchResult(NamedTuple):
     """float32[B]"""
     metrics: Mapping[str, torch.Tensor]
     """Scalars, means over the batch."""
+
+
+class _Graph:
+    """A CUDA graph of what a function computes from a batch."""
+
+    def __init__(self, compute: Callable[[Any], BatchResult], batch: Any) -> None:
+        """Record what `compute` does with `batch`, whose memory every later batch has to be in."""
+        self._memory = _addresses(batch)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            self._result = compute(batch)
+            metrics = [value.float() for value in self._result.metrics.values()]
+            self._scalars = torch.stack([self._result.loss, *metrics])
+
+    def replay(self, batch: Any) -> BatchResult:
+        """The result for the batch that is now in that memory."""
+        if _addresses(batch) != self._memory:
+            raise ValueError("expected every batch in the memory of the first one")
+        self._graph.replay()
+        loss, *metrics = self._scalars.clone().unbind()  # the next replay overwrites them
+        names = self._result.metrics
+        return BatchResult(loss, self._result.priorities, dict(zip(names, metrics, strict=True)))
+
+
+def _addresses(batch: Any) -> list[int]:
+    return [tensor.data_ptr() for tensor in tensors_of(batch) if tensor.is_cuda]
 
 
 class ThreadChoice:
@@ -105,6 +136,8 @@ class Gradients(Generic[B]):
         self._params = list(net.parameters())
         self._autocast = autocast
         self._batch_size = batch_size
+        self._updates = 0
+        self._graph: _Graph | None = None
         self.shares = max(1, min(threads, batch_size // _SMALLEST_SHARE))
         self._generators: list[torch.Generator] = []
         if self.shares > 1:
@@ -116,15 +149,17 @@ class Gradients(Generic[B]):
             )
 
     def __call__(self, batch: B) -> BatchResult:
-        """Compute the gradients of a batch, replacing those of earlier batches."""
+        """Compute the gradients of a batch, replacing those of earlier batches.
+
+        On CUDA every batch is in the same memory, and so are results until the next call.
+        """
         if self.shares == 1:
-            with self._autocast():
-                out = self._loss(batch)
-            loss = (batch.weights * out.losses).mean()
-            for param in self._params:
-                param.grad = None
-            loss.backward()  # type: ignore[no-untyped-call]
-            return BatchResult(loss.detach(), out.priorities, out.metrics)
+            if not batch.weights.is_cuda or self._updates < _EAGER_UPDATES:
+                self._updates += 1
+                return self._whole(batch)
+            if self._graph is None:
+                self._graph = _Graph(self._whole, batch)
+            return self._graph.replay(batch)
         bounds = [self._batch_size * k // self.shares for k in range(self.shares + 1)]
         shares = [batch.slice(begin, end) for begin, end in itertools.pairwise(bounds)]
         start = time.perf_counter()
@@ -134,6 +169,16 @@ class Gradients(Generic[B]):
             results = [self._share(k, share) for k, share in enumerate(shares)]
         self._choice.took(time.perf_counter() - start)
         return self._sum(results)
+
+    def _whole(self, batch: B) -> BatchResult:
+        """Result of a batch in one piece."""
+        with self._autocast():
+            out = self._loss(batch)
+        loss = (batch.weights * out.losses).mean()
+        for param in self._params:
+            param.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        return BatchResult(loss.detach(), out.priorities, out.metrics)
 
     def _in_parallel(self, shares: Sequence[B]) -> list[tuple[BatchResult, list[torch.Tensor]]]:
         """Results of all shares; the calling thread computes the first one."""

@@ -16,8 +16,8 @@ class Prefetcher(Generic[B]):
 
     On CUDA two page-locked buffers take turns: `prefetch`, called when an update is on its way,
     samples the next batch while the device computes and copies it on a stream of its own. A batch
-    is then drawn one update before it is used, in the same order in every run. On the CPU
-    `prefetch` does nothing.
+    is then drawn one update before it is used, in the same order in every run. `next` moves it to
+    where every batch is, as CUDA graphs need it. On the CPU `prefetch` does nothing.
     """
 
     def __init__(self, memory: Memory[B], size: int, device: torch.device) -> None:
@@ -29,10 +29,15 @@ class Prefetcher(Generic[B]):
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._copied = [torch.cuda.Event() for _ in self._buffers]  # type: ignore[no-untyped-call]
             self._turn = 0
+            self._batch = to_device(self._buffers[0], device)
         self._ahead: B | None = None
 
     def next(self, beta: float) -> B:
-        """The next batch on the device, valid until the next call; `beta`: importance exponent."""
+        """The next batch on the device, in the same memory at every call.
+
+        Args:
+            beta: importance exponent.
+        """
         if not self._cuda:
             self._memory.sample_into(self._buffers[0], beta)
             return self._buffers[0]
@@ -42,10 +47,17 @@ class Prefetcher(Generic[B]):
         assert batch is not None  # prefetch has set it
         stream = torch.cuda.current_stream(self._device)
         stream.wait_event(self._copied[self._turn])
-        for tensor in tensors_of(batch):
-            if tensor.is_cuda:
-                tensor.record_stream(stream)
-        return batch
+        arrived = iter(tensors_of(batch))
+
+        def take(to: torch.Tensor) -> torch.Tensor:
+            tensor = next(arrived)
+            if not tensor.is_cuda:
+                return tensor
+            to.copy_(tensor)
+            tensor.record_stream(stream)
+            return to
+
+        return map_batch(take, self._batch)
 
     def prefetch(self, beta: float) -> None:
         """Samples the batch after this one and starts its copy to the device."""

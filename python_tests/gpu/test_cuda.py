@@ -11,13 +11,16 @@ import pytest
 import torch
 
 from atari_fast.agents.agent import map_batch, tensors_of
+from atari_fast.config import RecurrentConfig
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.infra.weights import unpack_state
+from atari_fast.presets import PRESETS
+from atari_fast.runtime import gradients
 from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.prefetcher import Prefetcher
 from atari_fast.runtime.trainer import Trainer
-from device_runs import DQN, NOISY, R2D2, filled, run_in, with_sizes
+from device_runs import AGENT57, DQN, NOISY, R2D2, filled, run_in, with_sizes
 
 pytestmark = pytest.mark.gpu
 
@@ -32,7 +35,7 @@ def busy() -> None:
         matrix = matrix @ matrix * 1e-4
 
 
-@pytest.mark.parametrize("config", [DQN, R2D2], ids=["transitions", "sequences"])
+@pytest.mark.parametrize("config", [DQN, R2D2, AGENT57], ids=["dqn", "r2d2", "agent57"])
 def test_batches_are_page_locked_and_two_take_turns(config: Any) -> None:
     _, memory = filled(config, CUDA)
     prefetcher = Prefetcher(memory, SIZE, CUDA)
@@ -41,7 +44,7 @@ def test_batches_are_page_locked_and_two_take_turns(config: Any) -> None:
     assert first.frames.data_ptr() != second.frames.data_ptr()
 
 
-@pytest.mark.parametrize("config", [DQN, R2D2], ids=["transitions", "sequences"])
+@pytest.mark.parametrize("config", [DQN, R2D2, AGENT57], ids=["dqn", "r2d2", "agent57"])
 def test_a_batch_is_whole_while_the_device_is_busy(config: Any) -> None:
     """Neither the next copy nor reused memory of the device may change a batch in use."""
     config = with_sizes(config)
@@ -60,7 +63,7 @@ def test_a_batch_is_whole_while_the_device_is_busy(config: Any) -> None:
             assert torch.equal(found.cpu(), drawn)
 
 
-@pytest.mark.parametrize("config", [DQN, R2D2], ids=["transitions", "sequences"])
+@pytest.mark.parametrize("config", [DQN, R2D2, AGENT57], ids=["dqn", "r2d2", "agent57"])
 def test_a_batch_drawn_ahead_goes_through_a_checkpoint(config: Any) -> None:
     _, memory = filled(config, CUDA)
     prefetcher = Prefetcher(memory, SIZE, CUDA)
@@ -74,7 +77,7 @@ def test_a_batch_drawn_ahead_goes_through_a_checkpoint(config: Any) -> None:
         assert torch.equal(one, two)
 
 
-@pytest.mark.parametrize("config", [DQN, R2D2], ids=["transitions", "sequences"])
+@pytest.mark.parametrize("config", [DQN, R2D2, AGENT57], ids=["dqn", "r2d2", "agent57"])
 def test_priorities_arrive_one_update_late_and_after_a_resume_too(config: Any) -> None:
     agent, memory = filled(config, CUDA)
     learner = Learner(agent, memory, CUDA, Autocast(CUDA, "fp32"))
@@ -112,9 +115,10 @@ def test_priorities_are_those_of_the_losses() -> None:
     gradients, real = step.gradients, memory.update_priorities
 
     def noted(batch: Any) -> Any:
-        outputs.append(gradients(batch))
+        out = gradients(batch)
+        outputs.append(out.priorities.clone())  # the next graph writes where they are
         busy()
-        return outputs[-1]
+        return out
 
     def noted_late(ids: torch.Tensor, priorities: torch.Tensor) -> int:
         arrived.append(priorities.clone())
@@ -125,7 +129,49 @@ def test_priorities_are_those_of_the_losses() -> None:
         learner.update(0.6)
     assert len(arrived) == 4
     for out, priorities in zip(outputs, arrived, strict=False):
-        assert torch.equal(out.priorities.cpu(), priorities)
+        assert torch.equal(out.cpu(), priorities)
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [
+        *("dqn-nature", "double-dqn", "dueling", "per", "c51", "qr-dqn", "iqn", "m-dqn", "m-iqn"),
+        *("rainbow", "al", "pal", "r2d2", "r2d2-bandit", "ngu", "agent57"),
+    ],
+)
+def test_a_graph_computes_what_single_kernels_do(
+    preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For every algorithm: bit for bit the same weights, whether updates are graphs or not."""
+    config = PRESETS[preset]()
+    own = R2D2 if isinstance(config, RecurrentConfig) else DQN
+    sizes = {"capacity": 1_000, "min_frames": 400}
+    if isinstance(config, RecurrentConfig):
+        sizes |= {"burn_in": 4, "unroll": 8, "period": 4}
+    config = dataclasses.replace(
+        config,
+        env=own.env,
+        net=dataclasses.replace(own.net, stack=config.net.stack),
+        replay=dataclasses.replace(config.replay, **sizes),
+        optim=dataclasses.replace(config.optim, batch_size=8),
+    )
+    weights, metrics = [], []
+    torch.use_deterministic_algorithms(True)
+    try:
+        for eager in (10**9, 3):
+            monkeypatch.setattr(gradients, "_EAGER_UPDATES", eager)
+            agent, memory = filled(with_sizes(config), CUDA, steps=60)
+            torch.manual_seed(1)
+            learner = Learner(agent, memory, CUDA, Autocast(CUDA, "fp32"))
+            for _ in range(8):
+                learner.update(0.6)
+            metrics.append(learner.take_metrics())
+            weights.append(agent.nets["online"].state_dict())
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert metrics[0] == metrics[1]
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
 
 
 def test_the_state_of_the_devices_generator_is_saved(tmp_path: Path) -> None:

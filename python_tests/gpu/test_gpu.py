@@ -34,13 +34,13 @@ from atari_fast.seeding import stream
 from atari_fast.train import main
 from atari_fast.types import EnvSpec
 from commands import outcome
-from device_runs import DQN, NOISY, R2D2, filled, run_in, with_sizes
+from device_runs import AGENT57, DQN, NOISY, R2D2, filled, run_in, with_sizes
 
 pytestmark = pytest.mark.gpu
 
 NAME = os.environ.get("AF_TEST_DEVICE", "cuda")
 BF16 = torch.finfo(torch.bfloat16).eps
-AGENTS = {"dqn": DQN, "noisy": NOISY, "r2d2": R2D2}
+AGENTS = {"dqn": DQN, "noisy": NOISY, "r2d2": R2D2, "agent57": AGENT57}
 
 
 @contextlib.contextmanager
@@ -74,7 +74,7 @@ def generators(device: torch.device) -> list[torch.Tensor]:
     return states + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
 
 
-@pytest.mark.parametrize("config", [DQN, R2D2], ids=["transitions", "sequences"])
+@pytest.mark.parametrize("config", [DQN, R2D2, AGENT57], ids=["dqn", "r2d2", "agent57"])
 def test_a_prefetched_batch_is_what_the_memory_drew(config: Any, device: torch.device) -> None:
     """A second memory with the same rows and seed says what was drawn, and in which order."""
     _, memory = filled(config, device)
@@ -137,7 +137,7 @@ def test_bfloat16_losses_are_near_those_in_float32(name: str, device: torch.devi
     exact, rounded = losses["fp32"].detach(), losses["bf16"].detach()
     assert not torch.equal(exact, rounded)
     assert (rounded - exact).abs().max() <= 16 * BF16 * max(1.0, float(exact.max()))
-    for parameter in agent.nets["online"].parameters():
+    for parameter in agent.objectives[0].net.parameters():
         assert parameter.dtype == torch.float32
         assert parameter.grad is not None
         assert parameter.grad.dtype == torch.float32
@@ -187,7 +187,7 @@ def test_the_learner_unrolls_the_network_as_the_actor_steps_it(device: torch.dev
     torch.testing.assert_close(unrolled, torch.stack(rows), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["dqn", "r2d2"])
+@pytest.mark.parametrize("name", ["dqn", "r2d2", "agent57"])
 def test_a_trained_agent_plays(name: str, device: torch.device, tmp_path: Path) -> None:
     """Loaded from a run directory: by observations, and in a study of action gaps."""
     trainer = Trainer(run_in(AGENTS[name], tmp_path / "run", NAME))

@@ -12,13 +12,18 @@ import torch
 from atari_fast.agents.agent import ActorSpec, Agent
 from atari_fast.agents.registry import build
 from atari_fast.config import (
+    Agent57AgentConfig,
+    Agent57Config,
     EnvConfig,
     NetConfig,
+    NoveltyConfig,
     OptimConfig,
     R2d2AgentConfig,
     R2d2Config,
     R2d2ReplayConfig,
+    RecurrentConfig,
     RecurrentNetConfig,
+    RecurrentReplayConfig,
 )
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.runtime.acting import StackedActor
@@ -53,6 +58,21 @@ R2D2 = R2d2Config(
     optim=OptimConfig(lr=1e-3, eps=1e-3, batch_size=8, max_grad_norm=40.0),
     run=_RUN,
 )
+AGENT57 = Agent57Config(
+    game="catch",
+    precision="fp32",
+    threads=1,
+    total_frames=3_200,
+    env=R2D2.env,
+    net=R2D2.net,
+    agent=Agent57AgentConfig(policies=12, target_period=3),
+    novelty=NoveltyConfig(memory=20, rows=3),
+    replay=RecurrentReplayConfig(
+        capacity=1_000, burn_in=4, unroll=8, period=4, min_frames=400, replay_ratio=2.0
+    ),
+    optim=R2D2.optim,
+    run=_RUN,
+)
 
 
 def run_in(config: Any, directory: Path, device: str) -> Any:
@@ -64,7 +84,7 @@ def run_in(config: Any, directory: Path, device: str) -> Any:
 def with_sizes(config: Any) -> Any:
     """The same agent of Pong with convolutions and wider layers."""
     net = dataclasses.replace(config.net, torso="nature", channels=(8, 16, 16), hidden=64)
-    if isinstance(config, R2d2Config):
+    if isinstance(config, RecurrentConfig):
         net = dataclasses.replace(net, lstm=32)
     return dataclasses.replace(config, game="pong", net=net)
 
