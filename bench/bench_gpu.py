@@ -1,6 +1,7 @@
 """Acting, sampling, updates and whole trainings on a GPU; `--device cpu` is a dry run.
 
-    python bench/bench_gpu.py [--device cuda] [--seconds 120] [--tiny] [--json FILE]
+    python bench/bench_gpu.py [--device cuda] [--seconds 120] [--tiny] [--only NAME ...]
+        [--json FILE]
 
 Every figure is the median of at least 5 windows with its range, beside a baseline of the same run.
 
@@ -8,7 +9,8 @@ Every figure is the median of at least 5 windows with its range, beside a baseli
   them 1 % random actions; then steps of real environments, alone and with acting in turn.
 - sampling: batches drawn into page-locked memory, and copied to the device, beside a copy of as
   many bytes in main memory by one thread.
-- updates: `Learner.update` whole, by precision; a window ends when the device is done.
+- updates: `Learner.update` whole, by precision; a window ends when the device is done. Beside
+  it the most memory of the device that was taken up to then.
 - training: emulator frames a second of whole loops, while the GPU's utilisation is asked for (the
   share of time in which any kernel ran, by nvidia-smi; n/a on the CPU). Then the same loops with a
   clock around their parts, for shares. The device is waited for before the clocks of acting and of
@@ -32,7 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from loops import Loop, Utilisation, dqn, filled, r2d2
+from loops import Loop, Utilisation, dqn, filled, recurrent
 
 from atari_fast.agents.agent import ActorSpec, tensors_of
 from atari_fast.agents.registry import build
@@ -46,7 +48,8 @@ from atari_fast.seeding import stream
 from atari_fast.types import EnvSpec, Flag, StepBatch
 
 WINDOWS = 5
-ACTIONS = {"dqn-nature": 4, "r2d2": 18}
+PLAIN = ("dqn-nature", "rainbow")
+RECURRENT = ("r2d2", "ngu-gpu", "agent57-gpu")
 
 
 class Bench:
@@ -54,7 +57,7 @@ class Bench:
 
     def __init__(self, device: torch.device, seconds: float, tiny: bool, path: Path | None) -> None:
         self.device = device
-        self.cell = seconds / 45
+        self.cell = seconds / 75
         """Seconds of one figure; trainings have those of several."""
         self.tiny = tiny
         self.pinned = device.type == "cuda"
@@ -73,6 +76,12 @@ class Bench:
         """Until the device has done all that it was given."""
         if self.pinned:
             torch.cuda.synchronize(self.device)
+
+    def peak_gb(self) -> float:
+        """The most memory of the device that was taken since the last call."""
+        peak = torch.cuda.max_memory_allocated(self.device) / 1e9
+        torch.cuda.reset_peak_memory_stats(self.device)
+        return round(peak, 2)
 
     def rates(self, work: Callable[[], object], seconds: float = 0.0) -> list[float]:
         """Calls a second in each window, after one call and one window that do not count."""
@@ -121,7 +130,7 @@ class Bench:
 
 def synthetic_acting(bench: Bench, config: Any, name: str, sizes: Sequence[int]) -> None:
     """Steps a second of an actor of E environments with random frames."""
-    spec = EnvSpec((84, 84), tuple(f"action {i}" for i in range(ACTIONS[name])))
+    spec = EnvSpec((84, 84), tuple(f"action {i}" for i in range(18)))
     agent = build(config, spec, bench.device)
     autocast = Autocast(bench.device, "auto")
     rng = np.random.default_rng(0)
@@ -196,9 +205,13 @@ def updates(bench: Bench, name: str, agent: Any, memory: Any, sizes: Sequence[in
             learner: Learner[Any] = Learner(
                 sized, memory, bench.device, autocast, threads=bench.threads
             )
+            for _ in range(4):  # the last of them records a CUDA graph
+                learner.update(0.5)
             rates = bench.rates(lambda learner=learner: learner.update(0.5))
             learner.state()  # takes in priorities that are on their way
-            median = bench.row("updates", f"{name} {size}, {precision}", rates, "/s", baseline)
+            label = f"{name} {size}, {precision}"
+            more = {"gpu_gb": bench.peak_gb()} if bench.pinned else {}
+            median = bench.row("updates", label, rates, "/s", baseline, **more)
             baseline = baseline or median
 
 
@@ -224,32 +237,32 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--json", type=Path)
+    names = (*PLAIN, *RECURRENT)
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
     options = parser.parse_args()
     device = select_device(options.device)
     set_threads(1 if device.type == "cpu" else available_cores())
     keep_freed_memory()
     bench = Bench(device, options.seconds, options.tiny, options.json)
     print(f"{bench.record['device']}, torch {torch.__version__}, {available_cores()} cores")
-    tiny = options.tiny
-    for name, config in (("dqn-nature", dqn("dqn-nature", tiny)), ("r2d2", r2d2(tiny))):
-        synthetic_acting(bench, config, name, (4, 8) if tiny else (16, 64, 256))
-        real_acting(bench, config, name)
-    small, large = (8, 16) if tiny else (32, 256)
-    for name in ("dqn-nature", "rainbow"):
-        config = dqn(name, tiny)
-        agent, memory = filled(config, device, 50 if tiny else 400)
-        sizes = (small, large) if name == "dqn-nature" else (small,)
-        if name == "dqn-nature":
+    tiny, numbers = options.tiny, (8, 16) if options.tiny else (32, 256)
+    configs = {name: (dqn if name in PLAIN else recurrent)(name, tiny) for name in options.only}
+    for name, config in configs.items():
+        if name != "rainbow":  # acts as dqn-nature
+            synthetic_acting(bench, config, name, (4, 8) if tiny else (16, 64, 256))
+            real_acting(bench, config, name)
+    for name, config in configs.items():
+        agent, memory = filled(config, device, 50 if tiny else 300)
+        size = config.optim.batch_size
+        sizes = {"dqn-nature": numbers, "rainbow": numbers[:1]}.get(name, (size,))
+        if name in ("dqn-nature", "r2d2"):
             for size in sizes:
-                sampling(bench, "transitions", memory, size)
+                sampling(bench, name, memory, size)
         updates(bench, name, agent, memory, sizes)
-    config = r2d2(tiny)
-    agent, memory = filled(config, device, 50 if tiny else 400)
-    sampling(bench, "sequences", memory, config.optim.batch_size)
-    updates(bench, "r2d2", agent, memory, (config.optim.batch_size,))
-    del agent, memory
-    training(bench, "dqn-nature", dqn("dqn-nature", tiny))
-    training(bench, "r2d2", r2d2(tiny))
+        del agent, memory
+    for name, config in configs.items():
+        if name != "rainbow":
+            training(bench, name, config)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 # All that a machine with a GPU is needed for, in one command of at most 8 minutes.
 #
 #   bash bench/gpu_check.sh OUT [--device cuda|cpu] [--seconds 480] [--wheels DIR] [--no-build]
+#     [--train dqn|ngu-gpu|agent57-gpu] [--only-train]
 #
-# Stages: environment, build, tests marked `gpu`, benches (bench/bench_gpu.py), a training of
-# Breakout for the time that is left. A stage that fails is recorded in OUT/summary.txt and the next
+# Stages: environment, build, tests marked `gpu`, benches (bench/bench_gpu.py), and for the time
+# that is left a training: DQN on Breakout, or NGU or Agent57 on Montezuma's Revenge. `--only-train`
+# leaves out tests and benches. A stage that fails is recorded in OUT/summary.txt and the next
 # one runs all the same; the exit status is 0 if all passed. OUT gets at most 8 small files.
 # `--device cpu` is a dry run with tiny sizes, whose stages may take as long as they need.
 #
@@ -25,13 +27,15 @@ set -euo pipefail
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 
-out='' device=cuda seconds=480 wheels='' build=yes
+out='' device=cuda seconds=480 wheels='' build=yes train=dqn stages=(tests benches training)
 while [ $# -gt 0 ]; do
   case $1 in
     --device) device=${2:?--device: cuda or cpu is missing}; shift 2 ;;
     --seconds) seconds=${2:?--seconds: a number is missing}; shift 2 ;;
     --wheels) wheels=${2:?--wheels: a folder is missing}; shift 2 ;;
     --no-build) build=no; shift ;;
+    --train) train=${2:?--train: dqn, ngu-gpu or agent57-gpu is missing}; shift 2 ;;
+    --only-train) stages=(training); shift ;;
     -h | --help) usage; exit 0 ;;
     -*) echo "gpu_check: unknown option $1" >&2; exit 2 ;;
     *) out=$1; shift ;;
@@ -39,6 +43,8 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$out" ] || { usage >&2; exit 2; }
 [[ $device = cuda || $device = cpu ]] || { echo "gpu_check: --device: cuda or cpu" >&2; exit 2; }
+[[ $train = dqn || $train = ngu-gpu || $train = agent57-gpu ]] ||
+  { echo "gpu_check: --train: dqn, ngu-gpu or agent57-gpu" >&2; exit 2; }
 [[ $seconds =~ ^[1-9][0-9]*$ ]] || { echo "gpu_check: --seconds: a whole number" >&2; exit 2; }
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -116,7 +122,7 @@ PYTHON
 }
 
 build() {
-  exec >"$out/build.txt" 2>&1
+  exec >>"$out/environment.txt" 2>&1
   local pip=("$python" -m pip install --no-index --no-deps --no-compile --target "$work/site")
   mkdir -p "$work/site"
   if [ -n "$wheels" ]; then
@@ -145,21 +151,30 @@ benches() {
     --json "$out/bench.json" "${tiny[@]}" >"$out/bench.txt" 2>&1
 }
 
-# Breakout by the preset that is tuned for wall time, with the published network and more
-# environments; SIGINT ends it, so that it saves.
+# DQN: Breakout by the preset that is tuned for wall time, with the published network and more
+# environments. SIGINT ends a training, so that it saves.
 training() {
-  local settings=(pong --game breakout --device $device --total-frames 4000000
-    --env.life-loss zero_discount --run.eval-period 0 --run.no-finish --run.no-tensorboard
-    --run.dir "$work/run")
+  local settings=(pong --game breakout --env.life-loss zero_discount --total-frames 4000000)
+  local full=(--net.channels 32 64 64 --net.hidden 512 --env.num-envs 32
+    --replay.capacity 400000 --run.log-period 20000)
+  local small=(--net.channels 4 4 4 --net.hidden 16 --env.num-envs 4 --env.num-workers 0
+    --replay.capacity 1000 --replay.min-frames 800 --threads 1 --run.log-period 400)
+  if [ $train != dqn ]; then
+    settings=($train)
+    full=(--run.log-period 100000)
+    small+=(--net.lstm 8 --replay.burn-in 2 --replay.unroll 6 --replay.period 3
+      --optim.batch-size 4 --agent.policies 3 --novelty.memory 100)
+  fi
+  if [ $train = agent57-gpu ]; then small+=(--agent.bandit-groups 0); fi
   local until=$((seconds - 20)) last=$((seconds - 15)) grace=15
   if [ $device = cpu ]; then
-    settings+=(--net.channels 4 4 4 --net.hidden 16 --env.num-envs 4 --env.num-workers 0
-      --replay.capacity 1000 --replay.min-frames 400 --threads 1 --run.log-period 400)
+    settings+=("${small[@]}")
     until=$((SECONDS + 3)) last=$((SECONDS + 600)) grace=300
   else
-    settings+=(--net.channels 32 64 64 --net.hidden 512 --env.num-envs 32
-      --replay.capacity 400000 --run.log-period 20000)
+    settings+=("${full[@]}")
   fi
+  settings+=(--device $device --run.eval-period 0 --run.no-finish --run.no-tensorboard
+    --run.dir "$work/run")
   "$python" -m atari_fast.train "${settings[@]}" >"$out/train.txt" 2>&1 &
   local trainer=$!
   trap "kill -KILL $trainer 2>/dev/null || true" EXIT
@@ -174,13 +189,15 @@ training() {
   wait $trainer || code=$?
   cp "$work/run/metrics.jsonl" "$out/metrics.jsonl"
   grep -q loss/td "$out/metrics.jsonl"
+  if [ $train != dqn ]; then
+    "$python" -m atari_fast.plot map "$work/run" --out "$work/map.png"
+    cp "$work/map.png" "$out"
+  fi
   [ $code = 130 ] || [ $code = 0 ]  # 130: ended by the signal, everything saved
 }
 
 printf 'gpu_check on %s, %d seconds\n' $device "$seconds" >"$out/summary.txt"
 stage environment
 if [ $build = yes ]; then stage build; fi
-stage tests
-stage benches
-stage training
+for name in "${stages[@]}"; do stage "$name"; done
 exit $failed

@@ -17,7 +17,7 @@ import torch
 
 from atari_fast.agents.agent import ActorSpec
 from atari_fast.agents.registry import build
-from atari_fast.config import FRAMES_PER_STEP
+from atari_fast.config import FRAMES_PER_STEP, Agent57Config, FamilyConfig
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.infra.cpu import available_cores
 from atari_fast.presets import PRESETS
@@ -58,24 +58,33 @@ def dqn(name: str, tiny: bool) -> Any:
     )
 
 
-def r2d2(tiny: bool) -> Any:
-    """Preset r2d2 on Breakout, with fewer environments and rows in memory; tiny: short sequences.
+def recurrent(name: str, tiny: bool) -> Any:
+    """A recurrent preset on a game with 18 actions, with rows in memory that a bench can fill.
 
-    It learns from each agent step once on average, as published, so updates are few.
+    Presets for a GPU keep their environments and lengths; the others have 32 environments. `r2d2`
+    learns from each agent step once on average, as published, so updates are few. Tiny: 4
+    environments, short sequences, small networks and episodic memories.
     """
-    config = PRESETS["r2d2"]()
-    env = _env(config, tiny)
-    net, optim = config.net, config.optim
+    config = PRESETS[name]()
+    env, net, optim = _env(config, tiny), config.net, config.optim
+    if name.endswith("-gpu") and not tiny:
+        env = dataclasses.replace(config.env, num_workers=available_cores())
     replay = dataclasses.replace(config.replay, capacity=200_000)
     if tiny:
         net = dataclasses.replace(net, channels=CHANNELS, hidden=16, lstm=8)
         optim = dataclasses.replace(optim, batch_size=4)
         replay = dataclasses.replace(replay, burn_in=2, unroll=5, period=4)
-    rows = replay.burn_in + replay.unroll + config.agent.n_step + config.net.stack
+        if isinstance(config, FamilyConfig):
+            novelty = dataclasses.replace(config.novelty, memory=50)
+            config = dataclasses.replace(config, novelty=novelty)
+        if isinstance(config, Agent57Config):
+            agent = dataclasses.replace(config.agent, bandit_groups=0)
+            config = dataclasses.replace(config, agent=agent)
+    rows = replay.burn_in + replay.unroll + config.bootstrap_steps + net.stack
     replay = dataclasses.replace(replay, min_frames=FRAMES_PER_STEP * env.num_envs * 2 * rows)
     return dataclasses.replace(
         config,
-        game="breakout",
+        game="montezuma_revenge",
         total_frames=10**9,
         env=env,
         net=net,

@@ -33,9 +33,10 @@ class NoveltyConfig:
     """Units of the hidden layer that predicts the action between two embeddings."""
     embedding_l2: Annotated[float, REAL_NON_NEGATIVE] = 1e-5
     """Weight of the squared weights in the loss of the embedding."""
-    embedding_period: Annotated[int, POSITIVE] = 1
+    embedding_period: Annotated[int, POSITIVE] = 400
     """An episode's frozen embedding network is copied from the trained one at its first step,
-    unless the newest copy is younger than this number of agent steps, which then serves too."""
+    unless the newest copy is younger than this number of agent steps, which then serves too. The
+    published actors got new parameters every 400 environment steps (R2D2, table 2)."""
     memory: Annotated[int, Range(1, 10_000_000)] = 30_000
     """Embeddings that the episodic memory of an environment holds."""
     neighbours: Annotated[int, Range(1, 4_096)] = 10

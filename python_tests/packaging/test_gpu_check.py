@@ -57,6 +57,18 @@ def test_every_stage_passes_on_the_cpu(tmp_path: Path) -> None:
     assert any("loss/td" in line for line in metrics)
 
 
+@pytest.mark.parametrize("preset", ["ngu-gpu", "agent57-gpu"])
+def test_a_preset_for_a_gpu_trains_and_leaves_a_map(preset: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("--device", "cpu", "--no-build", "--train", preset, "--only-train")
+    done = check(out, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr + (out / "train.txt").read_text()
+    assert results(out) == dict.fromkeys(("environment", "training"), "passed")
+    assert (out / "map.png").stat().st_size > 0
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert any("loss/td" in line and "explore/rooms" in line for line in lines)
+
+
 def test_a_stage_that_fails_is_recorded_and_the_next_one_runs(tmp_path: Path) -> None:
     done = check(tmp_path, "--device", "cpu", "--no-build", PYTHON="/bin/false")
     assert done.returncode == 1
@@ -64,7 +76,15 @@ def test_a_stage_that_fails_is_recorded_and_the_next_one_runs(tmp_path: Path) ->
     assert results(tmp_path) == dict.fromkeys(stages, "failed")
 
 
-@pytest.mark.parametrize("arguments", [(), ("out", "--device", "tpu"), ("out", "--seconds", "x")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("out", "--device", "tpu"),
+        ("out", "--seconds", "x"),
+        ("out", "--train", "pong"),
+    ],
+)
 def test_wrong_arguments_are_refused(arguments: tuple[str, ...], tmp_path: Path) -> None:
     done = subprocess.run(["bash", SCRIPT, *arguments], cwd=tmp_path, capture_output=True)
     assert done.returncode == 2

@@ -144,7 +144,7 @@ def test_presets_of_our_own_are_compared_with_another_preset(
                 assert published == values[base][name.strip("`")], (preset, name)
     assert own == {
         *("pong", "ls-dqn-pong", "ls-dqn-boxing", "ls-dqn-dueling", "ls-dqn-boosted"),
-        *("r2d2-bandit", "r2d2-small", "ngu-small", "agent57-small"),
+        *("r2d2-bandit", "r2d2-small", "ngu-small", "agent57-small", "ngu-gpu", "agent57-gpu"),
     }
 
 

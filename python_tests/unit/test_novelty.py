@@ -23,7 +23,7 @@ from run_parts import FP32
 
 SPEC = EnvSpec((6, 5), ("LEFT", "NOOP", "RIGHT"))
 TORSO = RecurrentNetConfig(torso="mlp")
-CONFIG = NoveltyConfig(embedding=8, memory=20, neighbours=3)
+CONFIG = NoveltyConfig(embedding=8, embedding_period=1, memory=20, neighbours=3)
 
 
 def networks(config: NoveltyConfig = CONFIG, seed: int = 0) -> NoveltyNetworks:
