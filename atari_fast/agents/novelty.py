@@ -21,6 +21,7 @@ from atari_fast.errors import NumericError
 from atari_fast.infra.cpu import available_cores
 from atari_fast.infra.weights import checked_like
 from atari_fast.nets.novelty import EmbeddingNetwork, NoveltyNetworks
+from atari_fast.replay.common import checked_settings
 from atari_fast.replay.episodic import EpisodicMemory, EpisodicOptions, core_options
 from atari_fast.replay.sequence import SequenceBatch
 
@@ -42,11 +43,14 @@ def episodic_options(config: NoveltyConfig, num_envs: int, threads: int) -> Epis
 
 
 def episodic_need(config: FamilyConfig) -> MemoryNeed:
-    """The main memory that the episodic memories take."""
-    options = episodic_options(config.novelty, config.env.num_envs, 1)
-    return MemoryNeed(
-        core_options(options).memory_bytes, "novelty.memory", "lower --novelty.memory"
-    )
+    """The main memory that the episodic memories take, and a checkpoint's copy of them.
+
+    Raises:
+        ConfigError: the settings do not fit each other.
+    """
+    with checked_settings():
+        options = core_options(episodic_options(config.novelty, config.env.num_envs, 1))
+    return MemoryNeed(2 * options.memory_bytes, "novelty.memory", "lower --novelty.memory")
 
 
 class IntrinsicReward:
@@ -99,13 +103,15 @@ class IntrinsicReward:
                     "--novelty.lr"
                 )
             episodic = self._memory.novelty(embeddings)
+        distances, updates = self._memory.running_means()
         if self._training:
-            self._share_distances()
+            self._share_distances(distances, updates)
         rewards: NDArray[np.float32] = episodic * factor[:, 0].numpy()
         self._metrics = {
             "intrinsic/reward": float(rewards.mean()),
             "intrinsic/episodic": float(episodic.mean()),
             "intrinsic/life_long": float(factor.mean()),
+            "intrinsic/distance": float(distances.mean()),
             "intrinsic/memory_rows": float(self._memory.sizes.mean()),
             "intrinsic/embeddings": float(len(self._versions)),
         }
@@ -153,16 +159,15 @@ class IntrinsicReward:
             distillation.errors.add(errors)
         return distillation.factor(errors, self._config.life_long_max)
 
-    def _share_distances(self) -> None:
+    def _share_distances(self, means: NDArray[np.float64], updates: NDArray[np.int64]) -> None:
         """Let evaluations begin with the mean of the environments' running means."""
-        means, updates = self._memory.running_means()
         if (seen := updates > 0).any():
             self._nets.distance.fill_(float(means[seen].mean()))
             self._nets.distance_updates.fill_(int(updates[seen].min()))
 
     def metrics(self) -> Mapping[str, float]:
         """Means over the environments of the last step; see docs/algorithms/ngu.md."""
-        return {**self._metrics, "intrinsic/distance": float(self._nets.distance)}
+        return self._metrics
 
     def state(self) -> dict[str, Any]:
         """Episodic memories, and the embedding networks of the episodes in progress."""

@@ -138,8 +138,8 @@ class Config:
     """Settings that every algorithm has; a subclass for each adds its own sections."""
 
     game: str = "pong"
-    """Game in snake_case, one of the 57 (or a toy: catch, chain, t_maze, recall); MsPacman and
-    ALE/MsPacman-v5 are understood too."""
+    """Game in snake_case, one of the 57 (or a toy: catch, chain, t_maze, recall,
+    noisy_corridor, key_door, random_coin); MsPacman and ALE/MsPacman-v5 are understood too."""
     preset: str = "dqn-nature"
     """Name of the preset that these settings began as; set by the command line."""
     seed: Annotated[int, NON_NEGATIVE] = 1

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from atari_fast._core import preprocess_palette
 from atari_fast.config import FRAMES_PER_STEP, EnvConfig
-from atari_fast.envs import memory_toys, palette, toy
+from atari_fast.envs import exploration_toys, memory_toys, palette, toy
 from atari_fast.errors import EnvError
 from atari_fast.games import SCORE_WRAPS, TOYS, canonical_name
 from atari_fast.places import PLACE_ADDRESSES
@@ -373,12 +373,16 @@ def make_toy(name: str, config: EnvConfig, seed: np.random.SeedSequence) -> Env:
             raise EnvError(
                 f"env.{setting}: got {getattr(config, setting)}, expected -1 for {name}, a toy"
             )
-    if name == "t_maze":
-        return memory_toys.TMaze(seed)
-    if name == "recall":
-        return memory_toys.Recall(seed)
-    if name == "catch":
-        return toy.Catch(seed)
+    seeded: Mapping[str, Callable[[np.random.SeedSequence], Env]] = {
+        "catch": toy.Catch,
+        "t_maze": memory_toys.TMaze,
+        "recall": memory_toys.Recall,
+        "noisy_corridor": exploration_toys.NoisyCorridor,
+        "key_door": exploration_toys.KeyDoor,
+        "random_coin": exploration_toys.RandomCoin,
+    }
+    if name in seeded:
+        return seeded[name](seed)
     return toy.Chain(max_steps=max(1, config.max_episode_frames // FRAMES_PER_STEP))
 
 

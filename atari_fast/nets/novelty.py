@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from atari_fast.config import NoveltyConfig, TorsoConfig
+from atari_fast.errors import ConfigError
 from atari_fast.types import EnvSpec
 
 
@@ -148,11 +149,20 @@ def _frame_features(torso: TorsoConfig, frame_shape: tuple[int, int]) -> tuple[n
 
     Returns:
         the module, and the number of features.
+
+    Raises:
+        ConfigError: the frame is too small for the convolutions.
     """
     height, width = frame_shape
     if torso.torso == "mlp":
         layers = (nn.Flatten(), nn.Linear(height * width, 128), nn.ReLU())
         return nn.Sequential(*layers), 128
+    rows, columns = (((side - 4) // 4 - 2) // 2 - 2 for side in frame_shape)
+    if min(rows, columns) < 1:
+        raise ConfigError(
+            f"net.torso: got {torso.torso}, and the networks of the intrinsic reward need frames "
+            f"of 36 x 36 or more, got {height} x {width}; expected mlp"
+        )
     first, second, third = torso.channels
     convolutions = (
         nn.Conv2d(1, first, 8, stride=4),
@@ -163,5 +173,4 @@ def _frame_features(torso: TorsoConfig, frame_shape: tuple[int, int]) -> tuple[n
         nn.ReLU(),
         nn.Flatten(),
     )
-    rows, columns = (((side - 4) // 4 - 2) // 2 - 2 for side in frame_shape)
     return nn.Sequential(*convolutions), rows * columns * third

@@ -318,8 +318,7 @@ class Trainer:
         """
         self.learner.check_finite()
         nets = {name: net.state_dict() for name, net in self.agent.nets.items()}
-        env_states = self.envs.states() if with_replay and not games_lost else None
-        state, record = pack_state(self._state(env_states, games_lost))
+        state, record = pack_state(self._state(with_replay, games_lost))
         path = write_checkpoint(
             self.directory / "checkpoints",
             self.frames,
@@ -334,8 +333,9 @@ class Trainer:
         self._saved_at = self.frames
         return path
 
-    def _state(self, env_states: list[dict[str, Any]] | None, games_lost: bool) -> dict[str, Any]:
-        """Everything but networks and replay."""
+    def _state(self, with_replay: bool, games_lost: bool) -> dict[str, Any]:
+        """Everything but networks and replay; without a replay nothing of the games in flight."""
+        env_states = self.envs.states() if with_replay and not games_lost else None
         return {
             "run": {
                 **self.statistics.state(games_lost),
@@ -348,8 +348,8 @@ class Trainer:
                 "seconds": self.logger.seconds,
             },
             "learner": self.learner.state(),
-            "actor": self.actor.state(),
-            "memory": self.memory.state(),
+            "actor": self.actor.state() if with_replay else None,
+            "memory": self.memory.state() if with_replay else None,
             "parts": {name: part.state() for name, part in self.agent.parts.items()},
             "loop": self.driver.state(games_lost),
             "torch_rng": torch.get_rng_state(),
