@@ -139,7 +139,7 @@ class Config:
 
     game: str = "pong"
     """Game in snake_case, one of the 57 (or a toy: catch, chain, t_maze, recall,
-    noisy_corridor, key_door, random_coin); MsPacman and ALE/MsPacman-v5 are understood too."""
+    noisy_corridor); MsPacman and ALE/MsPacman-v5 are understood too."""
     preset: str = "dqn-nature"
     """Name of the preset that these settings began as; set by the command line."""
     seed: Annotated[int, NON_NEGATIVE] = 1

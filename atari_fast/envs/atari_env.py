@@ -378,8 +378,6 @@ def make_toy(name: str, config: EnvConfig, seed: np.random.SeedSequence) -> Env:
         "t_maze": memory_toys.TMaze,
         "recall": memory_toys.Recall,
         "noisy_corridor": exploration_toys.NoisyCorridor,
-        "key_door": exploration_toys.KeyDoor,
-        "random_coin": exploration_toys.RandomCoin,
     }
     if name in seeded:
         return seeded[name](seed)
