@@ -456,7 +456,7 @@ def agent57_small() -> Agent57Config:
 
 
 def ngu_gpu() -> NguConfig:
-    """NGU for one large GPU and 16 CPU cores: the published network, 256 environments.
+    """NGU for one large GPU and 16 CPU cores: the published sizes, 256 environments.
 
     Shorter sequences, each row learned from four times as often, and five times the learning rate,
     for runs of minutes to hours instead of weeks.

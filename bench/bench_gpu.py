@@ -10,7 +10,7 @@ Every figure is the median of at least 5 windows with its range, beside a baseli
 - sampling: batches drawn into page-locked memory, and copied to the device, beside a copy of as
   many bytes in main memory by one thread.
 - updates: `Learner.update` whole, by precision; a window ends when the device is done. Beside
-  it the most memory of the device that was taken up to then.
+  it the most memory of the device that torch has reserved in that row.
 - training: emulator frames a second of whole loops, while the GPU's utilisation is asked for (the
   share of time in which any kernel ran, by nvidia-smi; n/a on the CPU). Then the same loops with a
   clock around their parts, for shares. The device is waited for before the clocks of acting and of
@@ -78,8 +78,9 @@ class Bench:
             torch.cuda.synchronize(self.device)
 
     def peak_gb(self) -> float:
-        """The most memory of the device that was taken since the last call."""
-        peak = torch.cuda.max_memory_allocated(self.device) / 1e9
+        """The most memory of the device that was reserved since the last call."""
+        peak = torch.cuda.max_memory_reserved(self.device) / 1e9
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(self.device)
         return round(peak, 2)
 
@@ -213,6 +214,7 @@ def updates(bench: Bench, name: str, agent: Any, memory: Any, sizes: Sequence[in
             more = {"gpu_gb": bench.peak_gb()} if bench.pinned else {}
             median = bench.row("updates", label, rates, "/s", baseline, **more)
             baseline = baseline or median
+            del learner
 
 
 def training(bench: Bench, name: str, config: Any) -> None:

@@ -154,6 +154,7 @@ benches() {
 # DQN: Breakout by the preset that is tuned for wall time, with the published network and more
 # environments. SIGINT ends a training, so that it saves.
 training() {
+  local until=$((seconds - 20)) last=$((seconds - 15)) grace=15
   local settings=(pong --game breakout --env.life-loss zero_discount --total-frames 4000000)
   local full=(--net.channels 32 64 64 --net.hidden 512 --env.num-envs 32
     --replay.capacity 400000 --run.log-period 20000)
@@ -162,11 +163,11 @@ training() {
   if [ $train != dqn ]; then
     settings=($train)
     full=(--run.log-period 100000)
+    until=$((seconds - 50)) last=$((seconds - 45)) grace=25  # memories to save, a map to draw
     small+=(--net.lstm 8 --replay.burn-in 2 --replay.unroll 6 --replay.period 3
       --optim.batch-size 4 --agent.policies 3 --novelty.memory 100)
   fi
   if [ $train = agent57-gpu ]; then small+=(--agent.bandit-groups 0); fi
-  local until=$((seconds - 20)) last=$((seconds - 15)) grace=15
   if [ $device = cpu ]; then
     settings+=("${small[@]}")
     until=$((SECONDS + 3)) last=$((SECONDS + 600)) grace=300
@@ -190,7 +191,7 @@ training() {
   cp "$work/run/metrics.jsonl" "$out/metrics.jsonl"
   grep -q loss/td "$out/metrics.jsonl"
   if [ $train != dqn ]; then
-    "$python" -m atari_fast.plot map "$work/run" --out "$work/map.png"
+    timeout -k 5 60 "$python" -m atari_fast.plot map "$work/run" --out "$work/map.png"
     cp "$work/map.png" "$out"
   fi
   [ $code = 130 ] || [ $code = 0 ]  # 130: ended by the signal, everything saved

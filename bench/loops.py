@@ -68,7 +68,8 @@ def recurrent(name: str, tiny: bool) -> Any:
     config = PRESETS[name]()
     env, net, optim = _env(config, tiny), config.net, config.optim
     if name.endswith("-gpu") and not tiny:
-        env = dataclasses.replace(config.env, num_workers=available_cores())
+        workers = max(available_cores() // 2, available_cores() - 2)  # as the train command
+        env = dataclasses.replace(config.env, num_workers=workers)
     replay = dataclasses.replace(config.replay, capacity=200_000)
     if tiny:
         net = dataclasses.replace(net, channels=CHANNELS, hidden=16, lstm=8)

@@ -43,14 +43,14 @@ def episodic_options(config: NoveltyConfig, num_envs: int, threads: int) -> Epis
 
 
 def episodic_need(config: FamilyConfig) -> MemoryNeed:
-    """The main memory that the episodic memories take, and a checkpoint's copy of them.
+    """The main memory that the episodic memories take, with the four copies of a checkpoint.
 
     Raises:
         ConfigError: the settings do not fit each other.
     """
     with checked_settings():
         options = core_options(episodic_options(config.novelty, config.env.num_envs, 1))
-    return MemoryNeed(2 * options.memory_bytes, "novelty.memory", "lower --novelty.memory")
+    return MemoryNeed(5 * options.memory_bytes, "novelty.memory", "lower --novelty.memory")
 
 
 class IntrinsicReward:

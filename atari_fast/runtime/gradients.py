@@ -47,20 +47,39 @@ class BatchResult(NamedTuple):
 class _Graph:
     """A CUDA graph of what a function computes from a batch."""
 
-    def __init__(self, compute: Callable[[Any], BatchResult], batch: Any) -> None:
-        """Record what `compute` does with `batch`, whose memory every later batch has to be in."""
+    def __init__(
+        self,
+        compute: Callable[[Any], BatchResult],
+        batch: Any,
+        params: Sequence[nn.Parameter],
+    ) -> None:
+        """Record what `compute` does with `batch`, whose memory every later batch has to be in.
+
+        Args:
+            compute: computes the result, and gradients into `.grad` of the parameters.
+            batch: the batch.
+            params: the parameters.
+        """
         self._memory = _addresses(batch)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+        device = batch.weights.device
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        with (
+            torch.cuda.device(device),
+            torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"),
+        ):
             self._result = compute(batch)
             metrics = [value.float() for value in self._result.metrics.values()]
             self._scalars = torch.stack([self._result.loss, *metrics])
+        self._gradients = [(param, param.grad) for param in params]
 
     def replay(self, batch: Any) -> BatchResult:
         """The result for the batch that is now in that memory."""
         if _addresses(batch) != self._memory:
             raise ValueError("expected every batch in the memory of the first one")
         self._graph.replay()
+        for param, gradient in self._gradients:  # where the graph writes it
+            param.grad = gradient
         loss, *metrics = self._scalars.clone().unbind()  # the next replay overwrites them
         names = self._result.metrics
         return BatchResult(loss, self._result.priorities, dict(zip(names, metrics, strict=True)))
@@ -151,14 +170,15 @@ class Gradients(Generic[B]):
     def __call__(self, batch: B) -> BatchResult:
         """Compute the gradients of a batch, replacing those of earlier batches.
 
-        On CUDA every batch is in the same memory, and so are results until the next call.
+        On CUDA every batch has to be in the memory of the first one, and the next call overwrites
+        priorities and gradients.
         """
         if self.shares == 1:
             if not batch.weights.is_cuda or self._updates < _EAGER_UPDATES:
                 self._updates += 1
                 return self._whole(batch)
             if self._graph is None:
-                self._graph = _Graph(self._whole, batch)
+                self._graph = _Graph(self._whole, batch, self._params)
             return self._graph.replay(batch)
         bounds = [self._batch_size * k // self.shares for k in range(self.shares + 1)]
         shares = [batch.slice(begin, end) for begin, end in itertools.pairwise(bounds)]

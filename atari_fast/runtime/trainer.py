@@ -334,7 +334,7 @@ class Trainer:
         return path
 
     def _state(self, with_replay: bool, games_lost: bool) -> dict[str, Any]:
-        """Everything but networks and replay; without a replay nothing of the games in flight."""
+        """Everything but networks and replay; without a replay neither environments nor actor."""
         env_states = self.envs.states() if with_replay and not games_lost else None
         return {
             "run": {

@@ -174,6 +174,17 @@ def test_a_graph_computes_what_single_kernels_do(
         assert torch.equal(value, weights[1][name]), name
 
 
+def test_a_graph_gives_back_its_gradients() -> None:
+    """Another user of the networks may have dropped them."""
+    agent, memory = filled(DQN, CUDA)
+    learner = Learner(agent, memory, CUDA, Autocast(CUDA, "fp32"))
+    for _ in range(6):
+        for parameter in agent.nets["online"].parameters():
+            parameter.grad = None
+        learner.update(0.6)
+        assert all(parameter.grad is not None for parameter in agent.nets["online"].parameters())
+
+
 def test_the_state_of_the_devices_generator_is_saved(tmp_path: Path) -> None:
     """It decides on the noise of a noisy network."""
     config = run_in(dataclasses.replace(NOISY, total_frames=800), tmp_path / "run", "cuda")

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 CORRIDOR = NguConfig(
     game="noisy_corridor",
     precision="fp32",
-    total_frames=60_000,
+    total_frames=100_000,
     env=EnvConfig(num_envs=8),
     net=RecurrentNetConfig(torso="mlp", stack=1, hidden=64, lstm=64, reward_input="rescaled"),
     agent=NguAgentConfig(
@@ -72,12 +72,10 @@ def learn(config: NguConfig) -> Learned:
     with VectorEnv(config.game, config.env, stream(config.seed, "envs")) as envs:
         agent = build(config, envs.spec, CPU)
         games = envs._runner._envs
-        last = [0] * len(games)
         for result in make_driver(config, agent, envs):
             for episode in result.episodes:
                 if result.frames > 0.75 * config.total_frames:
-                    rooms.append(1 + last[episode.env])
-            last = [game.room for game in games]
+                    rooms.append(1 + games[episode.env].room)
     return Learned(float(np.mean(rooms)), agent.nets["online"].novelty.embedding)
 
 
