@@ -473,6 +473,7 @@ def ngu_gpu() -> NguConfig:
             replay_ratio=4.0,
         ),
         optim=replace(published.optim, lr=5e-4, eps=1e-5),
+        run=replace(published.run, eval_period=20_000_000),
     )  # fmt: skip
 
 
@@ -489,6 +490,7 @@ def agent57_gpu() -> Agent57Config:
         ),
         replay=replace(gpu.replay, beta=0.0),
         optim=gpu.optim,
+        run=gpu.run,
     )
 
 
