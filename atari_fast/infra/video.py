@@ -56,6 +56,7 @@ class VideoWriter:
         self._shape = (*size, 3)
         self._scale = scale
         self._writer: Any = None
+        _import_opencv(path)  # takes a second: before there is a file to clean up
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(path.parent)
@@ -138,15 +139,25 @@ def _remove_abandoned(folder: Path) -> None:
                 remove(path)
 
 
-def _open_writer(path: Path, temporary: Path, fps: float, size: tuple[int, int]) -> Any:
-    """An open `cv2.VideoWriter` with the best codec there is."""
-    codecs = _CODECS[path.suffix]
+def _import_opencv(path: Path) -> Any:
+    """The module cv2."""
     try:
         import cv2
     except Exception as error:  # of a wheel that needs libGL, or another numpy
+        cause: BaseException | None = error
+        while cause is not None:  # a signal in the middle of it ends as an ImportError
+            if isinstance(cause, KeyboardInterrupt):
+                raise cause from error
+            cause = cause.__cause__ or cause.__context__
         raise EnvError(
             f"{path}: OpenCV cannot be imported ({error}); install opencv-python-headless alone"
         ) from error
+    return cv2
+
+
+def _open_writer(path: Path, temporary: Path, fps: float, size: tuple[int, int]) -> Any:
+    """An open `cv2.VideoWriter` with the best codec there is."""
+    codecs, cv2 = _CODECS[path.suffix], _import_opencv(path)
     with _standard_error_unheard():
         for codec in codecs:
             code = cv2.VideoWriter.fourcc(*codec)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import resource
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,3 +160,24 @@ def test_video_refuses_wrong_frames(tmp_path):
         with pytest.raises(ValueError, match="got float32"):
             writer.write(np.zeros((210, 160, 3), np.float32))
     assert len(read(tmp_path / "x.mp4")) == 1
+
+
+class _Interrupted:
+    """Finds no cv2: a signal in the middle of the import ends as an ImportError."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "cv2":
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt as signal:
+                raise ImportError("numpy failed to import") from signal
+
+
+def test_an_interrupt_while_opencv_is_imported_stays_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "cv2", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [_Interrupted(), *sys.meta_path])
+    with pytest.raises(KeyboardInterrupt):
+        VideoWriter(tmp_path / "game.webm", (16, 16))
+    assert not list(tmp_path.iterdir())
