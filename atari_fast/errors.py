@@ -46,3 +46,15 @@ class WorkerError(AtariFastError, RuntimeError):
     """A worker process died or hung."""
 
     exit_code = 5
+
+
+def raise_interrupt(error: BaseException) -> None:
+    """Raise the KeyboardInterrupt that led to an error, if one did.
+
+    A signal in the middle of the import of a C extension ends as an ImportError.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause from error
+        cause = cause.__cause__ or cause.__context__

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atari_fast.errors import CheckpointError, EnvError
+from atari_fast.errors import CheckpointError, EnvError, raise_interrupt
 from atari_fast.infra.files import TEMPORARY, reason, remove, temporary_name
 
 _CODECS = {".webm": ("VP90", "VP80"), ".mp4": ("avc1", "vp09")}
@@ -144,11 +144,7 @@ def _import_opencv(path: Path) -> Any:
     try:
         import cv2
     except Exception as error:  # of a wheel that needs libGL, or another numpy
-        cause: BaseException | None = error
-        while cause is not None:  # a signal in the middle of it ends as an ImportError
-            if isinstance(cause, KeyboardInterrupt):
-                raise cause from error
-            cause = cause.__cause__ or cause.__context__
+        raise_interrupt(error)
         raise EnvError(
             f"{path}: OpenCV cannot be imported ({error}); install opencv-python-headless alone"
         ) from error

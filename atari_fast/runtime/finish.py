@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from atari_fast.agents.restore import load_agent
-from atari_fast.errors import AtariFastError
+from atari_fast.errors import AtariFastError, raise_interrupt
 from atari_fast.games import TOYS
 from atari_fast.infra.console import number, say, warn
 from atari_fast.infra.manifest import MANIFEST
@@ -40,6 +40,7 @@ def _try(what: str, make: Callable[[], None]) -> None:
     try:
         make()
     except Exception as error:  # whatever a foreign package raises must not look like a failed run
+        raise_interrupt(error)
         problem = str(error) if isinstance(error, AtariFastError) else repr(error)
         warn(f"the run is saved, but has no {what}: {problem}")
 

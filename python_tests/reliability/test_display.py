@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from atari_fast import evaluate, record
 from atari_fast.errors import CheckpointError, ConfigError
@@ -214,6 +215,22 @@ def test_a_signal_while_the_last_video_is_made_cleans_up_and_ends_with_130(
         with pytest.warns(RuntimeWarning, match="no game has ended yet"):
             assert main(["--resume", "run", "--run.finish"]) == 0
     assert sorted(path.name for path in videos.iterdir()) == [".tmp-written.webm", "best.webm"]
+
+
+def test_an_interrupt_that_became_another_error_still_ends_the_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a signal comes in the middle of the import of matplotlib."""
+
+    def interrupted(_: Path) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as signal:
+            raise ImportError("numpy failed to import") from signal
+
+    monkeypatch.setattr(finish, "_draw_curve", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        finish.finish(tmp_path, torch.device("cpu"))
 
 
 def test_record_writes_the_file_that_is_named(
