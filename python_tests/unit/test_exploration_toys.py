@@ -40,21 +40,6 @@ def test_a_corridor_ends_after_its_steps() -> None:
     assert found == [(0.0, 0)] * (NoisyCorridor.STEPS - 1) + [(0.0, Flag.TERMINATED)]
 
 
-def test_a_corridor_goes_on_from_its_state() -> None:
-    env, other = (make_env("noisy_corridor", EnvConfig(), stream(seed, "toy")) for seed in (1, 2))
-    a, b = (np.zeros(env.spec.frame_shape, np.uint8) for _ in range(2))
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        for _ in range(7):
-            env.step(int(rng.integers(env.spec.num_actions)), a)
-        other.load_state(env.state())
-        assert np.array_equal(other.screen_rgb(), env.screen_rgb())
-        action = int(rng.integers(env.spec.num_actions))
-        assert env.step(action, a) == other.step(action, b)
-        assert np.array_equal(a, b)
-        assert env.screen_rgb().shape == (16 * a.shape[0], 16 * a.shape[1], 3)
-
-
 def test_an_action_that_is_none_is_refused() -> None:
     env = make_env("noisy_corridor", EnvConfig(), stream(1, "toy"))
     out = np.zeros(env.spec.frame_shape, np.uint8)

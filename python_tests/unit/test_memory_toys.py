@@ -59,8 +59,8 @@ def test_recall_rewards_the_symbol_of_the_first_frame(answer_right: bool) -> Non
     assert symbols == set(range(4))
 
 
-@pytest.mark.parametrize("name", ["t_maze", "recall"])
-def test_a_memory_toy_goes_on_from_its_state(name: str) -> None:
+@pytest.mark.parametrize("name", ["t_maze", "recall", "noisy_corridor"])
+def test_a_toy_goes_on_from_its_state(name: str) -> None:
     env, other = (make_env(name, EnvConfig(), stream(seed, "toy")) for seed in (1, 2))
     a, b = (np.zeros(env.spec.frame_shape, np.uint8) for _ in range(2))
     rng = np.random.default_rng(0)
@@ -68,6 +68,7 @@ def test_a_memory_toy_goes_on_from_its_state(name: str) -> None:
         for _ in range(7):
             env.step(int(rng.integers(env.spec.num_actions)), a)
         other.load_state(env.state())
+        assert np.array_equal(other.screen_rgb(), env.screen_rgb())
         action = int(rng.integers(env.spec.num_actions))
         assert env.step(action, a) == other.step(action, b)
         assert np.array_equal(a, b)
