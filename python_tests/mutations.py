@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from atari_fast import _core
@@ -94,32 +94,34 @@ def ordered_tests(module: Path) -> list[Path]:
     return [*reversed(files), TESTS / "learning"]
 
 
+def copy_package(folder: Path) -> None:
+    """Copies the installed package to a folder, whose tests then import it from there."""
+    shutil.copytree(ROOT / "atari_fast", folder / "atari_fast")
+    shutil.copy(_core.__file__, folder / "atari_fast")
+    (folder / "sitecustomize.py").write_text(NOT_EDITABLE)
+
+
+def failed_test(folder: Path, tests: Sequence[Path | str]) -> str:
+    """The first test that fails with the package of `copy_package`, or nothing."""
+    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    marks = "not slow and not gpu"
+    command = ["timeout", "3600", sys.executable, "-m", "pytest", "-xqm", marks, *tests]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True)
+    if not done.returncode:
+        return ""
+    lines = done.stdout.decode().splitlines()
+    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return (failed or ["the tests do not end"])[0].split(" - ")[0]
+
+
 def verdict(path: Path, source: bytes) -> str:
     """The first test that fails, or nothing."""
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(ROOT / "atari_fast", Path(folder, "atari_fast"))
-        shutil.copy(_core.__file__, Path(folder, "atari_fast"))
+        copy_package(Path(folder))
         Path(folder, path).write_bytes(source)
-        Path(folder, "sitecustomize.py").write_text(NOT_EDITABLE)
-        environment = {**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}
         tests = ordered_tests(path)
-        for some in (tests[:3], tests[3:]):  # few are collected in a second
-            command = [
-                "timeout",
-                "3600",
-                sys.executable,
-                "-m",
-                "pytest",
-                "-xqm",
-                "not slow and not gpu",
-                *some,
-            ]
-            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True)
-            if done.returncode:
-                lines = done.stdout.decode().splitlines()
-                failed = [x for x in lines if x.startswith(("FAILED", "ERROR"))]
-                return (failed or ["the tests do not end"])[0].split(" - ")[0]
-    return ""
+        some, rest = tests[:3], tests[3:]  # few are collected in a second
+        return failed_test(Path(folder), some) or failed_test(Path(folder), rest)
 
 
 if __name__ == "__main__":

@@ -173,12 +173,12 @@ def ngu_config(novelty: NoveltyConfig = CONFIG) -> NguConfig:
 def test_n5_actor_and_learner_see_the_same_pixels() -> None:
     nets = networks()
     reward = reward_of(nets)
+    loss = novelty_objectives(nets, ngu_config())[1].loss
     frames = random_frames(40)
     for t in range(40):
         reward(frames[t], np.full(2, t == 0))
     assert nets.distillation is not None
     expected = nets.distillation(frames[:15].flatten(0, 1)).view(15, 2)
-    loss = novelty_objectives(nets, ngu_config())[1].loss
     found = loss(batch_of(frames[:15], 4, [10, 10])).losses
     assert torch.allclose(found, expected[10:15].mean(dim=0))
 
