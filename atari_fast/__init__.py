@@ -1,4 +1,4 @@
-"""Value-based Atari agents on one machine, at the speed of its hardware.
+"""Atari agents on one machine, at the speed of its hardware.
 
 `train(config)` trains an agent, `load_agent(path)` loads one, `__version__` is the version.
 """

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from atari_fast.config import (
+    A2cAgentConfig,
+    A2cConfig,
     Agent57AgentConfig,
     Agent57Config,
     C51AgentConfig,
@@ -22,7 +24,12 @@ from atari_fast.config import (
     NetConfig,
     NguAgentConfig,
     NguConfig,
+    NoveltyConfig,
     OptimConfig,
+    OptimizerConfig,
+    PpoAgentConfig,
+    PpoConfig,
+    PqnConfig,
     QrDqnConfig,
     R2d2AgentConfig,
     R2d2Config,
@@ -30,6 +37,7 @@ from atari_fast.config import (
     RecurrentNetConfig,
     RecurrentReplayConfig,
     ReplayConfig,
+    RolloutNetConfig,
     RunConfig,
     convert,
 )
@@ -419,7 +427,11 @@ def agent57() -> Agent57Config:
 
 
 def ngu_small() -> NguConfig:
-    """NGU for two CPU cores and 24 GiB: the network and sequences of `r2d2-small`, 8 policies."""
+    """NGU for two CPU cores and 24 GiB: the network and sequences of `r2d2-small`, 8 policies.
+
+    Its first policies, before anything is learned, must not take the same action all the time:
+    hence a small factor of the intrinsic reward that the network sees, and larger epsilons.
+    """
     small = r2d2_small()
     return NguConfig(
         preset="ngu-small",
@@ -427,7 +439,10 @@ def ngu_small() -> NguConfig:
         total_frames=20_000_000,
         env=small.env,
         net=replace(small.net, reward_input="rescaled"),
-        agent=NguAgentConfig(policies=8, target_period=small.agent.target_period),
+        agent=NguAgentConfig(
+            policies=8, target_period=small.agent.target_period, epsilon_alpha=2.0
+        ),
+        novelty=NoveltyConfig(input_scale=0.05),
         replay=RecurrentReplayConfig(
             capacity=200_000, burn_in=8, unroll=16, period=8, min_frames=20_000, replay_ratio=8.0
         ),
@@ -440,7 +455,11 @@ def agent57_small() -> Agent57Config:
     """Agent57 for two CPU cores and 24 GiB: the networks and sequences of `r2d2-small`."""
     small = ngu_small()
     agent = Agent57AgentConfig(
-        policies=16, target_period=small.agent.target_period, discount=0.999, bandit_groups=2
+        policies=16,
+        target_period=small.agent.target_period,
+        discount=0.999,
+        bandit_groups=2,
+        epsilon_alpha=2.0,
     )
     return Agent57Config(
         preset="agent57-small",
@@ -449,6 +468,7 @@ def agent57_small() -> Agent57Config:
         env=small.env,
         net=small.net,
         agent=agent,
+        novelty=small.novelty,
         replay=replace(small.replay, beta=0.0),
         optim=small.optim,
         run=small.run,
@@ -468,6 +488,7 @@ def ngu_gpu() -> NguConfig:
         total_frames=200_000_000,
         net=replace(published.net, pixels="standardize", stack=4, reward_input="rescaled"),
         agent=replace(published.agent, target_period=500),
+        novelty=replace(published.novelty, input_scale=0.05),
         replay=RecurrentReplayConfig(
             capacity=1_000_000, burn_in=16, unroll=32, period=16, min_frames=400_000,
             replay_ratio=4.0,
@@ -488,9 +509,68 @@ def agent57_gpu() -> Agent57Config:
         agent=Agent57AgentConfig(
             target_period=gpu.agent.target_period, discount=0.999, bandit_groups=16
         ),
+        novelty=gpu.novelty,
         replay=replace(gpu.replay, beta=0.0),
         optim=gpu.optim,
         run=gpu.run,
+    )
+
+
+def a2c_lstm() -> A2cConfig:
+    """A2C with an LSTM: the recurrent network of A3C, environments in step (Mnih et al. 2016).
+
+    Optimizer and weights of the losses are those of openai/baselines, whose A2C has them.
+    """
+    return A2cConfig(
+        preset="a2c-lstm",
+        total_frames=40_000_000,
+        env=EnvConfig(num_envs=16, life_loss="episodic"),
+        net=RolloutNetConfig(init="orthogonal", lstm=256),
+        agent=A2cAgentConfig(value_weight=1.0),
+        optim=OptimizerConfig(
+            name="rmsprop-uncentred", lr=7e-4, lr_final_fraction=0.0, eps=1e-5, decay=0.99,
+            max_grad_norm=0.5,
+        ),
+        run=replace(_SAVES, eval_epsilon=0.0),
+    )  # fmt: skip
+
+
+def ppo() -> PpoConfig:
+    """PPO for Atari (Schulman et al. 2017, table 5, as Huang et al. 2022 describe its program)."""
+    return PpoConfig(
+        preset="ppo",
+        total_frames=40_000_000,
+        env=EnvConfig(num_envs=8, life_loss="episodic"),
+        agent=PpoAgentConfig(normalize_advantages=True),
+        optim=OptimizerConfig(lr=2.5e-4, lr_final_fraction=0.0, eps=1e-5, max_grad_norm=0.5),
+        run=replace(_SAVES, eval_epsilon=0.0),
+    )
+
+
+def ppo_lstm() -> PpoConfig:
+    """PPO with an LSTM that sees single frames (Huang et al. 2022, "5 LSTM details")."""
+    config = ppo()
+    return replace(config, preset="ppo-lstm", net=replace(config.net, stack=1, lstm=128))
+
+
+def pqn() -> PqnConfig:
+    """PQN as published (Gallici et al. 2024, and its program mttga/purejaxql)."""
+    return PqnConfig(
+        preset="pqn",
+        env=EnvConfig(num_envs=128, life_loss="episodic"),
+        optim=OptimizerConfig(name="radam", lr=2.5e-4, eps=1e-8, max_grad_norm=10.0),
+        run=replace(_SAVES, eval_epsilon=0.0),
+    )
+
+
+def pqn_lstm() -> PqnConfig:
+    """PQN with an LSTM that sees single frames, as its authors' programs for other games."""
+    config = pqn()
+    return replace(
+        config,
+        preset="pqn-lstm",
+        net=replace(config.net, stack=1, lstm=512),
+        rollout=replace(config.rollout, minibatches=16),
     )
 
 
@@ -517,6 +597,7 @@ PRESETS: Mapping[str, Callable[[], Config]] = {
         rainbow, rainbow_dopamine, al, pal, ls_dqn, ls_dqn_lstdq, ls_dqn_dueling, ls_dqn_boosted,
         ls_dqn_pong, ls_dqn_boxing, ls_dqn_breakout, r2d2, r2d2_bandit, r2d2_small,
         ngu, agent57, ngu_small, agent57_small, ngu_gpu, agent57_gpu,
+        a2c_lstm, ppo, ppo_lstm, pqn, pqn_lstm,
     )
 }  # fmt: skip
 DEFAULT_PRESET = "pong"

@@ -50,7 +50,8 @@ class Acted(NamedTuple):
     states: tuple[NDArray[Any], ...] = ()
     """[E, width] each: recurrent state before this step."""
     estimates: tuple[NDArray[np.float32], ...] = ()
-    """float32[E] each: inputs of initial priorities, which are not stored."""
+    """float32[E] each: inputs of initial priorities, which are not stored, or what a rollout keeps
+    of each row."""
 
 
 class Episode(NamedTuple):

@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from atari_fast.config import OptimConfig
+from atari_fast.config import OptimizerConfig
 from atari_fast.types import Acted, Episode, StepBatch
 
+SMALLEST_SHARE = 8
+"""Fewest transitions, or short sequences, that are worth a thread of their own."""
 QValues = Callable[[torch.Tensor], torch.Tensor]
 """Observations uint8[E, S, H, W] -> action values float32[E, A]."""
 
@@ -112,7 +114,7 @@ class Memory(Protocol[B]):
     """Turns rows into batches."""
 
     def __len__(self) -> int:
-        """Number of items that can be drawn."""
+        """Number of items, or for rollouts of batches, that can be drawn; 0: nothing can."""
 
     @property
     def prioritized(self) -> bool:
@@ -172,7 +174,7 @@ class Objective(Generic[B]):
     """Its loss is logged as `loss/<name>`."""
     net: nn.Module
     """Module whose parameters its optimizer owns."""
-    optim: OptimConfig
+    optim: OptimizerConfig
     """Settings of its optimizer."""
     loss: Callable[[B], LossOutput]
     """The algorithm's mathematics: a pure function of the networks and the batch."""
@@ -256,6 +258,8 @@ class Agent(Generic[B]):
     """Emulator frames before the first update."""
     parallel: bool = True
     """Whether an update is large enough to be shared by several threads."""
+    smallest_share: int = SMALLEST_SHARE
+    """Fewest items of a batch that a thread computes; fewer cost more than they save."""
     hooks: tuple[Hook, ...] = ()
     """Periodic parts, in the order in which they are called."""
     parts: Mapping[str, Stateful] = field(default_factory=dict)

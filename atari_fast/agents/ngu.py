@@ -211,7 +211,8 @@ def build_family(
         evaluated: policy that evaluations play.
     """
     agent, replay = config.agent, config.replay
-    values = (make_network(config, spec, intrinsic=True) for _ in family.streams)
+    scale = config.novelty.input_scale
+    values = (make_network(config, spec, intrinsic=scale) for _ in family.streams)
     novelty = NoveltyNetworks(config.net, config.novelty, spec)
     networks = ActingNetworks(values, novelty).to(device)
     online, target, sync = with_target(networks.values, agent.target_period, device)

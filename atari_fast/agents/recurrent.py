@@ -271,7 +271,7 @@ def state_drift(
 
 
 def make_network(
-    config: RecurrentConfig, spec: EnvSpec, *, intrinsic: bool = False
+    config: RecurrentConfig, spec: EnvSpec, *, intrinsic: float | None = None
 ) -> RecurrentQNetwork:
     """The network that the settings ask for; see `RecurrentQNetwork`."""
 

@@ -6,15 +6,18 @@ from typing import Any
 
 import torch
 
-from atari_fast.agents import agent57, c51, dqn, iqn, ngu, qr_dqn, r2d2
+from atari_fast.agents import a2c, agent57, c51, dqn, iqn, ngu, ppo, pqn, qr_dqn, r2d2
 from atari_fast.agents.agent import Agent
 from atari_fast.config import (
+    A2cConfig,
     Agent57Config,
     C51Config,
     Config,
     DqnConfig,
     IqnConfig,
     NguConfig,
+    PpoConfig,
+    PqnConfig,
     QrDqnConfig,
     R2d2Config,
 )
@@ -38,4 +41,10 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> Agent[Any]:
             return ngu.build(config, spec, device)
         case Agent57Config():
             return agent57.build(config, spec, device)
+        case A2cConfig():
+            return a2c.build(config, spec, device)
+        case PpoConfig():
+            return ppo.build(config, spec, device)
+        case PqnConfig():
+            return pqn.build(config, spec, device)
     raise TypeError(f"no agent has settings of the class {type(config).__name__}")

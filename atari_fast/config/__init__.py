@@ -8,6 +8,7 @@ from atari_fast.config.base import (
     Config,
     EnvConfig,
     OptimConfig,
+    OptimizerConfig,
     RunConfig,
     TorsoConfig,
 )
@@ -50,12 +51,29 @@ from atari_fast.config.recurrent import (
     RecurrentReplayConfig,
     SequenceReplayConfig,
 )
+from atari_fast.config.rollouts import (
+    A2cAgentConfig,
+    A2cConfig,
+    ActorCriticAgentConfig,
+    PpoAgentConfig,
+    PpoConfig,
+    PqnAgentConfig,
+    PqnConfig,
+    ReusedRolloutConfig,
+    RolloutConfig,
+    RolloutFamilyAgentConfig,
+    RolloutFamilyConfig,
+    RolloutNetConfig,
+)
 
 CONFIGS: Mapping[str, type[Config]] = {
     **DQN_FAMILY,
     "r2d2": R2d2Config,
     "ngu": NguConfig,
     "agent57": Agent57Config,
+    "a2c": A2cConfig,
+    "ppo": PpoConfig,
+    "pqn": PqnConfig,
 }
 """The class of settings of each algorithm; `agent.algorithm` tells which one a stored
 configuration has."""
@@ -64,6 +82,9 @@ __all__ = [
     "CONFIGS",
     "DQN_FAMILY",
     "FRAMES_PER_STEP",
+    "A2cAgentConfig",
+    "A2cConfig",
+    "ActorCriticAgentConfig",
     "Agent57AgentConfig",
     "Agent57Config",
     "BanditConfig",
@@ -87,6 +108,11 @@ __all__ = [
     "NguConfig",
     "NoveltyConfig",
     "OptimConfig",
+    "OptimizerConfig",
+    "PpoAgentConfig",
+    "PpoConfig",
+    "PqnAgentConfig",
+    "PqnConfig",
     "QrDqnAgentConfig",
     "QrDqnConfig",
     "R2d2AgentConfig",
@@ -98,6 +124,11 @@ __all__ = [
     "RecurrentNetConfig",
     "RecurrentReplayConfig",
     "ReplayConfig",
+    "ReusedRolloutConfig",
+    "RolloutConfig",
+    "RolloutFamilyAgentConfig",
+    "RolloutFamilyConfig",
+    "RolloutNetConfig",
     "RunConfig",
     "SequenceReplayConfig",
     "TorsoConfig",

@@ -21,7 +21,7 @@ from atari_fast.config.ranges import (
     Range,
 )
 
-_IMPALA_OPTIONS = ("width", "layer_norm", "spectral_norm", "pool")
+_IMPALA_OPTIONS = ("width", "spectral_norm", "pool")
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,18 @@ class TorsoConfig:
     padding: Literal["valid", "same"] = "valid"
     """Padding of the nature torso's convolutions. valid: no padding, 7x7 feature maps (Mnih 2015);
     same: zero padding as in TensorFlow, 11x11 feature maps (Dopamine). Other torsos ignore it."""
-    init: Literal["uniform", "xavier", "fan-in"] = "uniform"
-    """Initialisation of convolutional and linear layers, uniform in [-x, x]. uniform: x = 1 /
-    sqrt(inputs), also for biases (the Torch of Mnih 2015); xavier: x = sqrt(6 / (inputs +
-    outputs)), biases 0 (Dopamine's DQN); fan-in: x = 3^(1/4) / sqrt(inputs), biases 0 (Dopamine's
-    Rainbow and IQN). Noisy layers are always initialised as in Fortunato 2018."""
+    init: Literal["uniform", "xavier", "fan-in", "orthogonal"] = "uniform"
+    """Initialisation of convolutional and linear layers. The first three are uniform in [-x, x].
+    uniform: x = 1 / sqrt(inputs), also for biases (the Torch of Mnih 2015); xavier: x = sqrt(6 /
+    (inputs + outputs)), biases 0 (Dopamine's DQN); fan-in: x = 3^(1/4) / sqrt(inputs), biases 0
+    (Dopamine's Rainbow and IQN); orthogonal: orthogonal matrices times sqrt(2), biases 0 (OpenAI's
+    PPO). Noisy layers are always initialised as in Fortunato 2018."""
     width: Annotated[int, Range(1, 256)] = 1
     """The impala torso's three sections have this times 16, 32 and 32 filters."""
     layer_norm: bool = False
-    """Layer normalization behind each section of the impala torso."""
+    """Layer normalization behind each convolution of the nature torso, before its ReLU, or behind
+    each section of the impala torso; in agents that learn from rollouts also of the linear layer
+    behind the torso."""
     spectral_norm: bool = False
     """Spectral normalization of the convolutions in the impala torso's residual blocks (Clark
     2024)."""
@@ -89,11 +92,13 @@ class TorsoConfig:
 
 
 @dataclass(frozen=True)
-class OptimConfig:
+class OptimizerConfig:
     """An objective's optimizer."""
 
-    name: Literal["adam", "rmsprop"] = "adam"
-    """adam, or the centred RMSProp of Mnih 2015."""
+    name: Literal["adam", "radam", "rmsprop", "rmsprop-uncentred"] = "adam"
+    """adam; radam: rectified Adam (Liu 2020); rmsprop: the centred RMSProp of Mnih 2015;
+    rmsprop-uncentred: that of A3C (Mnih 2016), whose moving average begins at 1 as in
+    TensorFlow."""
     lr: Annotated[float, REAL_POSITIVE] = 6.25e-5
     """Learning rate when learning begins."""
     lr_final_fraction: Annotated[float, FRACTION] = 1.0
@@ -101,9 +106,15 @@ class OptimConfig:
     eps: Annotated[float, REAL_POSITIVE] = 1.5e-4
     """Term added to the denominator of the update."""
     decay: Annotated[float, Range(0, 1 - 1e-9)] = 0.95
-    """Decay of RMSProp's moving averages (Adam uses 0.9 and 0.999)."""
+    """Decay of RMSProp's moving averages (Adam and RAdam use 0.9 and 0.999)."""
     max_grad_norm: Annotated[float, REAL_NON_NEGATIVE] = 0.0
     """Gradients are scaled down to this global norm; 0 switches it off."""
+
+
+@dataclass(frozen=True)
+class OptimConfig(OptimizerConfig):
+    """The optimizer of an agent that draws batches from a replay."""
+
     batch_size: Annotated[int, POSITIVE] = 32
     """Transitions in an update, B."""
 
@@ -171,9 +182,11 @@ class Config:
             )
 
 
-def torso_problems(net: TorsoConfig) -> Iterator[str]:
-    """Options of the impala torso beside another torso."""
+def torso_problems(net: TorsoConfig, *, mlp_norm: bool = False) -> Iterator[str]:
+    """Options of a torso beside another; `mlp_norm`: `layer_norm` acts behind it too."""
     given = [name for name in _IMPALA_OPTIONS if getattr(net, name) != getattr(TorsoConfig(), name)]
     if given and net.torso != "impala":
         names = " and ".join(f"net.{name}" for name in given)
         yield f"{names}: expected net.torso = impala, which alone has this, got {net.torso}"
+    if net.layer_norm and net.torso == "mlp" and not mlp_norm:
+        yield "net.layer_norm: expected net.torso = nature or impala, got mlp"

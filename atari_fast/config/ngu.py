@@ -61,6 +61,10 @@ class NoveltyConfig:
     statistics_rate: Annotated[float, Range(1e-9, 1)] = 1e-4
     """Rate, for each observation, of the moving mean and variance of prediction errors; plain ones
     until as many observations as its inverse were seen. Those of pixels are always plain ones."""
+    input_scale: Annotated[float, REAL_NON_NEGATIVE] = 1.0
+    """Factor of the intrinsic reward that the networks see, after `net.reward_input`. Intrinsic
+    rewards of 30 are usual; where they are large beside a small network's other inputs, its first
+    policies take the same action all the time."""
     rows: Annotated[int, POSITIVE] = 5
     """Last transitions of each sequence that the embedding and the predictor are trained on."""
     lr: Annotated[float, REAL_POSITIVE] = 5e-4

@@ -84,6 +84,8 @@ def initialize(net: nn.Module, init: str) -> None:
         if isinstance(layer, nn.Conv2d | nn.Linear) and not isinstance(layer, NoisyLinear):
             if init == "xavier":
                 nn.init.xavier_uniform_(layer.weight)
+            elif init == "orthogonal":
+                nn.init.orthogonal_(layer.weight, 2**0.5)
             else:  # a variance of 1 / sqrt(3) over the number of inputs
                 bound = 3**0.25 * layer.weight[0].numel() ** -0.5
                 nn.init.uniform_(layer.weight, -bound, bound)

@@ -59,19 +59,23 @@ class EmbeddingNetwork(nn.Module):
     """Controllable states f(x), trained by the action between two of them (NGU, 2).
 
     Frame -> convolutions -> linear -> ReLU; the action from two embeddings by a hidden layer.
+    Pixels are over 255 or standardised as those of the action values' network (`net.pixels`).
     """
 
     def __init__(self, torso: TorsoConfig, config: NoveltyConfig, spec: EnvSpec) -> None:
         """Build the network for single frames."""
         super().__init__()
         self.torso, features = _frame_features(torso, spec.frame_shape)
+        self._standardize = torso.pixels == "standardize" and torso.torso != "mlp"
         self.linear = nn.Linear(features, config.embedding)
         self.hidden = nn.Linear(2 * config.embedding, config.embedding_hidden)
         self.actions = nn.Linear(config.embedding_hidden, spec.num_actions)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Maps frames uint8[N, H, W] to embeddings float32[N, D]."""
-        return F.relu(self.linear(self.torso(frames[:, None].float() / 255))).float()
+        pixels = frames[:, None].float()
+        x = F.layer_norm(pixels, pixels.shape[1:], eps=1.0) if self._standardize else pixels / 255
+        return F.relu(self.linear(self.torso(x))).float()
 
     def predict(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
         """Logits float[N, A] of the actions between embeddings float32[N, D]."""

@@ -32,7 +32,7 @@ class RecurrentQNetwork(nn.Module):
         spec: EnvSpec,
         policies: int = 1,
         scale_reward: Callable[[torch.Tensor], torch.Tensor] = lambda rewards: rewards,
-        intrinsic: bool = False,
+        intrinsic: float | None = None,
     ) -> None:
         """Build the network.
 
@@ -41,15 +41,17 @@ class RecurrentQNetwork(nn.Module):
             spec: frame shape and number of actions.
             policies: number of policies that the network tells apart; with 1 it has no such input.
             scale_reward: maps raw rewards to the numbers that the LSTM sees.
-            intrinsic: whether it also sees the intrinsic reward of the step before (NGU).
+            intrinsic: factor of the intrinsic reward of the step before (NGU); None: it does not
+                see that.
         """
         super().__init__()
         self.num_actions = spec.num_actions
         self._policies = policies
         self._scale_reward = scale_reward
+        self._intrinsic = intrinsic
         self.torso = make_torso(config, spec.frame_shape)
         self.linear = nn.Linear(self.torso.features, config.hidden)
-        extra = spec.num_actions + 1 + intrinsic + (policies if policies > 1 else 0)
+        extra = spec.num_actions + 1 + (intrinsic is not None) + (policies if policies > 1 else 0)
         self.lstm = nn.LSTM(config.hidden + extra, config.lstm)
         self.head = DuelingHead(config.lstm, config.hidden, spec.num_actions, 1, nn.Linear)
         initialize(self, config.init)
@@ -86,7 +88,9 @@ class RecurrentQNetwork(nn.Module):
         rewards = self._scale_reward(prev_rewards)
         parts = [hidden, actions.to(hidden.dtype), rewards[..., None].to(hidden.dtype)]
         if intrinsic is not None:
-            parts.append(self._scale_reward(intrinsic)[..., None].to(hidden.dtype))
+            assert self._intrinsic is not None
+            seen = self._intrinsic * self._scale_reward(intrinsic)
+            parts.append(seen[..., None].to(hidden.dtype))
         if self._policies > 1:
             assert policies is not None
             parts.append(F.one_hot(policies, self._policies).to(hidden.dtype))

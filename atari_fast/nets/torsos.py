@@ -21,6 +21,9 @@ class NatureTorso(nn.Module):
     Pixels are divided by 255 as there, or each observation is standardised over its own S * 84 * 84
     gray levels: (x - mean) / sqrt(var + 1). Most of a frame is background; where that is not near 0
     it drowns what moves, and the first updates go into learning to subtract it.
+
+    With `layer_norm` the output of each convolution is normalised over all its values before the
+    ReLU (PQN, Gallici et al. 2024).
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class NatureTorso(nn.Module):
         *,
         standardize: bool,
         same: bool = False,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
         self.standardize, self.same = standardize, same
@@ -37,12 +41,18 @@ class NatureTorso(nn.Module):
         self.conv2 = nn.Conv2d(channels[0], channels[1], 4, stride=2)
         self.conv3 = nn.Conv2d(channels[1], channels[2], 3, stride=1, padding=1 if same else 0)
         self.features = (121 if same else 49) * channels[2]
+        sides = (21, 11, 11) if same else (20, 9, 7)
+        self.norms = nn.ModuleList(
+            nn.LayerNorm((maps, side, side)) if layer_norm else nn.Identity()
+            for maps, side in zip(channels, sides, strict=True)
+        )
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Maps frames uint8[B, S, 84, 84] to features [B, D]."""
-        x = F.relu(_first_layer(self.conv1, frames, self.standardize))
-        x = F.relu(self.conv2(F.pad(x, (1, 2, 1, 2)) if self.same else x))
-        x = F.relu(self.conv3(x))
+        norm1, norm2, norm3 = self.norms
+        x = F.relu(norm1(_first_layer(self.conv1, frames, self.standardize)))
+        x = F.relu(norm2(self.conv2(F.pad(x, (1, 2, 1, 2)) if self.same else x)))
+        x = F.relu(norm3(self.conv3(x)))
         return x.flatten(1)
 
 
@@ -209,7 +219,13 @@ def make_torso(config: TorsoConfig, frame_shape: tuple[int, int]) -> Torso:
             )
         standardize = config.pixels == "standardize"
         same = config.padding == "same"
-        return NatureTorso(config.stack, config.channels, standardize=standardize, same=same)
+        return NatureTorso(
+            config.stack,
+            config.channels,
+            standardize=standardize,
+            same=same,
+            layer_norm=config.layer_norm,
+        )
     if config.torso == "impala":
         return ImpalaTorso(config, frame_shape)
     return MlpTorso(config.stack, frame_shape)

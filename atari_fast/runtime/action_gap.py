@@ -72,8 +72,8 @@ def check_alike(agents: Mapping[str, TrainedAgent]) -> None:
     for name, agent in agents.items():
         if agent.agent.q_values is None:
             raise ConfigError(
-                f"runs: {name} has a memory, so its action values depend on more than one "
-                "observation; compare agents without one"
+                f"runs: {name} has no action values of single observations, since it has a memory "
+                "or learns a policy; compare agents of the DQN family, or of PQN without an LSTM"
             )
     (first, reference), *others = agents.items()
     for name, agent in others:

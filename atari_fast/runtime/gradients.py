@@ -23,14 +23,12 @@ from typing import Any, Generic, NamedTuple
 import torch
 from torch import nn
 
-from atari_fast.agents.agent import B, LossOutput, tensors_of
+from atari_fast.agents.agent import SMALLEST_SHARE, B, LossOutput, tensors_of
 from atari_fast.nets.noise import drawing_from
 from atari_fast.runtime.device import Autocast
 
 _EAGER_UPDATES = 3
 """Updates on CUDA before the graph is recorded, in which libraries set themselves up."""
-_SMALLEST_SHARE = 8
-"""Smallest number of items per share; smaller shares cost more than they save."""
 
 
 class BatchResult(NamedTuple):
@@ -140,6 +138,7 @@ class Gradients(Generic[B]):
         autocast: Autocast,
         batch_size: int,
         threads: int,
+        smallest_share: int = SMALLEST_SHARE,
     ) -> None:
         """Start the threads.
 
@@ -148,8 +147,9 @@ class Gradients(Generic[B]):
             net: network to train.
             autocast: precision in which the loss is computed.
             batch_size: B.
-            threads: maximum number of threads; every share has at least 8 items. With one thread
-                the calling thread computes everything and draws from torch's default generator.
+            threads: maximum number of threads. With one thread the calling thread computes
+                everything and draws from torch's default generator.
+            smallest_share: fewest items of a share.
         """
         self._loss = loss
         self._params = list(net.parameters())
@@ -157,7 +157,7 @@ class Gradients(Generic[B]):
         self._batch_size = batch_size
         self._updates = 0
         self._graph: _Graph | None = None
-        self.shares = max(1, min(threads, batch_size // _SMALLEST_SHARE))
+        self.shares = max(1, min(threads, batch_size // smallest_share))
         self._generators: list[torch.Generator] = []
         if self.shares > 1:
             seeds = torch.randint(2**62, (self.shares,)).tolist()

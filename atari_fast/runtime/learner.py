@@ -46,7 +46,9 @@ class Learner(Generic[B]):
         """The batch of the last update."""
         self._prefetcher = Prefetcher(memory, agent.batch_size, device)
         self._steps = [
-            ObjectiveStep(objective, device, autocast, agent.batch_size, threads)
+            ObjectiveStep(
+                objective, device, autocast, agent.batch_size, threads, agent.smallest_share
+            )
             for objective in agent.objectives
         ]
         self.updates = 0

@@ -27,12 +27,15 @@ class ObjectiveStep(Generic[B]):
         autocast: Autocast,
         batch_size: int,
         threads: int,
+        smallest_share: int,
     ) -> None:
-        """Make the optimizer; the arguments are those of `Learner`."""
+        """Make the optimizer; the arguments are those of `Learner` and `Gradients`."""
         self.objective = objective
         self.optimizer = make_optimizer(objective.net, objective.optim)
         self._device = device
-        self._gradients = Gradients(objective.loss, objective.net, autocast, batch_size, threads)
+        self._gradients = Gradients(
+            objective.loss, objective.net, autocast, batch_size, threads, smallest_share
+        )
 
     def gradients(self, batch: B) -> BatchResult:
         """Compute the gradients of a batch."""

@@ -65,12 +65,12 @@ class Player:
         """Action values float32[E, A] of observations uint8[E, S, H, W].
 
         Raises:
-            ConfigError: the observations have another dtype or shape, or the agent's values depend
-                on more than one observation.
+            ConfigError: the observations have another dtype or shape, or the agent has a memory or
+                learns a policy instead.
         """
         network = self._agent.agent.q_values
         if network is None:
-            raise ConfigError("q_values: this agent's values depend on all it saw; use `act`")
+            raise ConfigError("q_values: this agent has no action values of single observations; use `act`")
         batch = self._observations(observations)
         with torch.inference_mode(), self._autocast():
             values: NDArray[np.float32] = network(batch).float().cpu().numpy()
@@ -88,7 +88,7 @@ class Player:
 
         Args:
             observations: uint8[E, S, H, W], as `AtariFastVectorEnv` delivers them.
-            epsilon: probability of a random action instead of the best one, from 0 to 1.
+            epsilon: probability of a random action instead of the agent's, from 0 to 1.
             rewards: raw rewards [E] that arrived with the observations, which recurrent agents
                 see; default: 0.
             starts: bool[E], where the observation is the first one of an episode, so that an agent

@@ -42,7 +42,7 @@ class Prefetcher(Generic[B]):
             self._memory.sample_into(self._buffers[0], beta)
             return self._buffers[0]
         if self._ahead is None:
-            self.prefetch(beta)
+            self._draw(beta)
         batch, self._ahead = self._ahead, None
         assert batch is not None  # prefetch has set it
         stream = torch.cuda.current_stream(self._device)
@@ -60,9 +60,11 @@ class Prefetcher(Generic[B]):
         return map_batch(take, self._batch)
 
     def prefetch(self, beta: float) -> None:
-        """Samples the batch after this one and starts its copy to the device."""
-        if not self._cuda:
-            return
+        """Samples the batch after this one, if there is one, and starts its copy to the device."""
+        if self._cuda and len(self._memory) > 0:
+            self._draw(beta)
+
+    def _draw(self, beta: float) -> None:
         self._turn = 1 - self._turn
         buffer, copied = self._buffers[self._turn], self._copied[self._turn]
         copied.synchronize()  # the copy out of this buffer, two batches ago, is done

@@ -95,9 +95,23 @@ class Report:
     """Writes the metrics of a training and updates its progress display."""
 
     def __init__(
-        self, statistics: Statistics, logger: RunLogger, progress: Progress, threads: int
+        self,
+        statistics: Statistics,
+        logger: RunLogger,
+        progress: Progress,
+        threads: int,
+        loss: str,
     ) -> None:
-        """`threads`: number of learner threads, to which time spent waiting is related."""
+        """Make the report of a run.
+
+        Args:
+            statistics: of its games.
+            logger: where metrics go.
+            progress: its display.
+            threads: number of learner threads, to which time spent waiting is related.
+            loss: metric that is displayed as its loss.
+        """
+        self._loss = loss
         self._statistics = statistics
         self._logger = logger
         self._progress = progress
@@ -123,7 +137,7 @@ class Report:
             "perf/cpu_wait": self._cpu_wait.take(),
         }
         self._logger.scalars(result.frames, values | dict(learned))
-        self._statistics.loss = learned.get("loss/td", self._statistics.loss)
+        self._statistics.loss = learned.get(self._loss, self._statistics.loss)
         if not self._said_waiting and (seconds := self._long_wait.seconds) > _LONG:
             self._note_waiting(self._long_wait.take() / self._threads, seconds)
 

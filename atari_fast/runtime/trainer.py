@@ -179,7 +179,8 @@ class Trainer:
                 config.total_frames, first_frame=self.frames, title=str(self.directory)
             ) as self.progress,
         ):
-            self.report = Report(self.statistics, self.logger, self.progress, self.threads)
+            loss = f"loss/{self.agent.objectives[0].name}"
+            self.report = Report(self.statistics, self.logger, self.progress, self.threads, loss)
             if self.frames:
                 self.progress.note(f"goes on from {self.frames:,} frames")
             for change in self._changes:

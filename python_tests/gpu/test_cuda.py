@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from atari_fast.agents.agent import map_batch, tensors_of
-from atari_fast.config import RecurrentConfig
+from atari_fast.config import RecurrentConfig, ReusedRolloutConfig, RolloutFamilyConfig
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.infra.weights import unpack_state
 from atari_fast.presets import PRESETS
@@ -20,7 +20,7 @@ from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.prefetcher import Prefetcher
 from atari_fast.runtime.trainer import Trainer
-from device_runs import AGENT57, DQN, NOISY, R2D2, filled, run_in, with_sizes
+from device_runs import AGENT57, DQN, NOISY, PPO, R2D2, filled, run_in, with_sizes
 
 pytestmark = pytest.mark.gpu
 
@@ -137,6 +137,7 @@ def test_priorities_are_those_of_the_losses() -> None:
     [
         *("dqn-nature", "double-dqn", "dueling", "per", "c51", "qr-dqn", "iqn", "m-dqn", "m-iqn"),
         *("rainbow", "al", "pal", "r2d2", "r2d2-bandit", "ngu", "agent57"),
+        *("a2c-lstm", "ppo", "pqn", "pqn-lstm"),
     ],
 )
 def test_a_graph_computes_what_single_kernels_do(
@@ -144,23 +145,33 @@ def test_a_graph_computes_what_single_kernels_do(
 ) -> None:
     """For every algorithm: bit for bit the same weights, whether updates are graphs or not."""
     config = PRESETS[preset]()
-    own = R2D2 if isinstance(config, RecurrentConfig) else DQN
-    sizes = {"capacity": 1_000, "min_frames": 400}
-    if isinstance(config, RecurrentConfig):
-        sizes |= {"burn_in": 4, "unroll": 8, "period": 4}
-    config = dataclasses.replace(
-        config,
-        env=own.env,
-        net=dataclasses.replace(own.net, stack=config.net.stack),
-        replay=dataclasses.replace(config.replay, **sizes),
-        optim=dataclasses.replace(config.optim, batch_size=8),
-    )
+    if isinstance(config, RolloutFamilyConfig):
+        lstm = PPO.net.lstm if config.net.lstm else 0
+        net = dataclasses.replace(config.net, lstm=lstm)
+        minibatches = 8 if preset == "a2c-lstm" else 2
+        rollout = dataclasses.replace(config.rollout, steps=9, minibatches=minibatches)
+        if isinstance(rollout, ReusedRolloutConfig):
+            rollout = dataclasses.replace(rollout, epochs=4)
+        env = dataclasses.replace(PPO.env, num_envs=8)
+        config = dataclasses.replace(config, env=env, net=net, rollout=rollout)
+    else:
+        own = R2D2 if isinstance(config, RecurrentConfig) else DQN
+        sizes = {"capacity": 1_000, "min_frames": 400}
+        if isinstance(config, RecurrentConfig):
+            sizes |= {"burn_in": 4, "unroll": 8, "period": 4}
+        config = dataclasses.replace(
+            config,
+            env=own.env,
+            net=dataclasses.replace(own.net, stack=config.net.stack),
+            replay=dataclasses.replace(config.replay, **sizes),
+            optim=dataclasses.replace(config.optim, batch_size=8),
+        )
     weights, metrics = [], []
     torch.use_deterministic_algorithms(True)
     try:
         for eager in (10**9, 3):
             monkeypatch.setattr(gradients, "_EAGER_UPDATES", eager)
-            agent, memory = filled(with_sizes(config), CUDA, steps=60)
+            agent, memory = filled(with_sizes(config), CUDA, steps=64)
             torch.manual_seed(1)
             learner = Learner(agent, memory, CUDA, Autocast(CUDA, "fp32"))
             for _ in range(8):

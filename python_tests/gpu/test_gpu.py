@@ -34,13 +34,14 @@ from atari_fast.seeding import stream
 from atari_fast.train import main
 from atari_fast.types import EnvSpec
 from commands import outcome
-from device_runs import AGENT57, DQN, NOISY, R2D2, filled, run_in, with_sizes
+from device_runs import AGENT57, DQN, NOISY, PPO, R2D2, filled, run_in, with_sizes
 
 pytestmark = pytest.mark.gpu
 
 NAME = os.environ.get("AF_TEST_DEVICE", "cuda")
 BF16 = torch.finfo(torch.bfloat16).eps
 AGENTS = {"dqn": DQN, "noisy": NOISY, "r2d2": R2D2, "agent57": AGENT57}
+RUNS = {**AGENTS, "ppo": PPO}
 
 
 @contextlib.contextmanager
@@ -93,14 +94,14 @@ def test_a_prefetched_batch_is_what_the_memory_drew(config: Any, device: torch.d
     assert expected.frames.any()
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", RUNS)
 def test_a_run_in_two_pieces_ends_as_a_run_in_one(
     name: str, device: torch.device, tmp_path: Path
 ) -> None:
     """Networks, optimizer, memory, generators: all files of the last checkpoint are equal."""
-    whole = Trainer(run_in(AGENTS[name], tmp_path / "whole", NAME))
+    whole = Trainer(run_in(RUNS[name], tmp_path / "whole", NAME))
     assert whole.run()
-    pieces = Trainer(run_in(AGENTS[name], tmp_path / "pieces", NAME))
+    pieces = Trainer(run_in(RUNS[name], tmp_path / "pieces", NAME))
     take = pieces._take
 
     def take_and_stop(result: Any) -> None:
@@ -144,11 +145,11 @@ def test_bfloat16_losses_are_near_those_in_float32(name: str, device: torch.devi
         assert parameter.grad.device.type == device.type
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", RUNS)
 def test_an_evaluation_repeats_itself_and_leaves_generators_alone(
     name: str, device: torch.device
 ) -> None:
-    config = AGENTS[name]
+    config = RUNS[name]
     agent, _ = filled(config, device)
     spec = EnvSpec((10, 5), ("LEFT", "STAY", "RIGHT"))
     before = generators(device)

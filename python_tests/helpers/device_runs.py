@@ -12,18 +12,26 @@ import torch
 from atari_fast.agents.agent import ActorSpec, Agent
 from atari_fast.agents.registry import build
 from atari_fast.config import (
+    A2cConfig,
     Agent57AgentConfig,
     Agent57Config,
     EnvConfig,
     NetConfig,
     NoveltyConfig,
     OptimConfig,
+    OptimizerConfig,
+    PpoConfig,
+    PqnAgentConfig,
+    PqnConfig,
     R2d2AgentConfig,
     R2d2Config,
     R2d2ReplayConfig,
     RecurrentConfig,
     RecurrentNetConfig,
     RecurrentReplayConfig,
+    ReusedRolloutConfig,
+    RolloutConfig,
+    RolloutNetConfig,
 )
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.runtime.acting import StackedActor
@@ -72,6 +80,28 @@ AGENT57 = Agent57Config(
     ),
     optim=R2D2.optim,
     run=_RUN,
+)
+
+PPO = PpoConfig(
+    game="catch",
+    precision="fp32",
+    threads=1,
+    total_frames=3_200,
+    env=EnvConfig(num_envs=4),
+    net=RolloutNetConfig(torso="mlp", hidden=16, lstm=12, stack=2),
+    rollout=ReusedRolloutConfig(steps=9, minibatches=2, epochs=3),
+    optim=OptimizerConfig(lr=1e-2, eps=1e-5, max_grad_norm=0.5),
+    run=_RUN,
+)
+_SHARED = {
+    field.name: getattr(PPO, field.name)
+    for field in dataclasses.fields(PPO)
+    if field.name != "agent"
+}
+A2C = A2cConfig(**{**_SHARED, "rollout": RolloutConfig(steps=9, minibatches=2)})
+PQN = PqnConfig(
+    **{**_SHARED, "net": dataclasses.replace(PPO.net, lstm=0)},
+    agent=PqnAgentConfig(epsilon_frames=1_000),
 )
 
 

@@ -78,6 +78,10 @@ def first_weights_have_the_bound_of_their_kind(player: Player) -> None:
         bound = bounds.get(init, 3**0.25 * inputs**-0.5)
         assert 0.95 * bound < layer.weight.abs().max() <= bound
         assert layer.bias.any() == (init == "uniform")
+    layer = player.trainer({"net.init": "orthogonal"}).agent.nets["online"].head.hidden
+    rows = layer.weight @ layer.weight.T
+    assert torch.allclose(rows, 2 * torch.eye(len(rows)), atol=1e-5)
+    assert not layer.bias.any()
 
 
 @sees("net.last_bias")
@@ -88,11 +92,12 @@ def actions_have_biases_of_their_own_or_share_one_or_none(player: Player) -> Non
 
 
 @sees("net.width", "net.layer_norm", "net.spectral_norm", "net.pool")
-def impala_has_its_options(player: Player) -> None:
+def torsos_have_their_options(player: Player) -> None:
     plain = shapes(player, {"net.width": 1}, IMPALA)
     assert not any(name.endswith((".u", "rest.3.weight")) for name in plain)
     assert plain["head.hidden.weight"] == (8, 32 * 2 * 1)
     changes = {"net.width": 2, "net.layer_norm": True, "net.spectral_norm": True, "net.pool": 1}
+    assert "torso.norms.0.weight" in shapes(player, {"net.layer_norm": True}, ATARI)
     full = shapes(player, changes, IMPALA)
     assert full["torso.section1.conv.weight"][0] == 32
     assert full["torso.section1.rest.3.weight"] == (32, 5, 3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -49,14 +48,6 @@ CORRIDOR = NguConfig(
     ),
     optim=OptimConfig(lr=2e-3, eps=1e-5, batch_size=8, max_grad_norm=40.0),
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Learned(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -17,14 +16,6 @@ from atari_fast.seeding import stream
 from run_parts import CPU, make_actor
 
 NUM_ENVS, SEEDS = 8, (1, 2, 3, 4)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def warm_up(config: DqnFamilyConfig, steps: int) -> tuple[float, float]:

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
-import pytest
-import torch
+import numpy as np
 
-from atari_fast.agents.registry import build
 from atari_fast.config import (
-    Config,
     DqnAgentConfig,
     DqnConfig,
     DqnOptimConfig,
     EnvConfig,
     NetConfig,
     OptimConfig,
+    OptimizerConfig,
+    PqnAgentConfig,
+    PqnConfig,
     R2d2AgentConfig,
     R2d2Config,
     R2d2ReplayConfig,
     RecurrentNetConfig,
     ReplayConfig,
+    ReusedRolloutConfig,
+    RolloutNetConfig,
 )
-from atari_fast.config_io import validate
-from atari_fast.envs.vector_env import VectorEnv
-from atari_fast.runtime.evaluation import evaluate
-from atari_fast.seeding import stream
-from run_parts import CPU, FP32, make_driver
+from atari_fast.envs.atari_env import Env
+from atari_fast.envs.memory_toys import Recall
+from toy_training import learn, score
 
 R2D2 = R2d2Config(
     game="t_maze",
@@ -56,26 +55,24 @@ DQN = DqnConfig(
     replay=ReplayConfig(capacity=20_000, min_frames=4_000),
     optim=DqnOptimConfig(lr=1e-3, eps=1e-5),
 )
+PQN = PqnConfig(
+    game="recall",
+    precision="fp32",
+    total_frames=120_000,
+    env=EnvConfig(num_envs=16),
+    net=RolloutNetConfig(torso="mlp", stack=1, hidden=32, lstm=32, layer_norm=True),
+    agent=PqnAgentConfig(q_lambda=0.9, epsilon_end=0.05, epsilon_frames=60_000),
+    rollout=ReusedRolloutConfig(steps=32, minibatches=4, epochs=2),
+    optim=OptimizerConfig(lr=3e-3, eps=1e-5, max_grad_norm=10.0, lr_final_fraction=0.0),
+)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+class ShortRecall(Recall):
+    DELAY = 5
 
 
-def score(config: Config) -> float:
-    """Mean score of 100 games after learning."""
-    validate(config)
-    torch.manual_seed(config.seed)
-    with VectorEnv(config.game, config.env, stream(config.seed, "envs")) as envs:
-        agent = build(config, envs.spec, CPU)
-        for _ in make_driver(config, agent, envs):
-            pass
-        spec = envs.spec
-    return evaluate(agent, config, spec, CPU, FP32, episodes=100, epsilon=0.0, seed=5).mean
+def make_short_recall(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Env:
+    return ShortRecall(seed)
 
 
 def success(mean: float) -> float:
@@ -99,3 +96,12 @@ def test_r2d2_with_several_policies_solves_catch() -> None:
 
 def test_r2d2_recalls_a_symbol() -> None:
     assert score(dataclasses.replace(R2D2, game="recall", total_frames=100_000)) >= 0.9
+
+
+def test_pqn_with_an_lstm_recalls_a_symbol() -> None:
+    assert learn(PQN, make_short_recall).late_score >= 0.85
+
+
+def test_pqn_without_an_lstm_guesses_the_symbol() -> None:
+    net = dataclasses.replace(PQN.net, lstm=0)
+    assert learn(dataclasses.replace(PQN, net=net), make_short_recall).late_score <= 0.4

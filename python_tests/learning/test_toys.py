@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,25 +11,23 @@ import pytest
 import torch
 
 from atari_fast.agents.agent import Agent
-from atari_fast.agents.registry import build
 from atari_fast.config import (
+    A2cAgentConfig,
     DqnAgentConfig,
     DqnConfig,
     DqnFamilyConfig,
     DqnOptimConfig,
     EnvConfig,
     NetConfig,
+    PqnAgentConfig,
     ReplayConfig,
     convert,
 )
-from atari_fast.config_io import validate
-from atari_fast.envs.atari_env import Env, make_env
+from atari_fast.envs.atari_env import Env
 from atari_fast.envs.toy import Chain
-from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.presets import PRESETS
-from atari_fast.runtime.evaluation import evaluate
-from atari_fast.seeding import stream
-from run_parts import CPU, FP32, make_driver, with_agent
+from run_parts import with_agent
+from toy_training import learn, score
 
 TOY = DqnConfig(
     game="catch",
@@ -42,23 +39,6 @@ TOY = DqnConfig(
     replay=ReplayConfig(capacity=5_000, min_frames=800),
     optim=DqnOptimConfig(lr=1e-3, eps=1e-8, update_period=16),
 )
-
-
-def learn(config: DqnFamilyConfig, make: Callable[..., Env] = make_env) -> tuple[Agent, VectorEnv]:
-    torch.manual_seed(config.seed)
-    with VectorEnv(config.game, config.env, stream(config.seed, "lanes"), make=make) as envs:
-        agent = build(config, envs.spec, CPU)
-        for _ in make_driver(config, agent, envs):
-            pass
-    return agent, envs
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 SIZES = {
@@ -104,7 +84,6 @@ FAMILY = [name for name, make in PRESETS.items() if isinstance(make(), DqnFamily
 @pytest.mark.parametrize("preset", FAMILY)
 def test_every_preset_s_algorithm_solves_catch(preset: str) -> None:
     config = on_catch(PRESETS[preset]())
-    validate(config)
     assert score(config) >= 0.95
 
 
@@ -123,15 +102,36 @@ def test_every_preset_s_algorithm_solves_catch(preset: str) -> None:
 )
 def test_combinations_solve_catch(changes: dict[str, Any]) -> None:
     config = on_catch(with_agent(TOY, **changes))
-    validate(config)
     assert score(config) >= 0.95
 
 
-def score(config: DqnFamilyConfig) -> float:
-    """Mean score of 100 games of catch after learning."""
-    agent, envs = learn(config)
-    result = evaluate(agent, config, envs.spec, CPU, FP32, episodes=100, epsilon=0.0, seed=5)
-    return result.mean
+ROLLOUTS = {"a2c-lstm": 240_000, "ppo": 120_000, "ppo-lstm": 120_000, "pqn": 80_000}
+
+
+@pytest.mark.parametrize("preset", ROLLOUTS)
+def test_agents_that_learn_from_rollouts_solve_catch(preset: str) -> None:
+    config = PRESETS[preset]()
+    frames, agent = ROLLOUTS[preset], config.agent
+    if isinstance(agent, PqnAgentConfig):
+        agent = replace(agent, epsilon_frames=frames // 2)
+    if isinstance(agent, A2cAgentConfig):
+        agent = replace(agent, gae_lambda=0.95)
+    config = replace(
+        config,
+        game="catch",
+        precision="fp32",
+        total_frames=frames,
+        env=EnvConfig(num_envs=16),
+        net=replace(config.net, torso="mlp", stack=1, hidden=64, lstm=32 if config.net.lstm else 0),
+        agent=agent,
+        rollout=replace(
+            config.rollout,
+            steps=8 if preset == "a2c-lstm" else 16,
+            minibatches=min(4, config.rollout.minibatches),
+        ),
+        optim=replace(config.optim, name="adam", lr=5e-3, eps=1e-5),
+    )
+    assert score(config) >= 0.8
 
 
 def chain_values(agent: Agent, length: int) -> np.ndarray:
@@ -166,7 +166,7 @@ CHAIN = replace(
 @pytest.mark.parametrize("double", [False, True])
 def test_dqn_finds_the_analytic_values_of_a_chain(double: bool) -> None:
     config = replace(CHAIN, agent=replace(CHAIN.agent, double=double))
-    agent, _ = learn(config, make_chain)
+    agent, *_ = learn(config, make_chain)
     values = chain_values(agent, 5)[:4]
     gamma = 0.9
     right = [gamma ** (3 - s) for s in range(4)]
@@ -179,5 +179,5 @@ def test_truncation_is_bootstrapped_through(n_step: int) -> None:
     """Reward 1 a step for ever is worth 1 / (1 - gamma) = 10, whatever the cap of 7 steps."""
     config = replace(CHAIN, agent=replace(CHAIN.agent, n_step=n_step))
     make = partial(make_chain, step_reward=1.0, endless=True, max_steps=7)
-    agent, _ = learn(config, make)
+    agent, *_ = learn(config, make)
     np.testing.assert_allclose(chain_values(agent, 5), 10.0, atol=0.4)

@@ -1,4 +1,4 @@
-"""Every setting that recurrent agents alone have acts in a run of each agent that has it."""
+"""Every setting that the DQN family does not have acts in a run of each agent that has it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ import numpy as np
 import pytest
 import torch
 
-from atari_fast.config import NguAgentConfig, NguConfig, R2d2AgentConfig
+from atari_fast.config import NguAgentConfig, NguConfig, RolloutFamilyConfig
 from atari_fast.config_io import validate
 from atari_fast.presets import PRESETS
 from atari_fast.runtime.trainer import Trainer
-from device_runs import AGENT57, R2D2, run_in
+from device_runs import A2C, AGENT57, PPO, PQN, R2D2, run_in
 from field_runs import changed, fields
 
 SHORT = {"total_frames": 1_200, "replay.min_frames": 400}
+SHORT_ROLLOUTS = {"total_frames": 1_200}
 COMMON = {field.name: getattr(AGENT57, field.name) for field in dataclasses.fields(AGENT57)}
 AGENTS = {
     "r2d2": R2D2,
     "ngu": NguConfig(**{**COMMON, "agent": NguAgentConfig(policies=5, target_period=3)}),
     "agent57": AGENT57,
+    "a2c": A2C,
+    "ppo": PPO,
+    "pqn": PQN,
 }
 ONE_BANDIT = {"agent.bandit_groups": 1}
 """So that the episodes of a short run try all policies."""
@@ -33,10 +37,34 @@ SHORT_ROWS = {"replay.burn_in": 0, "replay.unroll": 4}
 """Several sequences in each game of Catch, some of them with a state that is not 0."""
 PONG = {"game": "pong", "net.torso": "nature", "net.channels": (4, 4, 4), "total_frames": 2_400}
 """Where rewards arrive within an episode."""
+LIVES = {
+    "game": "breakout",
+    "net.torso": "nature",
+    "net.channels": (4, 4, 4),
+    "total_frames": 6_400,
+    "rollout.steps": 40,
+}
 OTHERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "net.lstm": (8, {}),
     "net.reward_input": ("rescaled", PONG),
+    "net.layer_norm": (True, {}),
+    "net.init": ("orthogonal", {}),
+    "env.life_loss": ("zero_discount", LIVES),
     "agent.discount": (0.998, {}),
+    "agent.reward_clip": (0.5, {}),
+    "agent.gae_lambda": (0.5, {}),
+    "agent.entropy_weight": (0.5, {}),
+    "agent.value_weight": (2.0, {}),
+    "agent.normalize_advantages": (True, {}),
+    "agent.clip": (0.02, {}),
+    "agent.clip_value": (False, {}),
+    "agent.q_lambda": (0.1, {}),
+    "agent.epsilon_start": (0.5, {}),
+    "agent.epsilon_end": (0.5, {}),
+    "agent.epsilon_frames": (2_000, {}),
+    "rollout.steps": (16, {}),
+    "rollout.epochs": (1, {}),
+    "rollout.minibatches": (1, {}),
     "agent.discount_middle": (0.995, {}),
     "agent.discount_min": (0.5, ONE_BANDIT),
     "agent.rescaling": (0.1, {}),
@@ -84,11 +112,13 @@ OTHERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "novelty.life_long_max": (1.0, {}),
     "novelty.life_long_features": (16, {}),
     "novelty.statistics_rate": (0.5, {}),
+    "novelty.input_scale": (3.0, {}),
     "novelty.rows": (2, {}),
     "novelty.lr": (0.1, {}),
 }
 """Another value of each setting, and the options that it needs to act."""
 ELSEWHERE = {
+    "agent.evaluation": "evaluations (unit/test_rollouts.py)",
     "replay.frame_gb": "memory, never what is drawn from it (unit/test_sequence_replay.py)",
     "replay.threads": "speed, never what is drawn (unit/test_sequence_replay.py)",
     "replay.state_drift": "metrics (unit/test_r2d2.py)",
@@ -101,7 +131,11 @@ def own_fields(algorithm: str) -> set[str]:
     family = {path for path in fields(PRESETS["pong"]()) if not path.startswith("replay.")}
     found = {path for path in fields(AGENTS[algorithm]) if path not in family}
     agent = {path for path in fields(AGENTS[algorithm]) if path.startswith("agent.")}
-    return (found | agent) - {"agent.algorithm"}
+    rollouts = isinstance(
+        AGENTS[algorithm], RolloutFamilyConfig
+    )  # which have networks of their own
+    others = {"net.layer_norm", "net.init", "env.life_loss"} if rollouts else set()
+    return (found | agent | others) - {"agent.algorithm"}
 
 
 CASES = [(name, path) for name in AGENTS for path in sorted(own_fields(name)) if path in OTHERS]
@@ -124,7 +158,8 @@ def outcome(folder: Path, algorithm: str, changes: tuple[tuple[str, Any], ...]) 
     """The weights and the actions of a run."""
     number = len(list(folder.iterdir()))
     config = run_in(AGENTS[algorithm], folder / f"run{number}", "cpu")
-    for path, value in {**SHORT, **dict(changes)}.items():
+    short = SHORT_ROLLOUTS if isinstance(config, RolloutFamilyConfig) else SHORT
+    for path, value in {**short, **dict(changes)}.items():
         config = changed(config, path, value)
     validate(config)
     trainer, actions = Trainer(config), []
@@ -144,7 +179,6 @@ def outcome(folder: Path, algorithm: str, changes: tuple[tuple[str, Any], ...]) 
 def test_every_setting_has_an_entry() -> None:
     assert OTHERS.keys() | ELSEWHERE.keys() == set().union(*map(own_fields, AGENTS))
     assert not OTHERS.keys() & ELSEWHERE.keys()
-    assert R2d2AgentConfig().algorithm == "r2d2"
 
 
 @pytest.mark.parametrize(("algorithm", "path"), CASES)

@@ -34,14 +34,18 @@ from atari_fast.types import Acted, StepBatch
 from commands import CATCH, outcome, train
 from run_parts import TINY_PONG, make_replay
 
-TINY = (
+TINY_RUN = (
     *("--net.channels", "4", "4", "4", "--net.hidden", "16", "--threads", "1"),
-    *("--env.num-envs", "4", "--replay.capacity", "600", "--replay.min-frames", "800"),
-    *("--optim.batch-size", "8", "--total-frames", "4800", "--run.log-period", "800"),
+    *("--env.num-envs", "4", "--total-frames", "4800", "--run.log-period", "800"),
     *("--run.checkpoint-period", "1200", "--run.replay-period", "1200", "--run.eval-period", "0"),
     *("--run.no-tensorboard", "--run.no-finish"),
 )
-"""The second of four checkpoints is in the middle; the replay's ring has wrapped by then."""
+"""The second of four checkpoints is in the middle."""
+TINY = (
+    *TINY_RUN,
+    *("--replay.capacity", "600", "--replay.min-frames", "800", "--optim.batch-size", "8"),
+)
+"""The replay's ring has wrapped by the second checkpoint."""
 
 SHORT = (
     *("--net.lstm", "8", "--replay.burn-in", "4", "--replay.unroll", "8", "--replay.period", "4"),
@@ -98,12 +102,23 @@ AGENTS = {
     ),
 }
 """Each agent's arguments; a new agent joins with a line."""
+ROLLOUTS = {
+    "a2c-lstm": ("a2c-lstm", "--game", "breakout", "--net.lstm", "8"),
+    "ppo": ("ppo", "--game", "qbert", "--rollout.steps", "32", "--threads", "2"),
+    "pqn-lstm": (
+        *("pqn-lstm", "--game", "breakout", "--net.lstm", "8", "--rollout.steps", "32"),
+        *("--rollout.minibatches", "2", "--agent.epsilon-frames", "2000"),
+        *("--run.eval-period", "1600", "--run.eval-episodes", "1"),
+        *("--env.max-episode-frames", "800"),
+    ),
+}
+"""Those of agents that learn from rollouts."""
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", [*AGENTS, *ROLLOUTS])
 def test_killed_and_resumed_equals_never_stopped(agent: str, tmp_path: Path) -> None:
-    preset, *changes = AGENTS[agent]
-    arguments = (preset, *TINY, *changes)
+    preset, *changes = AGENTS.get(agent) or ROLLOUTS[agent]
+    arguments = (preset, *(TINY if agent in AGENTS else TINY_RUN), *changes)
     assert train(*arguments, "--run.dir", "whole", cwd=tmp_path).returncode == 0
     killed = train(
         *arguments, "--run.dir", "killed", cwd=tmp_path, failpoint="checkpoint.after_prune:kill:2"

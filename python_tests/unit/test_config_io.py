@@ -160,7 +160,7 @@ def test_every_number_has_a_range(cls):
         ("net.channels", [1, 2, 3], "net.channels: expected 3 values"),
         ("net.width", 0, "net.width: expected a number from 1 to 256, got 0"),
         ("net.pool", 12, "net.pool: expected a number from 0 to 11, got 12"),
-        ("net.layer_norm", True, "net.layer_norm: expected net.torso = impala"),
+        ("net.spectral_norm", True, "net.spectral_norm: expected net.torso = impala"),
         ("agent.double", 1, "agent.double: expected true or false, got 1"),
         ("agent.discount", 1.01, "agent.discount: expected a number from 0 to 1, got 1.01"),
         ("agent.discount", math.nan, "agent.discount: expected a finite number, got nan"),
@@ -293,12 +293,12 @@ def test_validate_any_config_passes_or_raises_config_error_only(changes):
         (
             {"schema": 3, "config": {"agent": {"algorithm": "sarsa"}}},
             "config.json: agent.algorithm: expected one of dqn, c51, qr-dqn, iqn, r2d2, ngu, "
-            "agent57, got 'sarsa",
+            "agent57, a2c, ppo, pqn, got 'sarsa",
         ),
         (
             {"schema": 2, "config": {"agent": {"algorithm": ["c51"]}}},
             "config.json: agent.algorithm: expected one of dqn, c51, qr-dqn, iqn, r2d2, ngu, "
-            "agent57, got ['c51",
+            "agent57, a2c, ppo, pqn, got ['c51",
         ),
         ({"schema": 3, "config": {"agent": {"atoms": 5}}}, "config.json: agent.atoms: unknown key"),
         (

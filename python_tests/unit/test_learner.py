@@ -15,6 +15,7 @@ from atari_fast.config import (
     DqnOptimConfig,
     EnvConfig,
     NetConfig,
+    OptimizerConfig,
     ReplayConfig,
 )
 from atari_fast.errors import NumericError
@@ -184,3 +185,26 @@ def test_rmsprop_is_the_centred_one_of_the_paper() -> None:
         mean, square = 0.95 * mean + 0.05 * g, 0.95 * square + 0.05 * g * g
         w -= 0.1 * g / np.sqrt(square - mean**2 + 0.01)
         assert float(net.w.detach()) == pytest.approx(w, rel=1e-5)
+
+
+def test_uncentred_rmsprop_is_that_of_a3c_with_a_first_average_of_1() -> None:
+    net = torch.nn.Linear(3, 2)
+    config = OptimizerConfig(name="rmsprop-uncentred", lr=0.1, eps=0.01, decay=0.9)
+    optimizer = make_optimizer(net, config)
+    rng = torch.Generator().manual_seed(0)
+    weight, square = net.weight.detach().double(), torch.ones(2, 3, dtype=torch.float64)
+    for _ in range(5):
+        gradient = torch.randn(2, 3, generator=rng)
+        net.weight.grad = gradient.clone()
+        optimizer.step()
+        square = 0.9 * square + 0.1 * gradient.double() ** 2
+        weight = weight - 0.1 * gradient.double() / (square + 0.01).sqrt()
+        assert torch.allclose(net.weight.double(), weight, atol=1e-6)
+
+
+def test_radam_is_that_of_torch() -> None:
+    net = torch.nn.Linear(3, 2)
+    optimizer = make_optimizer(net, OptimizerConfig(name="radam", lr=0.1, eps=1e-6))
+    assert isinstance(optimizer, torch.optim.RAdam)
+    assert optimizer.defaults["lr"] == 0.1
+    assert optimizer.defaults["eps"] == 1e-6

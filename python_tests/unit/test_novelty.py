@@ -201,6 +201,20 @@ def test_embeddings_that_are_not_finite_end_a_run_as_other_divergence_does() -> 
         reward_of(nets)(random_frames(1)[0], np.array([True, True]))
 
 
+@pytest.mark.parametrize("pixels", ["scale", "standardize"])
+def test_embeddings_take_pixels_as_the_action_values_do(
+    pixels: Literal["scale", "standardize"],
+) -> None:
+    """Standardised ones do not depend on brightness."""
+    torso = RecurrentNetConfig(pixels=pixels, channels=(4, 4, 4), stack=1)
+    torch.manual_seed(0)
+    nets = NoveltyNetworks(torso, CONFIG, EnvSpec((84, 84), ("LEFT", "RIGHT")))
+    frames = torch.randint(0, 100, (3, 84, 84), dtype=torch.uint8)
+    with torch.no_grad():
+        same = torch.allclose(nets.embedding(frames), nets.embedding(frames + 100), atol=1e-5)
+    assert same == (pixels == "standardize")
+
+
 def test_a_memory_that_cannot_hold_the_neighbours_is_refused() -> None:
     config = ngu_config(dataclasses.replace(CONFIG, memory=2))
     assert "novelty.memory" in "".join(config.problems())
