@@ -5,13 +5,7 @@ from __future__ import annotations
 import torch
 
 from atari_fast.agents.agent import Agent
-from atari_fast.agents.rollouts import (
-    actor_critic_network,
-    advantages_and_returns,
-    choose_by_policy,
-    policy_terms,
-    rollout_agent,
-)
+from atari_fast.agents.rollouts import actor_critic, policy_terms
 from atari_fast.config import PpoConfig
 from atari_fast.replay.rollouts import RolloutBatch
 from atari_fast.types import EnvSpec
@@ -46,15 +40,4 @@ def build(config: PpoConfig, spec: EnvSpec, device: torch.device) -> Agent[Rollo
         }
         return losses, metrics
 
-    return rollout_agent(
-        config,
-        spec,
-        actor_critic_network(config, spec, device),
-        decide=choose_by_policy(agent),
-        num_estimates=2,
-        targets=advantages_and_returns(agent),
-        num_targets=2,
-        loss=loss,
-        name="actor_critic",
-        normalize=agent.normalize_advantages,
-    )
+    return actor_critic(config, spec, device, loss)

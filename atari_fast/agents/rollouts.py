@@ -25,7 +25,12 @@ from atari_fast.agents.agent import (
     Objective,
     QValues,
 )
-from atari_fast.config import ActorCriticAgentConfig, ReusedRolloutConfig, RolloutFamilyConfig
+from atari_fast.config import (
+    ActorCriticAgentConfig,
+    ActorCriticConfig,
+    ReusedRolloutConfig,
+    RolloutFamilyConfig,
+)
 from atari_fast.infra.weights import checked_like
 from atari_fast.nets.rollouts import RolloutNetwork
 from atari_fast.ops.returns import generalized_advantages
@@ -45,6 +50,8 @@ class Decision(NamedTuple):
     """Probability of a random action, where there is one."""
 
 
+Loss = Callable[[torch.Tensor, RolloutBatch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
+"""Outputs and a batch to the loss of each transition, and to metrics; see `rollout_agent`."""
 Decide = Callable[[ActorSpec, torch.Tensor, int], Decision]
 """Outputs float32[E, K] on the CPU, and emulator frames of the run so far, to a decision."""
 
@@ -112,7 +119,7 @@ def rollout_agent(
     num_estimates: int,
     targets: Callable[[torch.Tensor, torch.Tensor, Rollout], tuple[torch.Tensor, ...]],
     num_targets: int,
-    loss: Callable[[torch.Tensor, RolloutBatch], tuple[torch.Tensor, dict[str, torch.Tensor]]],
+    loss: Loss,
     name: str,
     normalize: bool = False,
     q_values: QValues | None = None,
@@ -185,18 +192,6 @@ def rollout_agent(
     )
 
 
-def actor_critic_network(
-    config: RolloutFamilyConfig, spec: EnvSpec, device: torch.device
-) -> RolloutNetwork:
-    """A network whose outputs are the logits of A actions and a value.
-
-    Where `init` is orthogonal, the first logits are near 0, so that all actions are about equally
-    probable, and the weights of the value have norm 1 (OpenAI's PPO).
-    """
-    widths, gains = {"policy": spec.num_actions, "value": 1}, {"policy": 0.01, "value": 1.0}
-    return make_network(config, spec, device, widths, gains)
-
-
 def make_network(
     config: RolloutFamilyConfig,
     spec: EnvSpec,
@@ -245,23 +240,6 @@ def choose_by_policy(agent: ActorCriticAgentConfig) -> Decide:
     return decide
 
 
-def advantages_and_returns(
-    agent: ActorCriticAgentConfig,
-) -> Callable[[torch.Tensor, torch.Tensor, Rollout], tuple[torch.Tensor, ...]]:
-    """A_t by generalized advantage estimation from recorded values, and A_t + V_t."""
-
-    def targets(
-        rewards: torch.Tensor, discounts: torch.Tensor, rollout: Rollout
-    ) -> tuple[torch.Tensor, ...]:
-        values = rollout.estimates[1]
-        advantages = generalized_advantages(
-            rewards, discounts, rollout.valid, values, agent.gae_lambda
-        )
-        return advantages, advantages + values[:-1]
-
-    return targets
-
-
 class PolicyTerms(NamedTuple):
     """What actor-critic losses are made of, [T, B] each."""
 
@@ -279,3 +257,44 @@ def policy_terms(outputs: torch.Tensor, actions: torch.Tensor) -> PolicyTerms:
     entropy = -(log_probabilities.exp() * log_probabilities).sum(dim=-1)
     taken = log_probabilities.gather(-1, actions[..., None])[..., 0]
     return PolicyTerms(taken, entropy, outputs[..., -1])
+
+
+def actor_critic(
+    config: ActorCriticConfig, spec: EnvSpec, device: torch.device, loss: Loss
+) -> Agent[RolloutBatch]:
+    """An agent whose network has the logits of A actions and a value: A2C, PPO.
+
+    Its targets are A_t by generalized advantage estimation from recorded values, and A_t + V_t.
+    Where `init` is orthogonal, the first logits are near 0, so that all actions are about equally
+    probable, and the weights of the value have norm 1 (OpenAI's PPO).
+
+    Args:
+        config: its settings.
+        spec: its environments.
+        device: where its network is.
+        loss: see `rollout_agent`.
+    """
+    agent = config.agent
+    widths, gains = {"policy": spec.num_actions, "value": 1}, {"policy": 0.01, "value": 1.0}
+
+    def targets(
+        rewards: torch.Tensor, discounts: torch.Tensor, rollout: Rollout
+    ) -> tuple[torch.Tensor, ...]:
+        values = rollout.estimates[1]
+        advantages = generalized_advantages(
+            rewards, discounts, rollout.valid, values, agent.gae_lambda
+        )
+        return advantages, advantages + values[:-1]
+
+    return rollout_agent(
+        config,
+        spec,
+        make_network(config, spec, device, widths, gains),
+        decide=choose_by_policy(agent),
+        num_estimates=2,
+        targets=targets,
+        num_targets=2,
+        loss=loss,
+        name="actor_critic",
+        normalize=agent.normalize_advantages,
+    )

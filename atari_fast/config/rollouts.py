@@ -148,14 +148,21 @@ class RolloutFamilyConfig(Config):
 
 
 @dataclass(frozen=True)
-class A2cConfig(RolloutFamilyConfig):
+class ActorCriticConfig(RolloutFamilyConfig):
+    """All settings of a run of A2C or PPO."""
+
+    agent: ActorCriticAgentConfig = field(default_factory=ActorCriticAgentConfig)
+
+
+@dataclass(frozen=True)
+class A2cConfig(ActorCriticConfig):
     """All settings of a run of A2C."""
 
     agent: A2cAgentConfig = field(default_factory=A2cAgentConfig)
 
 
 @dataclass(frozen=True)
-class PpoConfig(RolloutFamilyConfig):
+class PpoConfig(ActorCriticConfig):
     """All settings of a run of PPO."""
 
     agent: PpoAgentConfig = field(default_factory=PpoAgentConfig)

@@ -70,7 +70,9 @@ class Player:
         """
         network = self._agent.agent.q_values
         if network is None:
-            raise ConfigError("q_values: this agent has no action values of single observations; use `act`")
+            raise ConfigError(
+                "q_values: this agent has no action values of single observations; use `act`"
+            )
         batch = self._observations(observations)
         with torch.inference_mode(), self._autocast():
             values: NDArray[np.float32] = network(batch).float().cpu().numpy()

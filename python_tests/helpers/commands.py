@@ -48,6 +48,14 @@ R2D2 = [
 """A training of an agent with a memory, bandits and ranked sequences, as short as `CATCH`."""
 AGENT57 = ["agent57-small", *R2D2[1:], "--novelty.memory", "20", "--novelty.rows", "3"]
 """A training of an agent with an intrinsic reward, as short."""
+PPO = [
+    *("ppo-lstm", "--game", "catch", "--run.dir", "run", "--threads", "1", "--total-frames"),
+    *("2800", "--net.torso", "mlp", "--net.hidden", "4", "--net.lstm", "4", "--net.stack", "2"),
+    *("--env.num-envs", "4", "--rollout.steps", "12", "--run.log-period", "200"),
+    *("--run.checkpoint-period", "800", "--run.replay-period", "800", "--run.eval-period", "0"),
+    *("--run.no-finish", "--run.no-tensorboard"),
+]
+"""A training of an agent that learns from rollouts, as short."""
 PERIOD = 800
 """Frames between the checkpoints of `CATCH`."""
 

@@ -33,7 +33,7 @@ from atari_fast.infra.weights import pack_state, unpack_state
 from atari_fast.seeding import stream
 from atari_fast.train import main
 from atari_fast.types import Acted, StepBatch
-from commands import AGENT57, CATCH, R2D2, one_sentence, outcome, train
+from commands import AGENT57, CATCH, PPO, R2D2, one_sentence, outcome, train
 from run_parts import CPU, make_replay
 
 
@@ -329,7 +329,11 @@ CHANGES = ["delete", None, "x", [], {}, -1, 1e300, torch.zeros(2, 3), torch.zero
 
 
 @pytest.mark.parametrize("every", [30, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("arguments", [CATCH, R2D2, AGENT57], ids=["dqn", "r2d2-bandit", "agent57"])
+@pytest.mark.parametrize(
+    "arguments",
+    [CATCH, R2D2, AGENT57, PPO],
+    ids=["dqn", "r2d2-bandit", "agent57", "ppo-lstm"],
+)
 def test_a_forged_state_is_refused_or_goes_on(
     arguments: list[str], every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
