@@ -14,6 +14,7 @@ import torch
 
 from atari_fast.agents.agent import ActorSpec, Agent
 from atari_fast.agents.registry import build
+from atari_fast.agents.restore import load_agent
 from atari_fast.config import (
     EnvConfig,
     ReusedRolloutConfig,
@@ -28,8 +29,11 @@ from atari_fast.ops.returns import generalized_advantages, q_lambda
 from atari_fast.presets import PRESETS
 from atari_fast.replay.rollouts import RolloutBatch, RolloutMemory
 from atari_fast.runtime.acting import StackedActor
+from atari_fast.runtime.action_gap import check_alike
+from atari_fast.runtime.trainer import Trainer
 from atari_fast.seeding import stream
 from atari_fast.types import Acted, Flag, StepBatch
+from device_runs import PPO, run_in
 from run_parts import CPU, FP32
 
 T, E = 16, 4
@@ -437,3 +441,14 @@ def test_pqn_has_action_values_of_observations_unless_it_has_an_lstm() -> None:
     assert torch.equal(values.max(dim=1).values, torch.from_numpy(row.acted.estimates[0]))
     assert play(tiny("pqn-lstm", "catch"), 1).agent.q_values is None
     assert play(tiny("ppo", "catch"), 1).agent.q_values is None
+
+
+def test_a_policy_shows_its_loss_and_has_no_action_values(
+    tmp_path: Path,
+) -> None:
+    trainer = Trainer(run_in(PPO, tmp_path / "run", "cpu"))
+    assert trainer.run()
+    assert math.isfinite(trainer.statistics.loss)
+    trained = load_agent(tmp_path / "run", "last", CPU)
+    with pytest.raises(ConfigError, match="run has no action values of single observations"):
+        check_alike({"run": trained})
