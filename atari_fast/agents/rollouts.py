@@ -149,6 +149,7 @@ def rollout_agent(
         stack=config.net.stack,
         num_actions=spec.num_actions,
         lstm=config.net.lstm,
+        num_items=config.items,
         num_estimates=num_estimates,
         num_targets=num_targets,
         epochs=rollout.epochs if isinstance(rollout, ReusedRolloutConfig) else 1,

@@ -77,6 +77,8 @@ class RolloutOptions:
     """A."""
     lstm: int
     """H, units of the LSTM; 0: there is none, and items are transitions."""
+    num_items: int
+    """Items of a rollout: E with an LSTM, else E T."""
     num_estimates: int
     """Estimates of the actor."""
     num_targets: int
@@ -87,11 +89,6 @@ class RolloutOptions:
     """M, batches of each epoch."""
     normalize: bool
     """Shift and scale the first target of each batch to mean 0 and variance 1."""
-
-    @property
-    def num_items(self) -> int:
-        """Items of a rollout."""
-        return self.num_envs * (1 if self.lstm else self.steps)
 
     @property
     def bytes_needed(self) -> int:
