@@ -105,7 +105,7 @@ def test_combinations_solve_catch(changes: dict[str, Any]) -> None:
     assert score(config) >= 0.95
 
 
-ROLLOUTS = {"a2c-lstm": 240_000, "ppo": 120_000, "ppo-lstm": 120_000, "pqn": 80_000}
+ROLLOUTS = {"a2c-lstm": 400_000, "ppo": 120_000, "ppo-lstm": 160_000, "pqn": 80_000}
 
 
 @pytest.mark.parametrize("preset", ROLLOUTS)
