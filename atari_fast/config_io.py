@@ -152,6 +152,11 @@ def _type_problem(value: Any, hint: Any) -> str | None:
         return None if value in options else f"expected one of {_list(options)}, got {value!r}"
     if typing.get_origin(hint) is tuple:
         items = typing.get_args(hint)
+        if items[-1] is Ellipsis:
+            kind = items[0]
+            if isinstance(value, tuple) and not any(_type_problem(item, kind) for item in value):
+                return None
+            return f"expected values of the kind {kind.__name__}, got {value!r}"
         fits = isinstance(value, tuple) and len(value) == len(items)
         if fits and not any(map(_type_problem, value, items)):
             return None

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from atari_fast.config import (
     A2cAgentConfig,
     A2cConfig,
+    A3cAgentConfig,
+    A3cConfig,
     Agent57AgentConfig,
     Agent57Config,
     C51AgentConfig,
@@ -39,6 +41,8 @@ from atari_fast.config import (
     ReplayConfig,
     RolloutNetConfig,
     RunConfig,
+    SharedOptimizerConfig,
+    WorkerRolloutConfig,
     convert,
 )
 
@@ -535,6 +539,46 @@ def a2c_lstm() -> A2cConfig:
     )  # fmt: skip
 
 
+def a3c() -> A3cConfig:
+    """A3C with the feed-forward network of its paper (Mnih et al. 2016, 8).
+
+    Losses are means over a rollout, where the paper sums its 5 steps: an eps of a 25th, which is
+    added to squared gradients, and a largest norm of a 5th are the same.
+    """
+    return A3cConfig(
+        preset="a3c",
+        device="cpu",
+        env=EnvConfig(num_envs=16),
+        net=RolloutNetConfig(torso="nips", hidden=256),
+        rollout=WorkerRolloutConfig(steps=5),
+        optim=SharedOptimizerConfig(
+            name="rmsprop-uncentred", lr=7e-4, lr_final_fraction=0.0, eps=0.1 / 25, decay=0.99,
+            max_grad_norm=40 / 5,
+        ),
+        run=replace(_SAVES, eval_epsilon=0.0),
+    )  # fmt: skip
+
+
+def a3c_lstm() -> A3cConfig:
+    """A3C-LSTM, whose scores were published (dgriff777/rl_a3c_pytorch).
+
+    Losses are means over a rollout, where that program sums its 20 steps: with Adam, an eps and a
+    largest norm of a 20th are the same.
+    """
+    return A3cConfig(
+        preset="a3c-lstm",
+        total_frames=40_000_000,
+        device="cpu",
+        env=EnvConfig(num_envs=4, crop=True, life_loss="episodic", max_episode_frames=40_000),
+        net=RolloutNetConfig(
+            torso="pooled", pixels="running", stack=1, hidden=0, lstm=512, init="normalized-columns"
+        ),
+        agent=A3cAgentConfig(gae_lambda=0.92, evaluation="greedy"),
+        optim=SharedOptimizerConfig(lr=1e-4, eps=1e-3 / 20, max_grad_norm=40 / 20),
+        run=replace(_SAVES, eval_epsilon=0.0),
+    )
+
+
 def ppo() -> PpoConfig:
     """PPO for Atari (Schulman et al. 2017, table 5, as Huang et al. 2022 describe its program)."""
     return PpoConfig(
@@ -597,7 +641,7 @@ PRESETS: Mapping[str, Callable[[], Config]] = {
         rainbow, rainbow_dopamine, al, pal, ls_dqn, ls_dqn_lstdq, ls_dqn_dueling, ls_dqn_boosted,
         ls_dqn_pong, ls_dqn_boxing, ls_dqn_breakout, r2d2, r2d2_bandit, r2d2_small,
         ngu, agent57, ngu_small, agent57_small, ngu_gpu, agent57_gpu,
-        a2c_lstm, ppo, ppo_lstm, pqn, pqn_lstm,
+        a3c, a3c_lstm, a2c_lstm, ppo, ppo_lstm, pqn, pqn_lstm,
     )
 }  # fmt: skip
 DEFAULT_PRESET = "pong"

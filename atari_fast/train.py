@@ -124,7 +124,7 @@ def _with_workers(config: Config) -> Config:
     time than asking another process for it.
     """
     env = config.env
-    if env.num_workers >= 0:
+    if env.num_workers >= 0 or config.hogwild:
         return config
     from atari_fast.runtime.device import select_device  # late: torch takes a second to import
 

@@ -37,7 +37,7 @@ def main(directory: Path) -> float:
     result = evaluate(
         trainer.agent,
         config,
-        trainer.envs.spec,
+        trainer.spec,
         trainer.device,
         trainer.autocast,
         episodes=50,

@@ -1,4 +1,4 @@
-"""A2C: the actor-critic of A3C (Mnih et al. 2016) with environments in step instead of threads."""
+"""A3C (Mnih et al. 2016), and A2C, which has environments in step instead of workers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import torch
 
 from atari_fast.agents.agent import Agent
 from atari_fast.agents.rollouts import actor_critic, policy_terms
-from atari_fast.config import A2cConfig
+from atari_fast.config import A2cConfig, A3cConfig
 from atari_fast.replay.rollouts import RolloutBatch
 from atari_fast.types import EnvSpec
 
 
-def build(config: A2cConfig, spec: EnvSpec, device: torch.device) -> Agent[RolloutBatch]:
+def build(
+    config: A2cConfig | A3cConfig, spec: EnvSpec, device: torch.device
+) -> Agent[RolloutBatch]:
     """Build the agent with its network on `device`."""
     agent = config.agent
 

@@ -277,7 +277,7 @@ def tensors_of(batch: Any) -> Iterator[torch.Tensor]:
             yield value
 
 
-def map_batch(function: Callable[[torch.Tensor], torch.Tensor], batch: B) -> B:
+def map_batch(function: Callable[[Any], Any], batch: B) -> B:
     """A batch of the same kind whose tensors are `function` of those of `batch`."""
 
     def mapped(value: Any) -> Any:

@@ -10,6 +10,7 @@ from atari_fast.agents import a2c, agent57, c51, dqn, iqn, ngu, ppo, pqn, qr_dqn
 from atari_fast.agents.agent import Agent
 from atari_fast.config import (
     A2cConfig,
+    A3cConfig,
     Agent57Config,
     C51Config,
     Config,
@@ -41,7 +42,7 @@ def build(config: Config, spec: EnvSpec, device: torch.device) -> Agent[Any]:
             return ngu.build(config, spec, device)
         case Agent57Config():
             return agent57.build(config, spec, device)
-        case A2cConfig():
+        case A2cConfig() | A3cConfig():
             return a2c.build(config, spec, device)
         case PpoConfig():
             return ppo.build(config, spec, device)

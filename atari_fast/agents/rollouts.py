@@ -30,6 +30,7 @@ from atari_fast.config import (
     ActorCriticConfig,
     ReusedRolloutConfig,
     RolloutFamilyConfig,
+    SplitRolloutConfig,
 )
 from atari_fast.infra.weights import checked_like
 from atari_fast.nets.rollouts import RolloutNetwork
@@ -77,6 +78,8 @@ class RolloutActor:
 
     def act(self, observations: torch.Tensor, step: StepBatch, frames: int) -> Acted:
         """Choose actions; see `Actor.act`."""
+        if self._spec.mode == "train":
+            self._net.observe(observations[:, -1])
         begins = torch.from_numpy((step.flags & Flag.FIRST) != 0).to(observations.device)
         before = self._state
         with torch.inference_mode(), self._spec.autocast():
@@ -142,6 +145,7 @@ def rollout_agent(
         q_values: see `Agent`.
     """
     agent, rollout = config.agent, config.rollout
+    minibatches = rollout.minibatches if isinstance(rollout, SplitRolloutConfig) else 1
     options = RolloutOptions(
         steps=rollout.steps,
         num_envs=config.env.num_envs,
@@ -153,7 +157,7 @@ def rollout_agent(
         num_estimates=num_estimates,
         num_targets=num_targets,
         epochs=rollout.epochs if isinstance(rollout, ReusedRolloutConfig) else 1,
-        minibatches=rollout.minibatches,
+        minibatches=minibatches,
         normalize=normalize,
     )
 
@@ -183,7 +187,7 @@ def rollout_agent(
         batch_type=RolloutBatch,
         objectives=(Objective(name, net, config.optim, mean_loss),),
         stack=config.net.stack,
-        batch_size=config.items // rollout.minibatches,
+        batch_size=config.items // minibatches,
         smallest_share=max(1, SMALLEST_SHARE // rollout.steps)
         if config.net.lstm
         else SMALLEST_SHARE,
@@ -207,13 +211,16 @@ def make_network(
         spec: frame shape.
         device: where it goes.
         widths: width of each kind of output.
-        gains: gain of the weights of each, where `init` is orthogonal.
+        gains: gain of the weights of each, where `init` is orthogonal or normalized-columns.
     """
     net = RolloutNetwork(config.net, spec, widths)
-    if config.net.init == "orthogonal":
-        for name, head in net.heads.items():
-            assert isinstance(head.weight, torch.Tensor)
+    for name, head in net.heads.items():
+        assert isinstance(head.weight, torch.Tensor)
+        if config.net.init == "orthogonal":
             torch.nn.init.orthogonal_(head.weight, gains[name])
+        elif config.net.init == "normalized-columns":
+            weight = torch.randn_like(head.weight)
+            head.weight.data = gains[name] * weight / weight.norm(dim=1, keepdim=True)
     moved: RolloutNetwork = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return moved
 

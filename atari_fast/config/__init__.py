@@ -54,6 +54,8 @@ from atari_fast.config.recurrent import (
 from atari_fast.config.rollouts import (
     A2cAgentConfig,
     A2cConfig,
+    A3cAgentConfig,
+    A3cConfig,
     ActorCriticAgentConfig,
     ActorCriticConfig,
     PpoAgentConfig,
@@ -65,6 +67,9 @@ from atari_fast.config.rollouts import (
     RolloutFamilyAgentConfig,
     RolloutFamilyConfig,
     RolloutNetConfig,
+    SharedOptimizerConfig,
+    SplitRolloutConfig,
+    WorkerRolloutConfig,
 )
 
 CONFIGS: Mapping[str, type[Config]] = {
@@ -73,6 +78,7 @@ CONFIGS: Mapping[str, type[Config]] = {
     "ngu": NguConfig,
     "agent57": Agent57Config,
     "a2c": A2cConfig,
+    "a3c": A3cConfig,
     "ppo": PpoConfig,
     "pqn": PqnConfig,
 }
@@ -85,6 +91,8 @@ __all__ = [
     "FRAMES_PER_STEP",
     "A2cAgentConfig",
     "A2cConfig",
+    "A3cAgentConfig",
+    "A3cConfig",
     "ActorCriticAgentConfig",
     "ActorCriticConfig",
     "Agent57AgentConfig",
@@ -133,7 +141,10 @@ __all__ = [
     "RolloutNetConfig",
     "RunConfig",
     "SequenceReplayConfig",
+    "SharedOptimizerConfig",
+    "SplitRolloutConfig",
     "TorsoConfig",
+    "WorkerRolloutConfig",
     "convert",
     "with_algorithm",
 ]

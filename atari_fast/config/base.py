@@ -42,6 +42,9 @@ class EnvConfig:
     end of a pseudo-episode."""
     max_episode_frames: Annotated[int, Range(FRAMES_PER_STEP, 2**31 - 1)] = 108_000
     """Cap of an episode in frames (30 minutes of play); reaching it is truncation."""
+    crop: bool = False
+    """Frames are the part of the screen in which the game is played, at 80x80 (A3C-LSTM), instead
+    of the whole screen at 84x84."""
     num_envs: Annotated[int, Range(1, 65_536)] = 8
     """Number of environments, E; each delivers one row of data per agent step."""
     num_workers: Annotated[int, Range(-1, 65_536)] = -1
@@ -58,23 +61,28 @@ class EnvConfig:
 class TorsoConfig:
     """The part of a network that sees frames."""
 
-    torso: Literal["nature", "impala", "mlp"] = "nature"
-    """nature: three convolutions for 84x84 frames (Mnih 2015); impala: fifteen, with residual
-    blocks (Espeholt 2018); mlp: one hidden layer (toys)."""
-    pixels: Literal["scale", "standardize"] = "scale"
-    """How nature and impala take pixels: over 255 (Mnih 2015), or each observation shifted and
-    scaled to mean 0 and variance 1, from which a network learns small moving things much sooner."""
+    torso: Literal["nature", "nips", "impala", "pooled", "mlp"] = "nature"
+    """nature: three convolutions for 84x84 frames (Mnih 2015); nips: two (Mnih 2013, A3C); impala:
+    fifteen, with residual blocks (Espeholt 2018); pooled: four, each with max-pooling (A3C-LSTM);
+    mlp: one hidden layer (toys)."""
+    pixels: Literal["scale", "standardize", "running"] = "scale"
+    """How convolutions take pixels. scale: over 255 (Mnih 2015); standardize: each observation
+    shifted and scaled to mean 0 and variance 1, from which a network learns small moving things
+    much sooner; running: shifted and scaled by moving averages of the frames' means and standard
+    deviations (A3C-LSTM), in agents that learn from rollouts and have the pooled torso."""
     channels: Annotated[tuple[int, int, int], Range(1, 65_536)] = (32, 64, 64)
     """Filters of the three convolutions of the nature torso."""
     padding: Literal["valid", "same"] = "valid"
     """Padding of the nature torso's convolutions. valid: no padding, 7x7 feature maps (Mnih 2015);
     same: zero padding as in TensorFlow, 11x11 feature maps (Dopamine). Other torsos ignore it."""
-    init: Literal["uniform", "xavier", "fan-in", "orthogonal"] = "uniform"
-    """Initialisation of convolutional and linear layers. The first three are uniform in [-x, x].
+    init: Literal["uniform", "xavier", "fan-in", "orthogonal", "normalized-columns"] = "uniform"
+    """Initialisation of convolutional and linear layers, uniform in [-x, x] but for orthogonal.
     uniform: x = 1 / sqrt(inputs), also for biases (the Torch of Mnih 2015); xavier: x = sqrt(6 /
     (inputs + outputs)), biases 0 (Dopamine's DQN); fan-in: x = 3^(1/4) / sqrt(inputs), biases 0
     (Dopamine's Rainbow and IQN); orthogonal: orthogonal matrices times sqrt(2), biases 0 (OpenAI's
-    PPO). Noisy layers are always initialised as in Fortunato 2018."""
+    PPO); normalized-columns: x = sqrt(2 / inputs), biases 0, and the weights of each output scaled
+    to norm 0.01 (policy) or 1 (A3C-LSTM), in agents that learn from rollouts. Noisy layers are
+    always initialised as in Fortunato 2018."""
     width: Annotated[int, Range(1, 256)] = 1
     """The impala torso's three sections have this times 16, 32 and 32 filters."""
     layer_norm: bool = False
@@ -95,8 +103,9 @@ class TorsoConfig:
 class OptimizerConfig:
     """An objective's optimizer."""
 
-    name: Literal["adam", "radam", "rmsprop", "rmsprop-uncentred"] = "adam"
-    """adam; radam: rectified Adam (Liu 2020); rmsprop: the centred RMSProp of Mnih 2015;
+    name: Literal["adam", "amsgrad", "radam", "rmsprop", "rmsprop-uncentred"] = "adam"
+    """adam; amsgrad: Adam that divides by the largest second moment so far (Reddi 2018); radam:
+    rectified Adam (Liu 2020); rmsprop: the centred RMSProp of Mnih 2015;
     rmsprop-uncentred: that of A3C (Mnih 2016), whose moving average begins at 1 as in
     TensorFlow."""
     lr: Annotated[float, REAL_POSITIVE] = 6.25e-5
@@ -148,6 +157,9 @@ class RunConfig:
 class Config:
     """Settings that every algorithm has; a subclass for each adds its own sections."""
 
+    hogwild = False
+    """Whether the worker processes of `env` learn too, each on its own, with shared weights."""
+
     game: str = "pong"
     """Game in snake_case, one of the 57 (or a toy: catch, chain, t_maze, recall,
     noisy_corridor); MsPacman and ALE/MsPacman-v5 are understood too."""
@@ -182,11 +194,16 @@ class Config:
             )
 
 
-def torso_problems(net: TorsoConfig, *, mlp_norm: bool = False) -> Iterator[str]:
-    """Options of a torso beside another; `mlp_norm`: `layer_norm` acts behind it too."""
+def torso_problems(net: TorsoConfig, *, rollouts: bool = False) -> Iterator[str]:
+    """Options of a torso beside another; `rollouts`: for an agent that learns from rollouts."""
     given = [name for name in _IMPALA_OPTIONS if getattr(net, name) != getattr(TorsoConfig(), name)]
     if given and net.torso != "impala":
         names = " and ".join(f"net.{name}" for name in given)
         yield f"{names}: expected net.torso = impala, which alone has this, got {net.torso}"
-    if net.layer_norm and net.torso == "mlp" and not mlp_norm:
-        yield "net.layer_norm: expected net.torso = nature or impala, got mlp"
+    if net.layer_norm and net.torso not in ("nature", "impala") and not rollouts:
+        yield f"net.layer_norm: expected net.torso = nature or impala, got {net.torso}"
+    if net.pixels == "running" and net.torso != "pooled":
+        yield f"net.pixels = running: expected net.torso = pooled, got {net.torso}"
+    for name, value in (("pixels", "running"), ("init", "normalized-columns")):
+        if getattr(net, name) == value and not rollouts:
+            yield f"net.{name}: expected another value than {value}, which needs rollouts"

@@ -25,9 +25,9 @@ from atari_fast.config.ranges import (
 class RolloutNetConfig(TorsoConfig):
     """The network: a torso, a linear layer, an LSTM or none, and the outputs."""
 
-    hidden: Annotated[int, Range(1, 1_048_576)] = 512
-    """Units of the linear layer after the torso, which has layer normalization too if
-    `layer_norm`."""
+    hidden: Annotated[int, Range(0, 1_048_576)] = 512
+    """Units of the linear layer after the torso, which has layer normalization too if `layer_norm`;
+    0: there is none."""
     lstm: Annotated[int, Range(0, 65_536)] = 0
     """Units of the LSTM after it; 0: there is none."""
 
@@ -38,13 +38,28 @@ class RolloutConfig:
 
     steps: Annotated[int, Range(1, 65_536)] = 20
     """Agent steps of a rollout in each environment, T."""
+
+
+@dataclass(frozen=True)
+class WorkerRolloutConfig(RolloutConfig):
+    """Rollouts of workers that learn on their own (A3C)."""
+
+    worker_steps: Annotated[tuple[int, ...], Range(1, 65_536)] = ()
+    """Agent steps of the rollouts of each worker, beginning anew with worker 0 where there are more
+    workers than numbers; empty: `steps` in all of them."""
+
+
+@dataclass(frozen=True)
+class SplitRolloutConfig(RolloutConfig):
+    """Rollouts that are learned from in parts."""
+
     minibatches: Annotated[int, Range(1, 65_536)] = 1
     """Updates in each epoch, M. Each learns from another M-th of the transitions, or with an LSTM
     of the environments."""
 
 
 @dataclass(frozen=True)
-class ReusedRolloutConfig(RolloutConfig):
+class ReusedRolloutConfig(SplitRolloutConfig):
     """Rollouts that are learned from several times. Defaults: PPO (Schulman 2017)."""
 
     steps: Annotated[int, Range(1, 65_536)] = 128
@@ -93,6 +108,18 @@ class A2cAgentConfig(ActorCriticAgentConfig):
 
 
 @dataclass(frozen=True)
+class A3cAgentConfig(ActorCriticAgentConfig):
+    """The algorithm and its options."""
+
+    algorithm: Literal["a3c"] = "a3c"
+    """Asynchronous advantage actor-critic (Mnih 2016)."""
+    gae_lambda: Annotated[float, FRACTION] = 1.0
+    """Lambda of generalized advantage estimation; 1: plain returns."""
+    worker_restarts: Annotated[int, NON_NEGATIVE] = 10
+    """How many workers may die in a run before it ends; each is replaced by a new one."""
+
+
+@dataclass(frozen=True)
 class PpoAgentConfig(ActorCriticAgentConfig):
     """The algorithm and its options."""
 
@@ -121,6 +148,15 @@ class PqnAgentConfig(RolloutFamilyAgentConfig):
 
 
 @dataclass(frozen=True)
+class SharedOptimizerConfig(OptimizerConfig):
+    """The optimizer of workers that change shared weights."""
+
+    shared: bool = True
+    """All workers have the moving averages and the step count of the optimizer in common (Mnih
+    2016); without, each has its own."""
+
+
+@dataclass(frozen=True)
 class RolloutFamilyConfig(Config):
     """All settings of a run of an agent that learns from rollouts."""
 
@@ -138,12 +174,13 @@ class RolloutFamilyConfig(Config):
     def problems(self) -> Iterator[str]:
         """See `Config.problems`."""
         yield from super().problems()
-        yield from torso_problems(self.net, mlp_norm=True)
-        if self.items % self.rollout.minibatches:
+        yield from torso_problems(self.net, rollouts=True)
+        rollout = self.rollout
+        if isinstance(rollout, SplitRolloutConfig) and self.items % rollout.minibatches:
             what = "env.num_envs" if self.net.lstm else "env.num_envs * rollout.steps"
             yield (
                 f"rollout.minibatches: expected a divisor of {what} = {self.items}, "
-                f"got {self.rollout.minibatches}"
+                f"got {rollout.minibatches}"
             )
 
 
@@ -159,6 +196,27 @@ class A2cConfig(ActorCriticConfig):
     """All settings of a run of A2C."""
 
     agent: A2cAgentConfig = field(default_factory=A2cAgentConfig)
+    rollout: SplitRolloutConfig = field(default_factory=SplitRolloutConfig)
+
+
+@dataclass(frozen=True)
+class A3cConfig(ActorCriticConfig):
+    """All settings of a run of A3C.
+
+    `env.num_envs` environments are divided among `env.num_workers` processes, which play and learn.
+    """
+
+    hogwild = True
+
+    agent: A3cAgentConfig = field(default_factory=A3cAgentConfig)
+    rollout: WorkerRolloutConfig = field(default_factory=WorkerRolloutConfig)
+    optim: SharedOptimizerConfig = field(default_factory=SharedOptimizerConfig)
+
+    def problems(self) -> Iterator[str]:
+        """See `Config.problems`."""
+        yield from super().problems()
+        if self.env.num_workers == 0:
+            yield "env.num_workers: expected at least 1, since A3C learns in its workers, got 0"
 
 
 @dataclass(frozen=True)

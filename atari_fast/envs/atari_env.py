@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from atari_fast._core import preprocess_palette
 from atari_fast.config import FRAMES_PER_STEP, EnvConfig
 from atari_fast.envs import exploration_toys, memory_toys, palette, toy
+from atari_fast.envs.crop import CROPPED_SHAPE, Crop
 from atari_fast.errors import EnvError
 from atari_fast.games import SCORE_WRAPS, TOYS, canonical_name
 from atari_fast.places import PLACE_ADDRESSES
@@ -26,7 +27,7 @@ from atari_fast.seeding import child, to_int
 from atari_fast.types import EnvSpec, Flag
 
 FRAME_SHAPE = (84, 84)
-"""Height and width of a preprocessed frame."""
+"""Height and width of the frame of a whole screen."""
 
 SCREEN_SHAPE = (210, 160)
 """Height and width of the emulator's screen."""
@@ -121,7 +122,9 @@ class AtariEnv:
         self._ale = ale = _load(self.game, config, to_int(child(seed, "emulator"), bits=31))
         minimal = config.action_set == "minimal"
         actions = ale.getMinimalActionSet() if minimal else ale.getLegalActionSet()
-        self.spec = EnvSpec(FRAME_SHAPE, tuple(action.name for action in actions))
+        self._crop = Crop.of_game(self.game) if config.crop else None
+        frame_shape = CROPPED_SHAPE if config.crop else FRAME_SHAPE
+        self.spec = EnvSpec(frame_shape, tuple(action.name for action in actions))
         self._codes = [action.value for action in actions]
         self._plans = [[code] * FRAMES_PER_STEP for code in self._codes]
 
@@ -203,7 +206,10 @@ class AtariEnv:
                 f"action: got {action}, expected an index from 0 to {len(self._codes) - 1} "
                 f"in {self.game}"
             )
-        preprocess_palette(self._screens, palette.LUMA, out[None])
+        if self._crop is None:
+            preprocess_palette(self._screens, palette.LUMA, out[None])
+        else:
+            self._crop(self._screens[0], out)
         return reward, flags
 
     def state(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Worker processes as `VectorEnv` sees them: how they start, are waited for, fail and end."""
+"""Worker processes as their main process sees them: how they start, are waited for, fail, end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from atari_fast.envs.worker import NOT_FOR_WORKERS, Buffers, Task, serve
+from atari_fast.envs.worker import NOT_FOR_WORKERS
 from atari_fast.errors import ConfigError, EnvError, WorkerError
 
 _SLICE_SECONDS = 0.25
@@ -23,7 +23,7 @@ _Answer = TypeVar("_Answer")
 
 
 class Worker(NamedTuple):
-    """What `VectorEnv` knows of a worker."""
+    """What the main process knows of a worker."""
 
     process: Any
     pipe: Connection
@@ -70,17 +70,27 @@ def check_program(workers: int) -> None:
         )
 
 
-def start_worker(context: Any, index: int, task: Task, buffers: Buffers) -> Worker:
+def start_worker(
+    context: Any, index: int, game: str, envs: range, serve: Callable[..., None], *args: Any
+) -> Worker:
     """Starts a worker process, which says through its pipe when it is ready.
+
+    Args:
+        context: Multiprocessing context.
+        index: Number of the worker.
+        game: Game of its environments.
+        envs: Their indices.
+        serve: What it runs, a function of a module, which takes `args` and its end of the pipe.
+        *args: Its first arguments.
 
     Raises:
         WorkerError: The system has no process or no open file left.
     """
-    name = f"worker {index} (environments {task.envs[0]} to {task.envs[-1]} of {task.game})"
+    name = f"worker {index} (environments {envs[0]} to {envs[-1]} of {game})"
     try:
         pipe, far_end = context.Pipe()
         process = context.Process(
-            target=serve, args=(task, buffers, far_end), name=f"atari_fast {name}", daemon=True
+            target=serve, args=(*args, far_end), name=f"atari_fast {name}", daemon=True
         )
         # Signals reach all processes of a terminal or a job: a worker takes none from its start.
         resource_tracker.ensure_running()
@@ -95,7 +105,7 @@ def start_worker(context: Any, index: int, task: Task, buffers: Buffers) -> Work
             "limits of open files and processes (ulimit -n, ulimit -u)"
         ) from error
     far_end.close()  # the worker's copy is the last one now: its death closes the pipe
-    return Worker(process, pipe, name, task.envs)
+    return Worker(process, pipe, name, envs)
 
 
 def stop(workers: list[Worker]) -> None:

@@ -47,6 +47,7 @@ from atari_fast.envs.worker import (
     Runner,
     Task,
     pack_seeds,
+    serve,
 )
 from atari_fast.errors import ConfigError, EnvError, WorkerError
 from atari_fast.seeding import child
@@ -127,7 +128,7 @@ class VectorEnv:
             for index in range(workers):
                 share = range(num_envs * index // workers, num_envs * (index + 1) // workers)
                 own = task._replace(envs=share, seeds=task.seeds[share.start : share.stop])
-                worker = start_worker(context, index, own, buffers)
+                worker = start_worker(context, index, game, share, serve, own, buffers)
                 self._workers.append(worker)
                 self._by_channel[worker.pipe.fileno()] = worker
                 self._answers.register(worker.pipe.fileno(), select.POLLIN)

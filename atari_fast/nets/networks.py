@@ -86,6 +86,9 @@ def initialize(net: nn.Module, init: str) -> None:
                 nn.init.xavier_uniform_(layer.weight)
             elif init == "orthogonal":
                 nn.init.orthogonal_(layer.weight, 2**0.5)
+            elif init == "normalized-columns":
+                bound = (2 / layer.weight[0].numel()) ** 0.5
+                nn.init.uniform_(layer.weight, -bound, bound)
             else:  # a variance of 1 / sqrt(3) over the number of inputs
                 bound = 3**0.25 * layer.weight[0].numel() ** -0.5
                 nn.init.uniform_(layer.weight, -bound, bound)

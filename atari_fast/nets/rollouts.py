@@ -8,7 +8,7 @@ from torch import nn
 
 from atari_fast.config import RolloutNetConfig
 from atari_fast.nets.networks import initialize
-from atari_fast.nets.torsos import make_torso
+from atari_fast.nets.torsos import PooledTorso, make_torso
 from atari_fast.types import EnvSpec
 
 State = tuple[torch.Tensor, ...]
@@ -18,7 +18,8 @@ State = tuple[torch.Tensor, ...]
 class RolloutNetwork(nn.Module):
     """Frames of a stream of episodes to a number of outputs for each row.
 
-    Torso; linear layer, layer normalization if asked for, ReLU; LSTM if asked for; linear outputs.
+    Torso; linear layer or none, layer normalization if asked for, ReLU; LSTM or none; linear
+    outputs.
     LSTM and outputs are computed in float32.
     """
 
@@ -32,25 +33,36 @@ class RolloutNetwork(nn.Module):
         """
         super().__init__()
         self.torso = make_torso(config, spec.frame_shape)
-        self.linear = nn.Linear(self.torso.features, config.hidden)
-        self.norm = nn.LayerNorm(config.hidden) if config.layer_norm else nn.Identity()
-        self.lstm = nn.LSTMCell(config.hidden, config.lstm) if config.lstm else None
-        width = config.lstm or config.hidden
+        width = self.torso.features
+        self.linear = nn.Linear(width, config.hidden) if config.hidden else None
+        width = config.hidden or width
+        norm = self.linear is not None and config.layer_norm
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
+        self.lstm = nn.LSTMCell(width, config.lstm) if config.lstm else None
+        width = config.lstm or width
         self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in outputs.items()})
         initialize(self, config.init)
-        if self.lstm is not None and config.init == "orthogonal":
-            for parameter in self.lstm.parameters():
-                if parameter.dim() > 1:
-                    nn.init.orthogonal_(parameter)
-                else:
-                    nn.init.zeros_(parameter)
+        if self.lstm is not None and config.init in ("orthogonal", "normalized-columns"):
+            nn.init.orthogonal_(self.lstm.weight_ih)
+            nn.init.orthogonal_(self.lstm.weight_hh)
+            nn.init.zeros_(self.lstm.bias_ih)
+            nn.init.zeros_(self.lstm.bias_hh)
+            if config.init == "normalized-columns":
+                nn.init.xavier_uniform_(self.lstm.weight_ih)
+                with torch.no_grad():  # of the forget gate
+                    self.lstm.bias_ih[config.lstm : 2 * config.lstm] = 1.0
 
     def initial_state(self, batch: int) -> State:
         """The state at the start of an episode: zeros."""
         if self.lstm is None:
             return ()
-        zeros = self.linear.weight.new_zeros(batch, self.lstm.hidden_size)
+        zeros = self.lstm.weight_hh.new_zeros(batch, self.lstm.hidden_size)
         return zeros, zeros.clone()
+
+    def observe(self, frames: torch.Tensor) -> None:
+        """Take frames uint8[E, H, W] that arrived in training into running averages."""
+        if isinstance(self.torso, PooledTorso) and self.torso.running is not None:
+            self.torso.running.add(frames)
 
     def forward(
         self, observations: torch.Tensor, first: torch.Tensor, state: State
@@ -67,17 +79,32 @@ class RolloutNetwork(nn.Module):
             state.
         """
         batch = observations.shape[:2]
-        features = self.norm(self.linear(self.torso(observations.flatten(0, 1))))
-        hidden = F.relu(features).view(*batch, -1)
+        features = self.torso(observations.flatten(0, 1))
+        if self.linear is not None:
+            features = F.relu(self.norm(self.linear(features)))
+        hidden = features.view(*batch, -1)
         with torch.autocast(hidden.device.type, enabled=False):
             hidden = hidden.float()
             if self.lstm is not None:
-                h, c = state
-                rows = []
-                for row, begins in zip(hidden, first, strict=True):
-                    goes_on = ~begins[:, None]
-                    h, c = self.lstm(row, (h * goes_on, c * goes_on))
-                    rows.append(h)
-                hidden, state = torch.stack(rows), (h, c)
+                hidden, state = _lstm(self.lstm, hidden, first, state)
             outputs = torch.cat([head(hidden) for head in self.heads.values()], dim=-1)
         return outputs, state
+
+
+def _lstm(
+    cell: nn.LSTMCell, inputs: torch.Tensor, first: torch.Tensor, state: State
+) -> tuple[torch.Tensor, State]:
+    """Outputs float32[T, B, H] of a cell, and the state behind them, as `RolloutNetwork.forward`.
+
+    The inputs of all rows are projected by one matrix product.
+    """
+    h, c = state
+    projected = F.linear(inputs, cell.weight_ih, cell.bias_ih + cell.bias_hh)
+    rows = []
+    for row, goes_on in zip(projected, ~first[..., None], strict=True):
+        gates = torch.addmm(row, h * goes_on, cell.weight_hh.T)
+        i, f, g, o = gates.chunk(4, dim=1)
+        c = torch.sigmoid(f) * (c * goes_on) + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        rows.append(h)
+    return torch.stack(rows), (h, c)

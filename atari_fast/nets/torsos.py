@@ -170,6 +170,91 @@ class ImpalaTorso(nn.Module):
         return F.relu(x).flatten(1)
 
 
+class NipsTorso(nn.Module):
+    """The two convolutions of Mnih et al. 2013 (section 5), which A3C has, to [B, 2592].
+
+    Takes uint8[B, S, 84, 84], pixels as `NatureTorso` takes them.
+    """
+
+    def __init__(self, stack: int, *, standardize: bool) -> None:
+        super().__init__()
+        self.standardize = standardize
+        self.conv1 = nn.Conv2d(stack, 16, 8, stride=4)
+        self.conv2 = nn.Conv2d(16, 32, 4, stride=2)
+        self.features = 32 * 9 * 9
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """Maps frames uint8[B, S, 84, 84] to features [B, D]."""
+        x = F.relu(_first_layer(self.conv1, frames, self.standardize))
+        return F.relu(self.conv2(x)).flatten(1)
+
+
+class RunningPixels(nn.Module):
+    """Gray levels, shifted and scaled by moving averages over all frames (A3C-LSTM).
+
+    (x - m) / (s + 1e-8), where m and s are exponential averages of the frames' means and standard
+    deviations, without the bias of their beginning at 0. Before the first frame: x / 255.
+    """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+    weight: torch.Tensor
+    DECAY = 0.9999
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("mean", "deviation", "weight"):
+            self.register_buffer(name, torch.zeros(()))
+
+    @torch.no_grad()
+    def add(self, frames: torch.Tensor) -> None:
+        """Take in frames uint8[E, H, W] that arrived together."""
+        keep = self.DECAY ** len(frames)
+        deviations, means = torch.std_mean(frames.flatten(1).float(), dim=1, correction=0)
+        for average, value in ((self.mean, means.mean()), (self.deviation, deviations.mean())):
+            average.mul_(keep).add_((1 - keep) * value)
+        self.weight.mul_(keep).add_(1 - keep)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """Maps uint8[B, S, H, W] to float32[B, S, H, W]."""
+        pixels, weight = frames.float(), self.weight.clamp(min=1e-12)
+        scaled = (pixels - self.mean / weight) / (self.deviation / weight + 1e-8)
+        return torch.where(self.weight > 0, scaled, pixels / 255)
+
+
+class PooledTorso(nn.Module):
+    """The four pooled convolutions of A3C-LSTM (dgriff777/rl_a3c_pytorch), [B, 1024] of 80x80.
+
+    Each convolution is followed by a max-pool of 2x2 and a ReLU. Takes uint8[B, S, H, W].
+    """
+
+    _LAYERS = ((32, 5, 2), (32, 5, 1), (64, 4, 1), (64, 3, 1))  # filters, kernel, padding
+
+    def __init__(self, config: TorsoConfig, frame_shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.standardize = config.pixels == "standardize"
+        self.running = RunningPixels() if config.pixels == "running" else None
+        self.convs = nn.ModuleList()
+        channels, sides = config.stack, list(frame_shape)
+        for filters, kernel, padding in self._LAYERS:
+            self.convs.append(nn.Conv2d(channels, filters, kernel, padding=padding))
+            channels, sides = filters, [(side + 2 * padding - kernel + 1) // 2 for side in sides]
+        self.features = channels * sides[0] * sides[1]
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """Maps frames uint8[B, S, H, W] to features [B, D]."""
+        first, *others = self.convs
+        assert isinstance(first, nn.Conv2d)
+        if self.running is not None:
+            x = first(self.running(frames))
+        else:
+            x = _first_layer(first, frames, self.standardize)
+        x = F.relu(F.max_pool2d(x, 2))
+        for conv in others:
+            x = F.relu(F.max_pool2d(conv(x), 2))
+        return x.flatten(1)
+
+
 class MlpTorso(nn.Module):
     """Flattened frames uint8[B, S, H, W], divided by 255, for the toy games; no weights."""
 
@@ -202,7 +287,7 @@ def _compute_dtype(frames: torch.Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
 
 
-Torso: TypeAlias = NatureTorso | ImpalaTorso | MlpTorso
+Torso: TypeAlias = NatureTorso | NipsTorso | ImpalaTorso | PooledTorso | MlpTorso
 
 
 def make_torso(config: TorsoConfig, frame_shape: tuple[int, int]) -> Torso:
@@ -211,13 +296,24 @@ def make_torso(config: TorsoConfig, frame_shape: tuple[int, int]) -> Torso:
     Raises:
         ConfigError: that torso cannot take frames of this shape (H, W).
     """
+    height, width = frame_shape
+    standardize = config.pixels == "standardize"
+    if config.torso in ("nature", "nips") and frame_shape != (84, 84):
+        remedy = "--env.no-crop" if frame_shape == (80, 80) else "--net.torso mlp"
+        raise ConfigError(
+            f"net.torso: {config.torso} takes frames of 84x84, this game has {height}x{width}; use "
+            f"{remedy}"
+        )
+    if config.torso == "pooled" and min(frame_shape) < 40:
+        raise ConfigError(
+            f"net.torso: pooled takes frames of at least 40x40, this game has {height}x{width}; "
+            "use --net.torso mlp"
+        )
+    if config.torso == "nips":
+        return NipsTorso(config.stack, standardize=standardize)
+    if config.torso == "pooled":
+        return PooledTorso(config, frame_shape)
     if config.torso == "nature":
-        if frame_shape != (84, 84):
-            raise ConfigError(
-                f"net.torso: nature takes frames of 84x84, this game has {frame_shape[0]}x"
-                f"{frame_shape[1]}; use --net.torso mlp"
-            )
-        standardize = config.pixels == "standardize"
         same = config.padding == "same"
         return NatureTorso(
             config.stack,

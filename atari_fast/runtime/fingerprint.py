@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
-from atari_fast.agents.agent import Agent, B, Memory
 from atari_fast.errors import CheckpointError
 from atari_fast.infra.manifest import library_versions
 from atari_fast.runtime.device import MAX_THREADS, Autocast
-from atari_fast.runtime.driver import progress, scheduled
+from atari_fast.runtime.driver import progress
 
 _LIBRARIES = ("atari_fast", "ale_py", "torch")
 
@@ -43,21 +42,22 @@ def saved_threads(state: Mapping[str, Any]) -> int:
 
 
 def schedule_changes(
-    agent: Agent[B], memory: Memory[B], frames: int, before: int, now: int
+    scheduled: Callable[[float], dict[str, float]],
+    learning_starts: int,
+    frames: int,
+    before: int,
+    now: int,
 ) -> list[str]:
     """A sentence for every schedule that jumps at a resume, because the run ends elsewhere.
 
     Args:
-        agent: the agent of the run.
-        memory: its memory.
+        scheduled: values of the schedules by the fraction of a run's learning that is done.
+        learning_starts: emulator frames before the first update.
         frames: emulator frames of the checkpoint.
         before: total frames in the settings of the checkpoint.
         now: total frames of the resumed run.
     """
-    was, has = (
-        scheduled(agent, memory, progress(frames, agent.learning_starts, total))
-        for total in (before, now)
-    )
+    was, has = (scheduled(progress(frames, learning_starts, total)) for total in (before, now))
     names = {"lr": "optim.lr"}
     return [
         f"{names.get(name, name)} goes from {was[name]:.3g} to {has[name]:.3g} here, since its "

@@ -13,6 +13,7 @@ from atari_fast.agents.agent import Agent, B, Memory
 from atari_fast.errors import NumericError
 from atari_fast.runtime.device import Autocast
 from atari_fast.runtime.objective import ObjectiveStep
+from atari_fast.runtime.optimizers import MakeOptimizer, make_optimizer
 from atari_fast.runtime.prefetcher import Prefetcher
 
 
@@ -27,6 +28,7 @@ class Learner(Generic[B]):
         autocast: Autocast,
         check_period: int = 100,
         threads: int = 1,
+        make_optimizer: MakeOptimizer = make_optimizer,
     ) -> None:
         """Make a learner.
 
@@ -38,6 +40,7 @@ class Learner(Generic[B]):
             check_period: updates between checks of the losses. A check waits for the device; with
                 1 the weights are still finite when a loss is not.
             threads: threads that compute the gradients on the CPU; see `Gradients`.
+            make_optimizer: makes the optimizer of a network.
         """
         self._memory = memory
         self._device = device
@@ -47,7 +50,13 @@ class Learner(Generic[B]):
         self._prefetcher = Prefetcher(memory, agent.batch_size, device)
         self._steps = [
             ObjectiveStep(
-                objective, device, autocast, agent.batch_size, threads, agent.smallest_share
+                objective,
+                make_optimizer(objective.net, objective.optim),
+                device,
+                autocast,
+                agent.batch_size,
+                threads,
+                agent.smallest_share,
             )
             for objective in agent.objectives
         ]
@@ -157,10 +166,7 @@ class Learner(Generic[B]):
         self._memory.update_priorities(ids, priorities)
 
     def _not_finite(self, what: str) -> NumericError:
-        return NumericError(
-            f"{what} are not finite at update {self.updates}; the last checkpoint is whole; "
-            "lower --optim.lr or use --precision fp32"
-        )
+        return not_finite(what, self.updates)
 
     def _add_metrics(self, values: dict[str, torch.Tensor]) -> None:
         for name, value in values.items():
@@ -179,3 +185,11 @@ class Learner(Generic[B]):
             if not math.isfinite(metrics.get(f"loss/{step.objective.name}", 0.0)):
                 raise self._not_finite(f"loss/{step.objective.name}: its values")
         return metrics
+
+
+def not_finite(what: str, updates: int) -> NumericError:
+    """The error of a run in which something, such as `loss: its values`, is not finite."""
+    return NumericError(
+        f"{what} are not finite at update {updates}; the last checkpoint is whole; lower "
+        "--optim.lr or use --precision fp32"
+    )

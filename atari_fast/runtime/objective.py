@@ -23,15 +23,16 @@ class ObjectiveStep(Generic[B]):
     def __init__(
         self,
         objective: Objective[B],
+        optimizer: torch.optim.Optimizer,
         device: torch.device,
         autocast: Autocast,
         batch_size: int,
         threads: int,
         smallest_share: int,
     ) -> None:
-        """Make the optimizer; the arguments are those of `Learner` and `Gradients`."""
+        """Take an objective and its optimizer; the others are those of `Learner`, `Gradients`."""
         self.objective = objective
-        self.optimizer = make_optimizer(objective.net, objective.optim)
+        self.optimizer = optimizer
         self._device = device
         self._gradients = Gradients(
             objective.loss, objective.net, autocast, batch_size, threads, smallest_share

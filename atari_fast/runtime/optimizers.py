@@ -41,14 +41,18 @@ class RMSProp(torch.optim.Optimizer):
                 self._step_group(group, params)
         return loss
 
+    def begin(self, p: torch.Tensor) -> None:
+        """Makes the averages of a parameter."""
+        if self._centred:
+            self.state[p] = {"mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
+        else:
+            self.state[p] = {"square": torch.ones_like(p)}
+
     def _step_group(self, group: dict[str, Any], params: list[nn.Parameter]) -> None:
         grads = [p.grad for p in params if p.grad is not None]
         for p in params:
             if not self.state[p]:
-                if self._centred:
-                    self.state[p] = {"mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
-                else:
-                    self.state[p] = {"square": torch.ones_like(p)}
+                self.begin(p)
         squares = [self.state[p]["square"] for p in params]
         keep = group["decay"]
         torch._foreach_mul_(squares, keep)
@@ -67,12 +71,32 @@ class RMSProp(torch.optim.Optimizer):
         torch._foreach_addcdiv_(list[torch.Tensor](params), grads, roots, -group["lr"])
 
 
+MakeOptimizer = Callable[[nn.Module, OptimizerConfig], torch.optim.Optimizer]
+
+
 def make_optimizer(net: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """The optimizer that `config.name` names, over all parameters of `net`."""
     params = net.parameters()
-    if config.name == "adam":
-        return torch.optim.Adam(params, lr=config.lr, eps=config.eps, fused=True)
+    if config.name in ("adam", "amsgrad"):
+        amsgrad = config.name == "amsgrad"
+        return torch.optim.Adam(params, lr=config.lr, eps=config.eps, amsgrad=amsgrad, fused=True)
     if config.name == "radam":
         return torch.optim.RAdam(params, lr=config.lr, eps=config.eps)
     centred = config.name == "rmsprop"
     return RMSProp(params, config.lr, config.decay, config.eps, centred=centred)
+
+
+def begin(optimizer: torch.optim.Optimizer) -> None:
+    """Makes the state of an optimizer of this module before its first step."""
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    if isinstance(optimizer, RMSProp):
+        for p in params:
+            optimizer.begin(p)
+        return
+    for p in params:
+        p.grad = torch.zeros_like(p)
+    optimizer.step()  # of length 0
+    for p in params:
+        p.grad = None
+        for value in optimizer.state[p].values():
+            value.zero_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -15,8 +16,9 @@ import torch
 
 from atari_fast.agents.agent import ActorSpec
 from atari_fast.agents.registry import build
-from atari_fast.config import Config
+from atari_fast.config import A3cConfig, Config
 from atari_fast.config_io import from_record, to_record
+from atari_fast.envs.atari_env import make_env
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.errors import CheckpointError, NumericError, WorkerError
 from atari_fast.games import canonical_name
@@ -38,12 +40,12 @@ from atari_fast.runtime.device import Autocast, keep_freed_memory, select_device
 from atari_fast.runtime.directory import (
     REPLAY,
     create_run_directory,
-    replay_snapshot,
     saved_state,
 )
 from atari_fast.runtime.driver import StepResult, SyncDriver
 from atari_fast.runtime.evaluation import evaluate
 from atari_fast.runtime.fingerprint import changes, fingerprint, saved_threads, schedule_changes
+from atari_fast.runtime.hogwild import HogwildDriver
 from atari_fast.runtime.interrupt import Interrupt
 from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.services import RunServices
@@ -62,7 +64,8 @@ class Trainer:
 
     def __init__(self, config: Config, resumed: Checkpoint | None = None) -> None:
         self.config = config = dataclasses.replace(config, game=canonical_name(config.game))
-        self.device = select_device(config.device)
+        # Workers that learn have devices of their own; their shared weights are on the CPU.
+        self.device = select_device("cpu" if config.hogwild else config.device)
         self._cuda = self.device.type == "cuda"
         state = saved_state(resumed) if resumed else {}
         self._with_replay = config.run.replay_period > 0
@@ -71,10 +74,13 @@ class Trainer:
         keep_freed_memory()
         torch.manual_seed(to_int(stream(config.seed, "torch")))
         self.autocast = Autocast(self.device, config.precision)
-        self.envs = VectorEnv(config.game, config.env, stream(config.seed, "lanes"))
+        self.spec = make_env(config.game, config.env, stream(config.seed, "lanes")).spec
+        self.agent = build(config, self.spec, self.device)
+        self._require_memory()
+        self.interrupt = Interrupt()
+        self.driver = self._make_driver()
         self._unlock: Callable[[], object] = lambda: None
         try:
-            self._build()
             self.statistics = Statistics(config.game, config.env.num_envs)
             self.frames = 0
             self.best = -math.inf
@@ -82,7 +88,6 @@ class Trainer:
             self._failed_saves = 0
             self._changes: list[str] = []
             self._evaluation_pending = False
-            self.interrupt = Interrupt()
             self._saved_at = self._replay_at = 0
             self._seconds = 0.0
             self._metrics_size: int | None = None
@@ -99,45 +104,44 @@ class Trainer:
                     self._load(resumed, state)
                 self._mark_best(resumed.path)  # it may have been killed just before it did
         except BaseException:
-            self.envs.close()
+            self.driver.close()
             self._unlock()
             raise
 
-    def _build(self) -> None:
-        config, spec = self.config, self.envs.spec
-        self.agent = build(config, spec, self.device)
-        self._require_memory()
-        self.memory = self.agent.make_memory(to_int(stream(config.seed, "replay")))
-        self.learner = Learner(
-            self.agent,
-            self.memory,
+    def _make_driver(self) -> SyncDriver[Any] | HogwildDriver[Any]:
+        config, agent = self.config, self.agent
+        if isinstance(config, A3cConfig):
+            return HogwildDriver(config, agent, note=lambda text: self.progress.note(text))
+        memory = agent.make_memory(to_int(stream(config.seed, "replay")))
+        learner = Learner(
+            agent,
+            memory,
             self.device,
             self.autocast,
             check_period=100 if self._cuda else 1,
-            threads=self.threads if self.agent.parallel and not self._cuda else 1,
+            threads=self.threads if agent.parallel and not self._cuda else 1,
         )
         rng = np.random.default_rng(stream(config.seed, "actor"))
         acting = ActorSpec(config.env.num_envs, "train", rng, self.autocast)
-        self.actor = StackedActor(self.agent, acting, spec, self.device)
         services = RunServices(
             config,
-            self.agent,
-            spec,
+            agent,
+            self.spec,
             self.device,
             self.autocast,
-            self.memory,
-            self.learner.optimizers,
+            memory,
+            learner.optimizers,
             now=lambda: self.frames,
             stop=lambda: self.interrupt.requested,
             busy=lambda text: self.progress.busy(text),
             log=self._log_hook,
         )
-        self.driver = SyncDriver(
-            self.agent,
-            self.envs,
-            self.memory,
-            self.actor,
-            self.learner,
+        return SyncDriver(
+            agent,
+            VectorEnv(config.game, config.env, stream(config.seed, "lanes")),
+            memory,
+            StackedActor(agent, acting, self.spec, self.device),
+            learner,
             services,
             total_frames=config.total_frames,
             overlap=config.overlap,
@@ -166,7 +170,7 @@ class Trainer:
         # A thread has a number of its own. On the CPU the learner splits batches, not operations.
         set_threads(self.threads if self._cuda else 1)
         with (
-            self.envs,
+            contextlib.closing(self.driver),
             self.interrupt,
             RunLogger(
                 self.directory,
@@ -188,7 +192,7 @@ class Trainer:
             try:
                 self._train()
             except NumericError as error:
-                batch = self.learner.batch
+                batch = self.driver.batch
                 text = crash_text(self.directory, self.frames, config, self.agent, batch)
                 raise NumericError(f"{error}; {text}") from error
             finally:
@@ -224,7 +228,7 @@ class Trainer:
         """
         self._best_at = -1  # the weights are later ones
         try:
-            self.save(with_replay=True, games_lost=self.envs.closed)
+            self.save(with_replay=True, games_lost=self.driver.games_lost)
         except CheckpointError as problem:
             if self.interrupt.requested:
                 raise
@@ -235,8 +239,8 @@ class Trainer:
     def _take(self, result: StepResult) -> None:
         run = self.config.run
         before, self.frames = self.frames, result.frames
-        self.statistics.add(result.episodes, self.envs.places())
-        updates = self.learner.updates
+        self.statistics.add(result.episodes, result.places)
+        updates = self.driver.updates
         self.report.show(result, updates)
 
         def passed(period: int) -> bool:
@@ -244,7 +248,7 @@ class Trainer:
 
         last = self.frames >= self.config.total_frames
         if last or passed(run.log_period):
-            self.report.log(result, updates, self.learner.take_metrics())
+            self.report.log(result, updates, self.driver.take_metrics())
         with_replay = run.replay_period > 0 and (last or passed(run.replay_period))
         if passed(run.eval_period):
             self._evaluate(with_replay)
@@ -257,11 +261,12 @@ class Trainer:
 
     def _evaluate(self, with_replay: bool) -> None:
         run = self.config.run
+        self.driver.rest()
         self._evaluation_pending = True  # until it is done, whatever ends it
         result = evaluate(
             self.agent,
             self.config,
-            self.envs.spec,
+            self.spec,
             self.device,
             self.autocast,
             episodes=run.eval_episodes,
@@ -317,7 +322,8 @@ class Trainer:
             CheckpointError: it cannot be written.
             WorkerError: a worker died or hung.
         """
-        self.learner.check_finite()
+        self.driver.rest()
+        self.driver.check_finite()
         nets = {name: net.state_dict() for name, net in self.agent.nets.items()}
         state, record = pack_state(self._state(with_replay, games_lost))
         path = write_checkpoint(
@@ -326,7 +332,7 @@ class Trainer:
             {**nets, "state": state},
             {"config": to_record(self.config), "state": record},
             keep_last=_KEPT_CHECKPOINTS,
-            snapshots=replay_snapshot(self.memory, self._saved_replay) if with_replay else None,
+            snapshots=self.driver.replay_snapshot(self._saved_replay) if with_replay else None,
             keep=self._saved_replay.parent if self._saved_replay and not with_replay else None,
         )
         if with_replay:
@@ -336,7 +342,6 @@ class Trainer:
 
     def _state(self, with_replay: bool, games_lost: bool) -> dict[str, Any]:
         """Everything but networks and replay; without a replay neither environments nor actor."""
-        env_states = self.envs.states() if with_replay and not games_lost else None
         return {
             "run": {
                 **self.statistics.state(games_lost),
@@ -348,14 +353,10 @@ class Trainer:
                 "metrics_size": self.logger.size,
                 "seconds": self.logger.seconds,
             },
-            "learner": self.learner.state(),
-            "actor": self.actor.state() if with_replay else None,
-            "memory": self.memory.state() if with_replay else None,
+            **self.driver.state(with_replay, games_lost),
             "parts": {name: part.state() for name, part in self.agent.parts.items()},
-            "loop": self.driver.state(games_lost),
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self._cuda else None,
-            "lanes": env_states,
         }
 
     def _load(self, checkpoint: Checkpoint, state: Mapping[str, Any]) -> None:
@@ -363,15 +364,9 @@ class Trainer:
         for name, net in self.agent.nets.items():
             net.load_state_dict(checkpoint.tensors[name])
         self._saved_replay = checkpoint.path / f"{REPLAY}.bin"
-        self.memory.load(self._saved_replay)
-        self.learner.load_state(state["learner"])
-        self.actor.load_state(state["actor"])
-        self.memory.load_state(state.get("memory", {}))
+        lost = self.driver.load_state(state, self._saved_replay)
         for name, part in self.agent.parts.items():
             part.load_state(state["parts"][name])
-        self.driver.load_state(state["loop"])
-        if state["lanes"] is not None:
-            self.envs.load_states(state["lanes"])
         torch.set_rng_state(state["torch_rng"])
         if self._cuda and state.get("cuda_rng") is not None:  # None: it ran on the CPU before
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
@@ -390,9 +385,12 @@ class Trainer:
         )
         total_before = from_record(checkpoint.records["config"]).total_frames
         self._changes += schedule_changes(
-            self.agent, self.memory, self.frames, total_before, self.config.total_frames
+            self.driver.scheduled,
+            self.agent.learning_starts,
+            self.frames,
+            total_before,
+            self.config.total_frames,
         )
-        if state["lanes"] is None:
-            self._changes.append("the games in flight were lost with a worker; new ones begin")
+        self._changes += lost
         self._metrics_size = int(run["metrics_size"])
         self._seconds = float(run.get("seconds", 0.0))

@@ -226,6 +226,6 @@ def test_automatic_choices_take_the_device_and_bfloat16(tmp_path: Path) -> None:
     changes = {"device": "auto", "precision": "auto"}
     config = dataclasses.replace(run_in(DQN, tmp_path / "run", "auto"), **changes)
     trainer = Trainer(config)
-    trainer.envs.close()
+    trainer.driver.envs.close()
     assert trainer.device.type == "cuda"
     assert trainer.autocast.enabled == torch.cuda.is_bf16_supported(including_emulation=False)

@@ -110,7 +110,7 @@ def test_a_run_in_two_pieces_ends_as_a_run_in_one(
 
     pieces._take = take_and_stop
     assert not pieces.run()
-    assert 0 < pieces.learner.updates < whole.learner.updates
+    assert 0 < pieces.driver.updates < whole.driver.updates
     torch.manual_seed(0)  # what is not restored differs from here on
     assert main(["--resume", str(tmp_path / "pieces")]) == 0
     assert outcome(tmp_path / "pieces") == outcome(tmp_path / "whole")
@@ -213,6 +213,6 @@ def test_a_trained_agent_plays(name: str, device: torch.device, tmp_path: Path) 
 
 def test_a_trained_network_is_on_the_device(device: torch.device, tmp_path: Path) -> None:
     trainer = Trainer(run_in(dataclasses.replace(DQN, total_frames=800), tmp_path, NAME))
-    trainer.envs.close()
+    trainer.driver.envs.close()
     for net in trainer.agent.nets.values():
         assert {weight.device.type for weight in net.parameters()} == {device.type}

@@ -30,8 +30,8 @@ from atari_fast.config import (
     RecurrentNetConfig,
     RecurrentReplayConfig,
     ReusedRolloutConfig,
-    RolloutConfig,
     RolloutNetConfig,
+    SplitRolloutConfig,
 )
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.runtime.acting import StackedActor
@@ -98,7 +98,7 @@ _SHARED = {
     for field in dataclasses.fields(PPO)
     if field.name != "agent"
 }
-A2C = A2cConfig(**{**_SHARED, "rollout": RolloutConfig(steps=9, minibatches=2)})
+A2C = A2cConfig(**{**_SHARED, "rollout": SplitRolloutConfig(steps=9, minibatches=2)})
 PQN = PqnConfig(
     **{**_SHARED, "net": dataclasses.replace(PPO.net, lstm=0)},
     agent=PqnAgentConfig(epsilon_frames=1_000),

@@ -11,7 +11,7 @@ import torch
 
 from atari_fast.agents.agent import ActorSpec
 from atari_fast.config import DqnFamilyConfig
-from atari_fast.nets.torsos import ImpalaTorso, MlpTorso, NatureTorso
+from atari_fast.nets.torsos import ImpalaTorso, MlpTorso, NatureTorso, NipsTorso, PooledTorso
 from atari_fast.replay.transition import TransitionBatch
 from atari_fast.runtime.trainer import Trainer
 from field_runs import ATARI, CATCH, Player, changed, family, sees
@@ -36,6 +36,8 @@ def torso_is_the_one_that_is_named(player: Player) -> None:
         (CATCH, "mlp", MlpTorso),
         (IMPALA, "impala", ImpalaTorso),
         (ATARI, "nature", NatureTorso),
+        (ATARI, "nips", NipsTorso),
+        (ATARI, "pooled", PooledTorso),
     ):
         other = changed(base, "net.torso", "nature" if torso == "mlp" else "mlp")
         assert type(player.trainer({"net.torso": torso}, other).agent.nets["online"].torso) is kind
@@ -59,7 +61,7 @@ def layers_have_their_sizes(player: Player) -> None:
     assert found["head.hidden.weight"] == (9, 6 * 49)
     run = player.run({"net.stack": 3, "agent.n_step": 2})
     assert run.batches[0].frames.shape[1] == 5
-    assert run.trainer.actor.observations.shape[1] == 3
+    assert run.trainer.driver.actor.observations.shape[1] == 3
 
 
 @sees("net.padding")
@@ -86,7 +88,7 @@ def first_weights_have_the_bound_of_their_kind(player: Player) -> None:
 
 @sees("net.last_bias")
 def actions_have_biases_of_their_own_or_share_one_or_none(player: Player) -> None:
-    actions = player.trainer({}).envs.spec.num_actions
+    actions = player.trainer({}).spec.num_actions
     for bias, shape in (("each", (actions,)), ("shared", (1,)), ("none", None)):
         assert shapes(player, {"net.last_bias": bias}).get("head.out.bias") == shape
 
@@ -108,7 +110,7 @@ def torsos_have_their_options(player: Player) -> None:
 def noise(trainer: Trainer, number: int = 64) -> TransitionBatch:
     """A batch of random frames."""
     generator = torch.Generator().manual_seed(3)
-    config, spec = trainer.config, trainer.envs.spec
+    config, spec = trainer.config, trainer.spec
     window = config.net.stack + config.agent.n_step
     return TransitionBatch(
         torch.randint(0, 256, (number, window, *spec.frame_shape), generator=generator).byte(),

@@ -21,7 +21,7 @@ PRIORITIZED = changed(CATCH, "replay.prioritized", True)
 @sees("replay.capacity")
 def replay_keeps_its_capacity(player: Player) -> None:
     for capacity in (200, 320):
-        replay = player.run({"replay.capacity": capacity}).trainer.memory
+        replay = player.run({"replay.capacity": capacity}).trainer.driver.memory
         starts = replay.valid_ids()
         assert 0.85 * capacity < len(replay) <= capacity
         assert 0.85 * capacity < int(starts.max() - starts.min()) <= capacity
@@ -69,7 +69,7 @@ def draws_have_the_probabilities_of_the_priorities(player: Player) -> None:
     for alpha, epsilon, mix in ((0.5, 1e-12, 0.0), (1.0, 1.0, 0.0), (0.5, 1e-12, 0.5)):
         changes = {"replay.alpha": alpha, "replay.priority_epsilon": epsilon}
         run = player.run({**changes, "replay.uniform_mix": mix}, PRIORITIZED)
-        replay = run.trainer.memory
+        replay = run.trainer.driver.memory
         found, _ = shares(player, replay, [1.0, 4.0, 9.0])
         p = np.full(len(replay), (0.0 + epsilon) ** alpha)
         p[:3] = (np.array([1.0, 4.0, 9.0]) + epsilon) ** alpha
@@ -80,7 +80,7 @@ def draws_have_the_probabilities_of_the_priorities(player: Player) -> None:
 @sees("replay.stratified")
 def strata_are_drawn_from_once_each(player: Player) -> None:
     for stratified in (True, False):
-        replay = player.run({"replay.stratified": stratified}, PRIORITIZED).trainer.memory
+        replay = player.run({"replay.stratified": stratified}, PRIORITIZED).trainer.driver.memory
         replay.update_priorities(replay.valid_ids(), torch.ones(len(replay)))
         batch = replay.new_batch(len(replay), pinned=False)
         replay.sample_into(batch, 1.0)
@@ -92,7 +92,7 @@ def strata_are_drawn_from_once_each(player: Player) -> None:
 def weights_are_over_the_largest_of_batch_or_memory(player: Player) -> None:
     for over, largest in (("batch", 1.0), ("buffer", 0.5)):
         changes = {"replay.weights_over": over, "replay.alpha": 1.0, "replay.uniform_mix": 0.0}
-        replay = player.run(changes, PRIORITIZED).trainer.memory
+        replay = player.run(changes, PRIORITIZED).trainer.driver.memory
         ids = replay.valid_ids()
         errors = torch.full((len(ids),), 2e6)
         errors[0] = 1e6  # whose weight is twice that of the others
@@ -111,7 +111,7 @@ def frames_take_no_more_than_they_may(player: Player) -> None:
     for gigabytes in (0.0, 0.005):
         replay = player.trainer(
             {"replay.frame_gb": gigabytes, "replay.capacity": 2_000}, ATARI
-        ).memory
+        ).driver.memory
         rng = np.random.default_rng(0)
         for _ in range(500):
             noise = rng.integers(0, 256, (4, 84, 84), dtype=np.uint8)
@@ -142,6 +142,8 @@ def first_step_is_that_of_the_optimizer(player: Player) -> None:
     changes = {"optim.name": "rmsprop", "optim.eps": 0.01, "optim.lr": 0.02, "optim.decay": 0.75}
     _, g, step = player.run(changes).updates[0]
     assert relative_error(step, -0.02 * g / (g**2 * (0.25 - 0.25**2) + 0.01).sqrt()) < 1e-4
+    later = [player.run({"optim.name": name}).updates[20][2] for name in ("adam", "amsgrad")]
+    assert relative_error(*later) > 1e-4
 
 
 @sees("optim.lr_final_fraction")
@@ -224,7 +226,7 @@ def solved(player: Player, changes: dict[str, Any], before: Any = lambda _: None
             real = services.log
 
             def log(values: Any, note: str) -> None:
-                state = trainer.learner.optimizers["td"].state
+                state = trainer.driver.learner.optimizers["td"].state
                 moments.append(sum(weight in state for weight in layer.parameters()))
                 real(values, note)
 

@@ -28,7 +28,7 @@ def game_is_played(player: Player) -> None:
     other = changed(CATCH, "game", "breakout")
     assert player.run({"game": "catch"}, other).steps[0].frames.shape == (4, 10, 5)
     chain = player.run({"game": "chain"}, other)
-    assert chain.trainer.envs.spec.action_names == ("LEFT", "RIGHT")
+    assert chain.trainer.spec.action_names == ("LEFT", "RIGHT")
     assert chain.steps[0].frames.shape == (4, 1, 8)
 
 
@@ -63,7 +63,7 @@ def run_ends_at_its_frames(player: Player) -> None:
 def networks_and_stacks_are_on_the_device(player: Player) -> None:
     run = player.run({"device": "cpu"})
     assert next(run.trainer.agent.nets["online"].parameters()).device.type == "cpu"
-    assert run.trainer.actor.observations.device.type == "cpu"
+    assert run.trainer.driver.actor.observations.device.type == "cpu"
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="device: 'cuda' cannot be used here"):
             player.trainer({"device": "cuda"})
@@ -117,7 +117,7 @@ def step_is_sent_before_or_after_the_updates(player: Player) -> None:
 def protocol_decides_noops_and_sticky_actions(player: Player) -> None:
     begun, ended = {}, {}
     for protocol in ("deepmind", "machado"):
-        envs = player.trainer({"env.protocol": protocol, "env.num_envs": 6}, ATARI).envs
+        envs = player.trainer({"env.protocol": protocol, "env.num_envs": 6}, ATARI).driver.envs
         envs.step(np.zeros(6, np.int64))
         emulators = [env._ale for env in envs._runner._envs]
         begun[protocol] = {ale.getEpisodeFrameNumber() for ale in emulators}
@@ -137,11 +137,19 @@ def action_set_is_what_is_drawn(player: Player) -> None:
         assert run.trainer.agent.nets["online"].head.out.out_features == number
 
 
+@sees("env.crop")
+def cropped_frames_are_smaller(player: Player) -> None:
+    for crop, side in ((False, 84), (True, 80)):
+        changes = {"env.crop": crop, "net.torso": "mlp"}
+        run = player.run(changes, ATARI)
+        assert run.steps[0].frames.shape[1:] == (side, side)
+
+
 @sees("env.mode", "env.difficulty")
 def another_mode_or_difficulty_is_another_game(player: Player) -> None:
     def screens(mode: int, difficulty: int) -> bytes:
         changes = {"env.mode": mode, "env.difficulty": difficulty, "game": "breakout"}
-        envs = player.trainer({**changes, "env.num_envs": 1}, ATARI).envs
+        envs = player.trainer({**changes, "env.num_envs": 1}, ATARI).driver.envs
         actions = [0, 1, *[2] * 10, *[3] * 10]
         return b"".join(envs.step(np.array([action])).frames.tobytes() for action in actions)
 
@@ -199,10 +207,10 @@ def workers_are_processes_that_must_answer(player: Player) -> None:
     trainer = player.trainer({"env.num_workers": 2, "env.worker_timeout": 1.5})
     workers = multiprocessing.active_children()
     assert len(workers) == 2
-    trainer.envs.step(np.zeros(4, np.int64))
+    trainer.driver.envs.step(np.zeros(4, np.int64))
     os.kill(workers[0].pid, signal.SIGSTOP)
     with pytest.raises(WorkerError, match=r"gave no answer for 1\.5 seconds"):
-        trainer.envs.step(np.zeros(4, np.int64))
+        trainer.driver.envs.step(np.zeros(4, np.int64))
 
 
 @sees("run.dir")

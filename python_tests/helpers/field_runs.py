@@ -157,7 +157,7 @@ class Player:
 
     def close(self) -> None:
         for trainer in self.trainers:
-            trainer.envs.close()
+            trainer.driver.envs.close()
             trainer._unlock()
 
     def run(
@@ -181,7 +181,8 @@ class Player:
 
 def note_play(record: Record) -> None:
     trainer = record.trainer
-    send, recv, take, save = trainer.envs.send, trainer.envs.recv, trainer._take, trainer.save
+    envs = trainer.driver.envs
+    send, recv, take, save = envs.send, envs.recv, trainer._take, trainer.save
 
     def noted_send(actions: Any) -> None:
         record.events.append("send")
@@ -195,7 +196,7 @@ def note_play(record: Record) -> None:
         return step
 
     def noted_take(result: Any) -> None:
-        record.results.append((result.frames, result.metrics["epsilon"], trainer.learner.updates))
+        record.results.append((result.frames, result.metrics["epsilon"], trainer.driver.updates))
         record.episodes.extend(result.episodes)
         take(result)
 
@@ -203,13 +204,14 @@ def note_play(record: Record) -> None:
         record.saves.append((trainer.frames, with_replay))
         return save(with_replay)
 
-    trainer.envs.send, trainer.envs.recv = noted_send, noted_recv
+    envs.send, envs.recv = noted_send, noted_recv
     trainer._take, trainer.save = noted_take, noted_save
 
 
 def note_updates(record: Record) -> None:
     trainer, trained = record.trainer, record.trainer.agent.nets["online"]
-    sample, step = trainer.memory.sample_into, trainer.learner.optimizers["td"].step
+    memory, optimizer = trainer.driver.memory, trainer.driver.learner.optimizers["td"]
+    sample, step = memory.sample_into, optimizer.step
     target = trainer.agent.nets["target"]
     load = target.load_state_dict
 
@@ -222,14 +224,14 @@ def note_updates(record: Record) -> None:
         record.events.append("update")
         before, gradient = flat(trained.parameters()), flat(p.grad for p in trained.parameters())
         step()
-        rate = trainer.learner.optimizers["td"].param_groups[0]["lr"]
+        rate = optimizer.param_groups[0]["lr"]
         record.updates.append((rate, gradient, flat(trained.parameters()) - before))
 
     def noted_load(state: Any) -> Any:
         record.copies.append(trainer.frames - trainer.config.replay.min_frames)
         return load(state)
 
-    trainer.memory.sample_into, trainer.learner.optimizers["td"].step = noted_sample, noted_step
+    memory.sample_into, optimizer.step = noted_sample, noted_step
     target.load_state_dict = noted_load
 
 

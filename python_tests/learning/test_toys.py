@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 import torch
 
 from atari_fast.agents.agent import Agent
+from atari_fast.agents.registry import build
 from atari_fast.config import (
     A2cAgentConfig,
+    A3cConfig,
     DqnAgentConfig,
     DqnConfig,
     DqnFamilyConfig,
@@ -23,10 +26,14 @@ from atari_fast.config import (
     ReplayConfig,
     convert,
 )
-from atari_fast.envs.atari_env import Env
+from atari_fast.config_io import validate
+from atari_fast.envs.atari_env import Env, make_env
 from atari_fast.envs.toy import Chain
 from atari_fast.presets import PRESETS
-from run_parts import with_agent
+from atari_fast.runtime.evaluation import evaluate
+from atari_fast.runtime.hogwild import HogwildDriver
+from atari_fast.seeding import stream
+from run_parts import CPU, FP32, with_agent
 from toy_training import learn, score
 
 TOY = DqnConfig(
@@ -132,6 +139,33 @@ def test_agents_that_learn_from_rollouts_solve_catch(preset: str) -> None:
         optim=replace(config.optim, name="adam", lr=5e-3, eps=1e-5),
     )
     assert score(config) >= 0.8
+
+
+def test_a3c_solves_catch() -> None:
+    """With two workers, whose order is that of the machine."""
+    config = PRESETS["a3c-lstm"]()
+    assert isinstance(config, A3cConfig)
+    config = replace(
+        config,
+        game="catch",
+        precision="fp32",
+        total_frames=400_000,
+        env=EnvConfig(num_envs=8, num_workers=2),
+        net=replace(config.net, torso="mlp", pixels="scale", hidden=64, lstm=32),
+        agent=replace(config.agent, gae_lambda=0.95),
+        rollout=replace(config.rollout, steps=8),
+        optim=replace(config.optim, lr=5e-3, eps=1e-5),
+    )
+    validate(config)
+    torch.manual_seed(1)
+    spec = make_env("catch", config.env, stream(0, "spec")).spec
+    agent = build(config, spec, CPU)
+    driver: HogwildDriver[Any] = HogwildDriver(config, agent, note=print)
+    with contextlib.closing(driver):
+        for _ in driver:
+            pass
+        driver.rest()
+    assert evaluate(agent, config, spec, CPU, FP32, episodes=100, epsilon=0.0, seed=5).mean >= 0.8
 
 
 def chain_values(agent: Agent, length: int) -> np.ndarray:

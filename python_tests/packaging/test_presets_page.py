@@ -47,7 +47,7 @@ def leaves(part: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 def written(value: Any) -> str:
     if isinstance(value, tuple):
-        return ", ".join(map(written, value))
+        return ", ".join(map(written, value)) or "none"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

@@ -119,6 +119,9 @@ OTHERS: dict[str, tuple[Any, dict[str, Any]]] = {
 """Another value of each setting, and the options that it needs to act."""
 ELSEWHERE = {
     "agent.evaluation": "evaluations (unit/test_rollouts.py)",
+    "rollout.worker_steps": "in workers (unit/test_hogwild.py)",
+    "optim.shared": "in workers (unit/test_shared.py)",
+    "agent.worker_restarts": "where workers die (reliability/test_hogwild_faults.py)",
     "replay.frame_gb": "memory, never what is drawn from it (unit/test_sequence_replay.py)",
     "replay.threads": "speed, never what is drawn (unit/test_sequence_replay.py)",
     "replay.state_drift": "metrics (unit/test_r2d2.py)",
@@ -163,21 +166,22 @@ def outcome(folder: Path, algorithm: str, changes: tuple[tuple[str, Any], ...]) 
         config = changed(config, path, value)
     validate(config)
     trainer, actions = Trainer(config), []
-    send = trainer.envs.send
+    send = trainer.driver.envs.send
 
     def noted(chosen: Any) -> None:
         actions.append(chosen.copy())
         send(chosen)
 
-    trainer.envs.send = noted
+    trainer.driver.envs.send = noted
     assert trainer.run()
-    assert trainer.learner.updates > 0
+    assert trainer.driver.learner.updates > 0
     weights = [p.detach().numpy().tobytes() for p in trainer.agent.nets["online"].parameters()]
     return b"".join(weights) + np.concatenate(actions).tobytes()
 
 
 def test_every_setting_has_an_entry() -> None:
-    assert OTHERS.keys() | ELSEWHERE.keys() == set().union(*map(own_fields, AGENTS))
+    workers = set(fields(PRESETS["a3c"]())) - set(fields(A2C))  # which are A2C otherwise
+    assert OTHERS.keys() | ELSEWHERE.keys() == set().union(*map(own_fields, AGENTS), workers)
     assert not OTHERS.keys() & ELSEWHERE.keys()
 
 

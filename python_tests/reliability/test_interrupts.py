@@ -148,7 +148,7 @@ def test_a_worker_that_dies_before_the_first_step_leaves_a_run_that_can_go_on(
     env = dataclasses.replace(TINY_PONG.env, num_workers=1)
     for resumed in (False, True):
         trainer = tiny_trainer(tmp_path / "run", env=env) if not resumed else _resumed(tmp_path)
-        for worker in trainer.envs._workers:
+        for worker in trainer.driver.envs._workers:
             worker.process.kill()
         with pytest.raises(WorkerError, match="SIGKILL"):
             trainer.run()

@@ -293,12 +293,12 @@ def test_validate_any_config_passes_or_raises_config_error_only(changes):
         (
             {"schema": 3, "config": {"agent": {"algorithm": "sarsa"}}},
             "config.json: agent.algorithm: expected one of dqn, c51, qr-dqn, iqn, r2d2, ngu, "
-            "agent57, a2c, ppo, pqn, got 'sarsa",
+            "agent57, a2c, a3c, ppo, pqn, got 'sarsa",
         ),
         (
             {"schema": 2, "config": {"agent": {"algorithm": ["c51"]}}},
             "config.json: agent.algorithm: expected one of dqn, c51, qr-dqn, iqn, r2d2, ngu, "
-            "agent57, a2c, ppo, pqn, got ['c51",
+            "agent57, a2c, a3c, ppo, pqn, got ['c51",
         ),
         ({"schema": 3, "config": {"agent": {"atoms": 5}}}, "config.json: agent.atoms: unknown key"),
         (
@@ -376,7 +376,8 @@ def test_settings_of_schema_2_are_read_without_those_of_other_algorithms(algorit
     assert type(config) is CONFIGS[algorithm]
     written = json.loads(to_json(config))
     assert written["schema"] == 3
-    assert flat(written["config"]) == kept(flat(record["config"]), algorithm)
+    later = {"env.crop": False}
+    assert flat(written["config"]) == later | kept(flat(record["config"]), algorithm)
     validate(config)
     assert from_json(to_json(config)) == config
 

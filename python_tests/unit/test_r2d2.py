@@ -409,13 +409,13 @@ def test_r9_target_copies_count_updates(tmp_path: Path) -> None:
     load, copies = target.load_state_dict, []
 
     def noted(state: object) -> object:
-        copies.append(trainer.learner.updates)
+        copies.append(trainer.driver.learner.updates)
         return load(state)
 
     target.load_state_dict = noted
     assert trainer.run()
-    assert trainer.learner.updates > 20
-    assert copies == list(range(3, trainer.learner.updates + 1, 3))
+    assert trainer.driver.learner.updates > 20
+    assert copies == list(range(3, trainer.driver.learner.updates + 1, 3))
 
 
 def test_the_replay_ratio_is_that_of_the_settings(tmp_path: Path) -> None:
@@ -423,7 +423,7 @@ def test_the_replay_ratio_is_that_of_the_settings(tmp_path: Path) -> None:
     trainer = Trainer(dataclasses.replace(SMALL, run=run))
     assert trainer.run()
     steps = (trainer.frames - SMALL.replay.min_frames) / 4
-    learned = trainer.learner.updates * SMALL.optim.batch_size * L
+    learned = trainer.driver.learner.updates * SMALL.optim.batch_size * L
     assert learned / steps == pytest.approx(SMALL.replay.replay_ratio, rel=0.1)
 
 
@@ -435,14 +435,14 @@ def test_actor_and_learner_agree_after_a_resume(config: R2d2Config, tmp_path: Pa
     checkpoint = read_checkpoint(latest_checkpoint(tmp_path / "run" / "checkpoints"))
     longer = dataclasses.replace(trainer.config, total_frames=config.total_frames + 400)
     resumed = Trainer(longer, checkpoint)
-    mine, theirs = (one.memory.new_batch(8, pinned=False) for one in (trainer, resumed))
-    trainer.memory.sample_into(mine, 0.6)
-    resumed.memory.sample_into(theirs, 0.6)
+    mine, theirs = (one.driver.memory.new_batch(8, pinned=False) for one in (trainer, resumed))
+    trainer.driver.memory.sample_into(mine, 0.6)
+    resumed.driver.memory.sample_into(theirs, 0.6)
     assert all(torch.equal(a, b) for a, b in zip(mine[:5], theirs[:5], strict=True))
-    state, other = trainer.actor.actor.state(), resumed.actor.actor.state()
+    state, other = trainer.driver.actor.actor.state(), resumed.driver.actor.actor.state()
     assert all(map(torch.equal, state["recurrent"], other["recurrent"]))
     assert state["choice"] == other["choice"]
-    resumed.envs.close()
+    resumed.driver.envs.close()
 
 
 def test_values_that_are_not_finite_end_a_run_as_a_numeric_error() -> None:

@@ -18,9 +18,9 @@ from atari_fast.agents.restore import load_agent
 from atari_fast.config import (
     EnvConfig,
     ReusedRolloutConfig,
-    RolloutConfig,
     RolloutFamilyConfig,
     RolloutNetConfig,
+    SplitRolloutConfig,
 )
 from atari_fast.config_io import validate
 from atari_fast.envs.vector_env import VectorEnv
@@ -57,7 +57,7 @@ def tiny(preset: str, game: str, **env: Any) -> RolloutFamilyConfig:
             stack=3,
             layer_norm=config.net.layer_norm,
         ),
-        rollout=RolloutConfig(T, 2) if preset == "a2c-lstm" else ReusedRolloutConfig(T, 2, 2),
+        rollout=SplitRolloutConfig(T, 2) if preset == "a2c-lstm" else ReusedRolloutConfig(T, 2, 2),
     )
     validate(config)
     return config

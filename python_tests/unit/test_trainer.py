@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from atari_fast.errors import CheckpointError, ConfigError, NumericError, Worker
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.runtime import directory as directory_module
 from atari_fast.runtime import trainer as trainer_module
+from atari_fast.runtime.driver import SyncDriver
 from atari_fast.runtime.trainer import Trainer
 from atari_fast.types import StepBatch
 from run_parts import TINY_PONG, tiny_trainer
@@ -26,13 +28,13 @@ def test_learning_rate_falls_along_a_line(tmp_path: Path) -> None:
     optim = dataclasses.replace(TINY_PONG.optim, lr_final_fraction=0.1)
     trainer = tiny_trainer(tmp_path / "run", optim=optim)
     rates = []
-    step = trainer.learner.optimizers["td"].step
+    step = trainer.driver.learner.optimizers["td"].step
 
     def record() -> None:
-        rates.append(trainer.learner.optimizers["td"].param_groups[0]["lr"])
+        rates.append(trainer.driver.learner.optimizers["td"].param_groups[0]["lr"])
         step()
 
-    trainer.learner.optimizers["td"].step = record
+    trainer.driver.learner.optimizers["td"].step = record
     assert trainer.run()
     assert rates[0] == pytest.approx(1e-3, rel=0.03)
     assert rates[-1] == pytest.approx(1e-4, rel=0.2)
@@ -78,7 +80,7 @@ def test_run_directory_holds_config_metrics_and_checkpoints(tmp_path: Path) -> N
 
 def test_session_takes_any_spelling_of_a_game(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path / "run", game="ALE/Pong-v5")
-    trainer.envs.close()
+    trainer.driver.envs.close()
     assert trainer.config.game == "pong"
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["game"] == "pong"
 
@@ -93,7 +95,7 @@ def test_session_that_cannot_begin_leaves_no_lock(
         patch.setattr(directory_module, "replace_file", full)
         with pytest.raises(CheckpointError, match="no space left"):
             tiny_trainer(tmp_path / "run")
-    tiny_trainer(tmp_path / "run").envs.close()
+    tiny_trainer(tmp_path / "run").driver.close()
 
 
 def fail_saves(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -140,16 +142,16 @@ def test_session_whose_last_checkpoint_cannot_be_written_ends_with_an_error(
 
 def lose_worker(trainer: Trainer, then: Callable[[], object] = lambda: None) -> None:
     """Makes a worker of the trainer die at 1000 frames."""
-    real = trainer.envs.recv
+    real = trainer.driver.envs.recv
 
     def recv() -> StepBatch:
         if trainer.frames < 1_000:
             return real()
         then()
-        trainer.envs.close()  # as it does itself
+        trainer.driver.envs.close()  # as it does itself
         raise WorkerError("worker 0 was killed")
 
-    trainer.envs.recv = recv  # type: ignore[method-assign]
+    trainer.driver.envs.recv = recv  # type: ignore[method-assign]
 
 
 def test_session_that_lost_a_worker_and_cannot_save_says_both(
@@ -217,13 +219,13 @@ def test_driver_does_the_updates_and_target_copies_that_the_frames_owe(
     env = dataclasses.replace(TINY_PONG.env, num_envs=num_envs)
     trainer = tiny_trainer(tmp_path / "run", overlap=overlap, env=env)
     copies: list[int] = []
-    hook = trainer.agent.hooks[0]._replace(call=lambda _: copies.append(trainer.learner.updates))
+    hook = trainer.agent.hooks[0]._replace(call=lambda _: copies.append(trainer.driver.updates))
     trainer.driver._agent = dataclasses.replace(trainer.agent, hooks=(hook,))
-    with trainer.envs:
+    with trainer.driver.envs:
         results = list(trainer.driver)
     assert results[-1].frames >= 1_600
     acted_on = results[-2].frames  # the last update comes before the last step arrives
-    assert trainer.learner.updates == (acted_on - 400) // 16
+    assert trainer.driver.learner.updates == (acted_on - 400) // 16
     assert len(copies) == (acted_on - 400) // 160
 
 
@@ -234,16 +236,16 @@ def test_session_on_a_gpu_goes_on_with_a_checkpoint_of_the_cpu(
     run = dataclasses.replace(TINY_PONG.run, replay_period=800, dir=str(tmp_path / "run"))
     config = dataclasses.replace(TINY_PONG, total_frames=800, run=run)
     assert Trainer(config).run()
-    real = Trainer._build
+    real = Trainer._make_driver
 
-    def build(trainer: Trainer) -> None:
+    def make_driver(trainer: Trainer) -> SyncDriver[Any]:
         trainer._cuda = True
-        real(trainer)
+        return real(trainer)
 
-    monkeypatch.setattr(Trainer, "_build", build)
+    monkeypatch.setattr(Trainer, "_make_driver", make_driver)
     path = latest_checkpoint(tmp_path / "run" / "checkpoints")
     trainer = Trainer(config, read_checkpoint(path))
-    trainer.envs.close()
+    trainer.driver.envs.close()
     assert trainer.frames == 800
 
 
@@ -286,5 +288,5 @@ def test_lstdq_needs_memory_for_its_joint_system(
         tmp_path / "a",
         agent=dataclasses.replace(TINY_PONG.agent, dueling=False),
         ls=LeastSquaresConfig(method="lstdq", period=400),
-    ).envs.close()
+    ).driver.close()
     assert asked["ls.method lstdq"] == 24 * unknowns**2

@@ -1,0 +1,200 @@
+"""A3C on a machine where workers die, hang and are interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atari_fast.config import A3cAgentConfig, A3cConfig, EnvConfig, RolloutNetConfig
+from atari_fast.errors import WorkerError
+from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
+from atari_fast.infra.logging import read_metrics
+from atari_fast.runtime import hogwild
+from atari_fast.runtime.trainer import Trainer
+from commands import command, one_sentence
+from field_runs import CATCH
+from processes import gone, shared_files
+
+SMALL = A3cConfig(
+    game="catch",
+    precision="fp32",
+    device="cpu",
+    total_frames=8_000,
+    env=EnvConfig(num_envs=4, num_workers=2),
+    net=RolloutNetConfig(torso="mlp", hidden=8, lstm=4, stack=1),
+    run=CATCH.run,
+)
+ARGUMENTS = [
+    *("a3c-lstm", "--game", "pong", "--run.dir", "run", "--env.num-workers", "2"),
+    *("--env.num-envs", "4", "--net.lstm", "8", "--net.torso", "mlp", "--net.pixels", "scale"),
+    *("--run.log-period", "400", "--run.eval-period", "0", "--run.no-finish"),
+]
+
+
+def make_trainer(folder: Path, **changes: Any) -> Trainer:
+    run = dataclasses.replace(SMALL.run, dir=str(folder), replay_period=2_000)
+    return Trainer(dataclasses.replace(SMALL, run=run, **changes))
+
+
+def pids(trainer: Trainer) -> list[int]:
+    return [member.worker.process.pid for member in trainer.driver._members]
+
+
+def at(trainer: Trainer, frames: int, act: Callable[[], None]) -> None:
+    """Lets a run call `act` once, when it has played `frames`."""
+    take, done = trainer._take, []
+
+    def noted(result: Any) -> None:
+        if result.frames >= frames and not done:
+            done.append(True)
+            act()
+        take(result)
+
+    trainer._take = noted  # type: ignore[method-assign]
+
+
+def test_a_killed_worker_is_named_and_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = make_trainer(tmp_path / "run")
+    first, second = pids(trainer)
+    at(trainer, 2_000, lambda: os.kill(second, signal.SIGKILL))
+    assert trainer.run()
+    assert trainer.frames >= 8_000
+    out = capsys.readouterr().out
+    assert "warning: worker 1 (environments 2 to 3 of catch) was killed by SIGKILL" in out
+    assert "a new one takes its place (1 of 10)" in out
+    assert pids(trainer)[0] == first
+    assert pids(trainer)[1] != second
+    assert gone([first, second, *pids(trainer)], 5)
+    assert shared_files(os.getpid()) == []
+
+
+def test_a_hung_worker_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While the other one goes on."""
+    env = dataclasses.replace(SMALL.env, worker_timeout=1.0)
+    trainer = make_trainer(tmp_path / "run", env=env, total_frames=60_000)
+    hung = pids(trainer)[0]
+    at(trainer, 2_000, lambda: os.kill(hung, signal.SIGSTOP))
+    assert trainer.run()
+    out = capsys.readouterr().out
+    assert "worker 0 (environments 0 to 1 of catch) gave no answer for 1 seconds" in out
+    assert gone([hung], 5)
+
+
+def test_workers_that_die_too_often_end_the_run_after_saving(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path / "run", agent=A3cAgentConfig(worker_restarts=1))
+
+    def kill() -> None:
+        os.kill(pids(trainer)[0], signal.SIGKILL)
+        os.kill(pids(trainer)[1], signal.SIGKILL)
+
+    at(trainer, 2_000, kill)
+    with pytest.raises(WorkerError, match=r"2 workers died, agent.worker_restarts allows 1"):
+        trainer.run()
+    assert gone(pids(trainer), 5)
+    newest = latest_checkpoint(tmp_path / "run" / "checkpoints", holding="replay.bin")
+    checkpoint = read_checkpoint(newest)
+    assert checkpoint.frames >= 2_000
+    resumed = Trainer(trainer.config, checkpoint)
+    assert resumed.run()
+    assert resumed.frames >= 8_000
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_worker_that_dies_at_the_start_ends_the_run_with_a_sentence(
+    which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, started = hogwild.start_worker, []
+
+    def start_and_kill(context: Any, index: int, *rest: Any) -> Any:
+        worker = start(context, index, *rest)
+        started.append(worker.process.pid)
+        if index == which:
+            worker.process.kill()
+        return worker
+
+    monkeypatch.setattr(hogwild, "start_worker", start_and_kill)
+    with pytest.raises(WorkerError, match=f"worker {which} .*SIGKILL while it started"):
+        make_trainer(tmp_path / "run")
+    assert gone(started, 5)
+    assert not (tmp_path / "run").exists()
+
+
+@contextlib.contextmanager
+def training(folder: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A run of the command that has written metrics."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "atari_fast.train", *ARGUMENTS, *more],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 300
+        metrics = folder / "run" / "metrics.jsonl"
+        while not (metrics.exists() and metrics.stat().st_size):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield process
+    finally:
+        process.kill()
+
+
+def children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+@pytest.mark.parametrize("group", [False, True], ids=["process", "group"])
+def test_an_interrupt_saves_and_the_run_goes_on(group: bool, tmp_path: Path) -> None:
+    with training(tmp_path) as process:
+        workers = children(process.pid)
+        (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 130, err.decode()
+        assert err == b""
+    assert gone(workers, 5)
+    assert shared_files(process.pid) == []
+    frames = latest_checkpoint(tmp_path / "run" / "checkpoints").name.removeprefix("ckpt-")
+    more = str(int(frames) + 1_600)
+    done = command("train", "--resume", "run", "--total-frames", more, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"goes on from {int(frames):,} frames" in done.stdout
+    assert "does not end as the one that never stopped" in done.stdout
+    rows = [row["frames"] for row in read_metrics(tmp_path / "run")]
+    assert rows == sorted(rows)
+    assert rows[-1] >= int(more)
+    played = command("evaluate", "run", "--episodes", "1", cwd=tmp_path)
+    assert played.returncode == 0, played.stderr
+
+
+def test_workers_end_when_their_run_is_killed(tmp_path: Path) -> None:
+    with training(tmp_path) as process:
+        workers = children(process.pid)
+        assert len(workers) >= 2
+        process.kill()
+        process.communicate(timeout=300)
+        assert gone(workers, 10)
+    assert shared_files(process.pid) == []
+
+
+def test_a_game_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    one_sentence(
+        command("train", *ARGUMENTS, "--env.mode", "200", cwd=tmp_path), 2, "env.mode", "pong"
+    )
+    one_sentence(
+        command("train", *ARGUMENTS, "--env.num-workers", "0", cwd=tmp_path), 1, "num_workers"
+    )

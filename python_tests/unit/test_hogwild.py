@@ -1,0 +1,225 @@
+"""Workers that learn with shared weights: one is plain A2C, and its settings act."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from atari_fast.agents.agent import ActorSpec
+from atari_fast.agents.registry import build
+from atari_fast.config import (
+    A3cAgentConfig,
+    A3cConfig,
+    EnvConfig,
+    RolloutNetConfig,
+    SharedOptimizerConfig,
+    WorkerRolloutConfig,
+)
+from atari_fast.config_io import from_record, validate
+from atari_fast.envs.vector_env import VectorEnv
+from atari_fast.errors import ConfigError, NumericError
+from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
+from atari_fast.infra.logging import read_metrics
+from atari_fast.runtime.acting import StackedActor
+from atari_fast.runtime.crash import crashed_loss
+from atari_fast.runtime.driver import SyncDriver
+from atari_fast.runtime.hogwild import HogwildDriver
+from atari_fast.runtime.hogwild_worker import HogwildTask
+from atari_fast.runtime.learner import Learner
+from atari_fast.runtime.trainer import Trainer
+from atari_fast.seeding import child, stream, to_int
+from field_runs import CATCH
+from run_parts import CPU, FP32
+
+A3C = A3cConfig(
+    game="catch",
+    precision="fp32",
+    device="cpu",
+    total_frames=4_000,
+    env=EnvConfig(num_envs=4, num_workers=1),
+    net=RolloutNetConfig(torso="mlp", hidden=16, lstm=8, stack=2, init="orthogonal"),
+    agent=A3cAgentConfig(),
+    rollout=WorkerRolloutConfig(steps=9),
+    optim=SharedOptimizerConfig(lr=1e-2, lr_final_fraction=0.1, eps=1e-5, max_grad_norm=0.5),
+    run=CATCH.run,
+)
+
+
+def weights(net: torch.nn.Module) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in net.parameters()]
+
+
+@pytest.fixture(name="config", params=["mlp", "pooled"])
+def a3c_config(request: pytest.FixtureRequest) -> A3cConfig:
+    if request.param == "mlp":
+        return A3C
+    net = RolloutNetConfig(torso="pooled", pixels="running", hidden=0, lstm=8, stack=1)
+    env = EnvConfig(num_envs=2, num_workers=1, crop=True)
+    return dataclasses.replace(A3C, game="pong", net=net, env=env, total_frames=480)
+
+
+def test_one_worker_is_a2c(config: A3cConfig) -> None:
+    """Bit for bit, from the same first weights: `SyncDriver` with a plain optimizer."""
+    torch.manual_seed(1)
+    spec = HogwildTask(config, 0, 1, 0, range(config.env.num_envs), None)
+    own = spec.own_config()
+    seed = stream(config.seed, "worker/0/0")
+    with VectorEnv(config.game, own.env, child(seed, "envs")) as envs:
+        plain = build(own, envs.spec, CPU)
+        shared = build(config, envs.spec, CPU)
+        shared.nets["online"].load_state_dict(plain.nets["online"].state_dict())
+        memory = plain.make_memory(to_int(child(seed, "memory")))
+        rng = np.random.default_rng(child(seed, "actor"))
+        actor = StackedActor(plain, ActorSpec(envs.num_envs, "train", rng, FP32), envs.spec, CPU)
+        learner = Learner(plain, memory, CPU, FP32, check_period=1)
+        sync = SyncDriver(plain, envs, memory, actor, learner, total_frames=config.total_frames)
+        expected = list(sync)
+    driver: HogwildDriver[Any] = HogwildDriver(config, shared, note=print)
+    found = list(driver)
+    driver.rest()
+    driver.close()
+    assert [result.frames for result in found] == [result.frames for result in expected]
+    episodes = [[result.episodes for result in results] for results in (found, expected)]
+    assert episodes[0] == episodes[1]
+    assert sum(map(len, episodes[0])) > 0 or config.game == "pong"
+    assert driver.updates == learner.updates > 2
+    assert found[-1].metrics == expected[-1].metrics
+    assert found[-1].metrics["lr"] < 0.3 * config.optim.lr
+    for mine, its in zip(
+        shared.nets["online"].state_dict().values(),
+        plain.nets["online"].state_dict().values(),
+        strict=True,
+    ):
+        assert torch.equal(mine, its)
+    metrics = driver.take_metrics()
+    assert metrics.keys() == learner.take_metrics().keys()
+    assert driver.take_metrics() == {}
+
+
+def run(config: A3cConfig, folder: Path) -> Trainer:
+    options = dataclasses.replace(config.run, dir=str(folder))
+    validate(config)
+    trainer = Trainer(dataclasses.replace(config, run=options))
+    assert trainer.run()
+    return trainer
+
+
+def test_two_workers_share_the_environments(tmp_path: Path) -> None:
+    config = dataclasses.replace(A3C, env=EnvConfig(num_envs=5, num_workers=2))
+    trainer = run(config, tmp_path / "run")
+    assert config.total_frames <= trainer.frames < config.total_frames + 4 * 5
+    assert trainer.statistics.episodes > 10
+    rows = read_metrics(tmp_path / "run")
+    assert rows[-1]["train/updates"] == trainer.driver.updates > 10
+    assert all(np.isfinite(row["loss/actor_critic"]) for row in rows[1:])
+    assert all("policy/entropy" in row for row in rows[1:])
+    envs = [member.envs for member in trainer.driver._members]
+    assert envs == [range(2), range(2, 5)]
+
+
+def test_finished_games_are_those_of_their_environment() -> None:
+    config = dataclasses.replace(A3C, env=EnvConfig(num_envs=5, num_workers=2))
+    torch.manual_seed(0)
+    with VectorEnv("catch", EnvConfig(num_envs=1), stream(0, "spec")) as envs:
+        agent = build(config, envs.spec, CPU)
+    driver: HogwildDriver[Any] = HogwildDriver(config, agent, note=print)
+    try:
+        seen = {episode.env for result in driver for episode in result.episodes}
+    finally:
+        driver.close()
+    assert seen == set(range(5))
+
+
+def test_workers_have_rollouts_of_their_own_length() -> None:
+    lengths = WorkerRolloutConfig(steps=9, worker_steps=(3, 7))
+    config = dataclasses.replace(A3C, rollout=lengths)
+    found = [
+        HogwildTask(config, i, 3, 0, range(i, i + 1), None).own_config().rollout.steps
+        for i in range(3)
+    ]
+    assert found == [3, 7, 3]
+    one = HogwildTask(A3C, 2, 3, 0, range(1), None).own_config()
+    assert one.rollout.steps == 9
+
+
+def test_a_rollout_that_is_shorter_means_more_updates(tmp_path: Path) -> None:
+    usual = run(A3C, tmp_path / "usual").driver.updates
+    short = dataclasses.replace(A3C, rollout=WorkerRolloutConfig(9, (3,)))
+    assert run(short, tmp_path / "short").driver.updates > 2.5 * usual
+
+
+def test_every_worker_has_random_numbers_of_its_own(tmp_path: Path) -> None:
+    """And a seed gives others; with one worker it gives the same run again."""
+    one, again, other = (
+        weights(run(dataclasses.replace(A3C, seed=seed), tmp_path / name).agent.nets["online"])
+        for seed, name in ((1, "one"), (1, "again"), (2, "other"))
+    )
+    assert all(map(torch.equal, one, again))
+    assert not all(map(torch.equal, one, other))
+    seeds = [
+        stream(1, f"worker/{i}/{start}").generate_state(4).tolist()
+        for i, start in ((0, 0), (1, 0), (0, 1))
+    ]
+    assert len({tuple(seed) for seed in seeds}) == 3
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_resumed_run_has_weights_statistics_and_counts(shared: bool, tmp_path: Path) -> None:
+    optim = dataclasses.replace(A3C.optim, shared=shared)
+    options = dataclasses.replace(A3C.run, checkpoint_period=1_600, replay_period=1_600)
+    env = EnvConfig(num_envs=4, num_workers=2)
+    config = dataclasses.replace(A3C, optim=optim, run=options, env=env)
+    trainer = run(config, tmp_path / "run")
+    resumed = resume(tmp_path / "run", total_frames=8_000)
+    driver, before = resumed.driver, trainer.driver
+    assert (resumed.frames, driver.updates) == (trainer.frames, before.updates)
+    for mine, its in zip(
+        weights(resumed.agent.nets["online"]), weights(trainer.agent.nets["online"]), strict=True
+    ):
+        assert torch.equal(mine, its)
+    pairs = [
+        (mine[name], its[name])
+        for ours, theirs in zip(driver._shared.state(), before._shared.state(), strict=True)
+        for mine, its in zip(ours, theirs, strict=True)
+        for name in mine
+    ]
+    assert len(pairs) > 20
+    assert all(torch.equal(*pair) for pair in pairs)
+    assert any("does not end as the one that never stopped" in text for text in resumed._changes)
+    assert resumed.run()
+    assert resumed.frames >= 8_000
+    assert resumed.driver.updates > 1.5 * before.updates
+
+
+def resume(directory: Path, **changes: Any) -> Trainer:
+    newest = latest_checkpoint(directory / "checkpoints", holding="replay.bin")
+    checkpoint = read_checkpoint(newest)
+    config = from_record(checkpoint.records["config"])
+    return Trainer(dataclasses.replace(config, **changes), checkpoint)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_its_batch(tmp_path: Path) -> None:
+    config = dataclasses.replace(A3C, agent=A3cAgentConfig(value_weight=1e38, reward_clip=0.0))
+    config = dataclasses.replace(config, optim=SharedOptimizerConfig(lr=1e30, eps=1e-5))
+    with pytest.raises(NumericError, match=r"worker 0 .* failed: .*has the batch"):
+        run(config, tmp_path / "run")
+    assert not np.isfinite(float(crashed_loss(tmp_path / "run")))
+
+
+def test_a3c_needs_a_worker() -> None:
+    config = dataclasses.replace(A3C, env=EnvConfig(num_envs=4, num_workers=0))
+    with pytest.raises(ConfigError, match=r"env.num_workers: expected at least 1"):
+        validate(config)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
