@@ -119,9 +119,9 @@ def _finish(trainer: Trainer) -> None:
 def _with_workers(config: Config) -> Config:
     """The settings with a number of worker processes, where they leave it open.
 
-    One for each two cores, or on CUDA for all cores but two, which launch kernels and draw batches.
-    Fewer where there are few environments: a step of a few environments, or of a toy, takes less
-    time than asking another process for it.
+    One for each two cores, or on CUDA for all cores but two, which launch kernels and draw batches;
+    one for each core where playing and learning take turns. Fewer where there are few environments:
+    a step of a few environments, or of a toy, takes less time than asking another process for it.
     """
     env = config.env
     if env.num_workers >= 0 or config.hogwild:
@@ -129,7 +129,10 @@ def _with_workers(config: Config) -> Config:
     from atari_fast.runtime.device import select_device  # late: torch takes a second to import
 
     cores = available_cores()
-    most = max(cores // 2, cores - 2) if select_device(config.device).type == "cuda" else cores // 2
+    if select_device(config.device).type == "cuda":
+        most = max(cores // 2, cores - 2)
+    else:
+        most = cores if config.in_turn else cores // 2
     workers = min(env.num_envs // _FEW_ENVS, most)
     workers = 0 if canonical_name(config.game) in TOYS else workers
     return dataclasses.replace(config, env=dataclasses.replace(env, num_workers=workers))

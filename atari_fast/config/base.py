@@ -159,6 +159,8 @@ class Config:
 
     hogwild = False
     """Whether the worker processes of `env` learn too, each on its own, with shared weights."""
+    in_turn = False
+    """Whether playing and learning take turns, with updates between rollouts alone."""
 
     game: str = "pong"
     """Game in snake_case, one of the 57 (or a toy: catch, chain, t_maze, recall,

@@ -160,6 +160,8 @@ class SharedOptimizerConfig(OptimizerConfig):
 class RolloutFamilyConfig(Config):
     """All settings of a run of an agent that learns from rollouts."""
 
+    in_turn = True
+
     env: EnvConfig = field(default_factory=EnvConfig)
     net: RolloutNetConfig = field(default_factory=lambda: RolloutNetConfig(init="orthogonal"))
     agent: RolloutFamilyAgentConfig = field(default_factory=RolloutFamilyAgentConfig)

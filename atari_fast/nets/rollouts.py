@@ -79,7 +79,8 @@ class RolloutNetwork(nn.Module):
             state.
         """
         batch = observations.shape[:2]
-        features = self.torso(observations.flatten(0, 1))
+        stacks = observations.movedim(2, -1).flatten(0, 1)  # in the order of a batch's memory
+        features = self.torso(stacks.movedim(-1, 1))
         if self.linear is not None:
             features = F.relu(self.norm(self.linear(features)))
         hidden = features.view(*batch, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from atari_fast.errors import CheckpointError
 from atari_fast.infra.weights import checked_like
@@ -32,7 +34,7 @@ class RolloutBatch(NamedTuple):
     """B items of a rollout, time-major: transitions (T = 1), or with an LSTM environments."""
 
     observations: torch.Tensor
-    """uint8[T, B, S, H, W]"""
+    """uint8[T, B, S, H, W], the frames of a stack interleaved in memory (channels last)."""
     first: torch.Tensor
     """Where an episode begins. bool[T, B]"""
     states: tuple[torch.Tensor, ...]
@@ -92,11 +94,11 @@ class RolloutOptions:
 
     @property
     def bytes_needed(self) -> int:
-        """Bytes of the rows of a rollout and of two batches."""
+        """Bytes of the observations of a rollout and of two batches."""
         height, width = self.frame_shape
-        rows = self.steps + self.stack
-        batches = 2 * self.steps * self.num_envs * self.stack // self.minibatches
-        return (rows * self.num_envs + batches) * height * width
+        batches = 2 * self.steps // self.minibatches
+        rows = (self.steps + 1 + batches) * self.num_envs
+        return rows * self.stack * height * width
 
 
 class RolloutMemory:
@@ -126,12 +128,12 @@ class RolloutMemory:
         self._targets = targets
         self._rng = np.random.default_rng(seed)
         rows = o.steps + 1
-        self._frames = torch.zeros(o.stack - 1 + rows, o.num_envs, *o.frame_shape).byte()
+        # Stacks are kept as a batch has them: a batch is drawn from each rollout again and again.
+        self._stacks = torch.zeros(rows, o.num_envs, *o.frame_shape, o.stack, dtype=torch.uint8)
         self._rewards = torch.zeros(rows, o.num_envs)
         self._flags = torch.zeros(rows, o.num_envs, dtype=torch.uint8)
         self._actions = torch.zeros(rows, o.num_envs, dtype=torch.int64)
         self._estimates = torch.zeros(o.num_estimates, rows, o.num_envs)
-        self._age = torch.zeros(rows, o.num_envs, dtype=torch.int64)  # since the episode began
         self._states = torch.zeros(2, 2 if o.lstm else 0, o.num_envs, o.lstm)  # rows 0 and T
         self._held = 0
         self._valid = torch.zeros(o.steps, o.num_envs, dtype=torch.bool)
@@ -145,7 +147,7 @@ class RolloutMemory:
     @property
     def bytes_used(self) -> int:
         """Bytes that the memory takes."""
-        return self._frames.numel()
+        return self._stacks.numel()
 
     def append(self, step: StepBatch, acted: Acted) -> None:
         """Store what arrived in all environments and what the actor made of it."""
@@ -153,14 +155,12 @@ class RolloutMemory:
         if self._held > o.steps:
             self._forget()
         row = self._held
-        self._frames[o.stack - 1 + row] = torch.from_numpy(step.frames)
         self._rewards[row] = torch.from_numpy(step.rewards)
         self._flags[row] = torch.from_numpy(step.flags)
         self._actions[row] = torch.from_numpy(acted.actions)
         for mine, estimate in zip(self._estimates, acted.estimates, strict=True):
             mine[row] = torch.from_numpy(estimate)
-        first = (self._flags[row] & Flag.FIRST) != 0
-        self._age[row] = torch.where(first, 0, self._age[row - 1] + 1 if row else o.stack)
+        _push(self._stacks.numpy()[row], self._stacks.numpy()[row - 1], step)
         if row in (0, o.steps):
             for mine, state in zip(self._states[int(row > 0)], acted.states, strict=True):
                 mine.copy_(torch.from_numpy(state))
@@ -170,9 +170,7 @@ class RolloutMemory:
 
     def _forget(self) -> None:
         """Begin the next rollout with the last row of this one."""
-        o = self._options
-        self._frames[: o.stack] = self._frames[-o.stack :].clone()
-        for column in (self._rewards, self._flags, self._actions, self._age):
+        for column in (self._stacks, self._rewards, self._flags, self._actions):
             column[0] = column[-1]
         self._estimates[:, 0] = self._estimates[:, -1]
         self._states[0] = self._states[1]
@@ -209,8 +207,9 @@ class RolloutMemory:
         def empty(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
             return torch.zeros(shape, dtype=dtype, pin_memory=pinned)
 
+        stacks = empty(rows, size, *o.frame_shape, o.stack, dtype=torch.uint8)
         return RolloutBatch(
-            observations=empty(rows, size, o.stack, *o.frame_shape, dtype=torch.uint8),
+            observations=stacks.movedim(-1, 2),
             first=empty(rows, size, dtype=torch.bool),
             states=tuple(empty(size, o.lstm) for _ in range(2 if o.lstm else 0)),
             actions=empty(rows, size, dtype=torch.int64),
@@ -231,16 +230,10 @@ class RolloutMemory:
             rows, envs = torch.arange(o.steps)[:, None], items[None]
         else:
             rows, envs = items[None] // o.num_envs, items[None] % o.num_envs
-        age = self._age[rows, envs]
         places = (rows * o.num_envs + envs).flatten()
-        flat = self._frames.flatten(0, 1)
-        for k in range(o.stack):
-            frames = flat.index_select(0, places + k * o.num_envs).view_as(
-                batch.observations[:, :, k]
-            )
-            frames[age < o.stack - 1 - k] = 0  # of the episode before
-            batch.observations[:, :, k] = frames
-        batch.first.copy_(age == 0)
+        stacks = batch.observations.movedim(2, -1).flatten(0, 1)
+        torch.index_select(self._stacks.flatten(0, 1), 0, places, out=stacks)
+        batch.first.copy_((self._flags[rows, envs] & Flag.FIRST) != 0)
         for mine, state in zip(batch.states, self._states[0], strict=True):
             mine.copy_(state[items])
         batch.actions.copy_(self._actions[rows, envs])
@@ -258,14 +251,14 @@ class RolloutMemory:
         return 0
 
     def save(self, path: Path, *, split: bool = False, previous: Path | None = None) -> None:
-        """Write the frames; see `TransitionReplay.save`.
+        """Write the stacks of frames; see `TransitionReplay.save`.
 
         Raises:
             CheckpointError: the file cannot be written.
         """
         del split, previous
         try:
-            path.write_bytes(self._frames.numpy().tobytes())
+            path.write_bytes(self._stacks.numpy().tobytes())
         except OSError as error:
             raise CheckpointError(f"{path}: {error.strerror}") from error
 
@@ -279,9 +272,9 @@ class RolloutMemory:
             data = np.fromfile(path, np.uint8)
         except OSError as error:
             raise CheckpointError(f"{path}: {error.strerror}") from error
-        if data.size != self._frames.numel():
-            raise CheckpointError(f"{path}: expected {self._frames.numel()} bytes, got {data.size}")
-        self._frames.copy_(torch.from_numpy(data).view_as(self._frames))
+        if data.size != self._stacks.numel():
+            raise CheckpointError(f"{path}: expected {self._stacks.numel()} bytes, got {data.size}")
+        self._stacks.copy_(torch.from_numpy(data).view_as(self._stacks))
 
     def state(self) -> dict[str, Any]:
         """The rows but for their frames, and the random numbers.
@@ -308,9 +301,22 @@ class RolloutMemory:
 
     def _columns(self) -> Sequence[torch.Tensor]:
         return (
-            *(self._rewards, self._flags, self._actions, self._age),
+            *(self._rewards, self._flags, self._actions),
             *(self._estimates, self._states),
         )
+
+
+def _push(stacks: NDArray[np.uint8], before: NDArray[np.uint8], step: StepBatch) -> None:
+    """Write stacks uint8[E, H, W, S]: those `before`, without the oldest frame, and a new frame."""
+    if stacks.shape[-1] == 4 and sys.byteorder == "little":  # four frames are one number
+        words = stacks.view(np.uint32)[..., 0]
+        np.right_shift(before.view(np.uint32)[..., 0], 8, out=words)
+        words[(step.flags & Flag.FIRST) != 0] = 0  # frames of the episode before
+        words |= step.frames.astype(np.uint32) << 24
+        return
+    stacks[..., :-1] = before[..., 1:]
+    stacks[(step.flags & Flag.FIRST) != 0] = 0
+    stacks[..., -1] = step.frames
 
 
 def _standardize(values: torch.Tensor, valid: torch.Tensor) -> None:
