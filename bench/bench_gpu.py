@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from loops import Loop, Utilisation, dqn, filled, recurrent
+from loops import Loop, Utilisation, dqn, filled, recurrent, rollouts
 
 from atari_fast.agents.agent import ActorSpec, tensors_of
 from atari_fast.agents.registry import build
@@ -50,6 +50,7 @@ from atari_fast.types import EnvSpec, Flag, StepBatch
 WINDOWS = 5
 PLAIN = ("dqn-nature", "rainbow")
 RECURRENT = ("r2d2", "ngu-gpu", "agent57-gpu")
+ROLLOUTS = ("ppo", "pqn")
 
 
 class Bench:
@@ -57,7 +58,7 @@ class Bench:
 
     def __init__(self, device: torch.device, seconds: float, tiny: bool, path: Path | None) -> None:
         self.device = device
-        self.cell = seconds / 75
+        self.cell = seconds / 105
         """Seconds of one figure; trainings have those of several."""
         self.tiny = tiny
         self.pinned = device.type == "cuda"
@@ -239,7 +240,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--json", type=Path)
-    names = (*PLAIN, *RECURRENT)
+    names = (*PLAIN, *RECURRENT, *ROLLOUTS)
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     options = parser.parse_args()
     device = select_device(options.device)
@@ -248,7 +249,11 @@ def main() -> None:
     bench = Bench(device, options.seconds, options.tiny, options.json)
     print(f"{bench.record['device']}, torch {torch.__version__}, {available_cores()} cores")
     tiny, numbers = options.tiny, (8, 16) if options.tiny else (32, 256)
-    configs = {name: (dqn if name in PLAIN else recurrent)(name, tiny) for name in options.only}
+    configs = {
+        name: (dqn if name in PLAIN else recurrent)(name, tiny)
+        for name in options.only
+        if name not in ROLLOUTS
+    }
     for name, config in configs.items():
         if name != "rainbow":  # acts as dqn-nature
             synthetic_acting(bench, config, name, (4, 8) if tiny else (16, 64, 256))
@@ -265,6 +270,11 @@ def main() -> None:
     for name, config in configs.items():
         if name != "rainbow":
             training(bench, name, config)
+    for name in filter(ROLLOUTS.__contains__, options.only):
+        for num_envs in (8, 16) if tiny else (128, 1024):
+            config = rollouts(name, tiny, num_envs)
+            real_acting(bench, config, name)
+            training(bench, f"{name} {num_envs}", config)
 
 
 if __name__ == "__main__":

@@ -94,6 +94,26 @@ def recurrent(name: str, tiny: bool) -> Any:
     )
 
 
+def rollouts(name: str, tiny: bool, num_envs: int) -> Any:
+    """An agent that learns from rollouts, on Breakout with a number of environments.
+
+    Rollouts have at most 32 steps, since with 1,024 environments longer ones are gigabytes.
+    """
+    config = PRESETS[name]()
+    net, cores = config.net, available_cores()
+    if tiny:
+        net = dataclasses.replace(net, channels=CHANNELS, hidden=16)
+    workers = 0 if tiny else max(cores // 2, cores - 2)  # as the train command on CUDA
+    return dataclasses.replace(
+        config,
+        game="breakout",
+        total_frames=10**9,
+        env=dataclasses.replace(config.env, num_envs=num_envs, num_workers=workers),
+        net=net,
+        rollout=dataclasses.replace(config.rollout, steps=4 if tiny else 32),
+    )
+
+
 def filled(config: Any, device: torch.device, steps: int) -> tuple[Any, Any]:
     """An agent and its memory with `steps` steps of play in each environment."""
     with VectorEnv(config.game, config.env, stream(1, "envs")) as envs:

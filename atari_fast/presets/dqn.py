@@ -1,21 +1,13 @@
-"""Named configurations with their sources; fields not set have the defaults of config.py."""
+"""Presets of the DQN family, with their sources; fields not set have the defaults of `config`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from atari_fast.config import (
-    A2cAgentConfig,
-    A2cConfig,
-    A3cAgentConfig,
-    A3cConfig,
-    Agent57AgentConfig,
-    Agent57Config,
     C51AgentConfig,
     C51Config,
-    Config,
     DqnAgentConfig,
     DqnConfig,
     DqnFamilyConfig,
@@ -24,31 +16,14 @@ from atari_fast.config import (
     IqnConfig,
     LeastSquaresConfig,
     NetConfig,
-    NguAgentConfig,
-    NguConfig,
-    NoveltyConfig,
-    OptimConfig,
-    OptimizerConfig,
-    PpoAgentConfig,
-    PpoConfig,
-    PqnConfig,
     QrDqnConfig,
-    R2d2AgentConfig,
-    R2d2Config,
-    R2d2ReplayConfig,
-    RecurrentNetConfig,
-    RecurrentReplayConfig,
     ReplayConfig,
-    RolloutNetConfig,
     RunConfig,
-    SharedOptimizerConfig,
-    WorkerRolloutConfig,
     convert,
 )
+from atari_fast.presets.saves import SAVES
 
 F = TypeVar("F", bound=DqnFamilyConfig)
-
-_SAVES = RunConfig(eval_period=4_000_000, checkpoint_period=4_000_000, replay_period=4_000_000)
 
 
 def dqn_nature() -> DqnConfig:
@@ -61,7 +36,7 @@ def dqn_nature() -> DqnConfig:
         preset="dqn-nature",
         env=EnvConfig(num_envs=1, life_loss="zero_discount"),
         optim=DqnOptimConfig(name="rmsprop", lr=2.5e-4, eps=0.01 / 32**2, decay=0.95),
-        run=replace(_SAVES, eval_epsilon=0.05),
+        run=replace(SAVES, eval_epsilon=0.05),
     )
 
 
@@ -79,7 +54,7 @@ def dqn_adam() -> DqnConfig:
         ),
         replay=ReplayConfig(min_frames=80_000),
         optim=DqnOptimConfig(lr=6.25e-5, eps=1.5e-4 / 2),
-        run=replace(_SAVES, eval_epsilon=0.001),
+        run=replace(SAVES, eval_epsilon=0.001),
     )
 
 
@@ -195,7 +170,7 @@ def rainbow() -> C51Config:
             min_frames=80_000, prioritized=True, alpha=0.5, beta_start=0.4, uniform_mix=0.0
         ),
         optim=DqnOptimConfig(lr=6.25e-5, eps=1.5e-4, max_grad_norm=10.0),
-        run=replace(_SAVES, eval_epsilon=0.001),
+        run=replace(SAVES, eval_epsilon=0.001),
     )
 
 
@@ -329,9 +304,7 @@ def ls_dqn_boxing() -> DqnConfig:
         optim=replace(
             config.optim, lr_final_fraction=0.1, batch_size=128, update_period=64, random_shift=4
         ),
-        run=replace(
-            _SAVES, eval_period=500_000, checkpoint_period=500_000, replay_period=1_000_000
-        ),
+        run=replace(SAVES, eval_period=500_000, checkpoint_period=500_000, replay_period=1_000_000),
     )
 
 
@@ -351,270 +324,7 @@ def ls_dqn_breakout() -> DqnConfig:
         ls=LeastSquaresConfig(method="fqi", period=2_000_000, moments="keep"),
         replay=ReplayConfig(capacity=300_000, min_frames=80_000),
         optim=DqnOptimConfig(lr=1e-4, eps=1e-8 / 2, batch_size=64, update_period=4),
-        run=_SAVES,
-    )
-
-
-def r2d2() -> R2d2Config:
-    """R2D2 as published (Kapturowski et al. 2019, table 2), with one machine as its actors.
-
-    Not in the table: the gradient norm of 40 (that of NGU and SEED RL), the memory's minimum of
-    200,000 frames and the epsilons (those of Ape-X). 256 environments act in step with the
-    learner, which learns from each agent step once on average, where 256 actors ran on their own.
-    """
-    return R2d2Config(
-        preset="r2d2",
-        total_frames=10_000_000_000,
-        env=EnvConfig(action_set="full", num_envs=256),
-        run=replace(_SAVES, eval_epsilon=0.001),
-    )
-
-
-def r2d2_bandit() -> R2d2Config:
-    """R2D2 with 32 discounts from 0.997 to 0.99, from which a bandit chooses for each episode.
-
-    The policy family and the meta-controller of Agent57 (Badia et al. 2020b) without intrinsic
-    rewards, so that policies differ in their discounts alone. The evaluator plays the policy with
-    the best mean of the last 3,600 training episodes.
-    """
-    config = r2d2()
-    return replace(config, preset="r2d2-bandit", agent=replace(config.agent, policies=32))
-
-
-def r2d2_small() -> R2d2Config:
-    """R2D2 that learns on two CPU cores: a narrow network, 16 environments, short sequences.
-
-    What makes it fast: many small updates, each of 8 sequences of 16 rows, and each row is learned
-    from 8 times as often as in the paper.
-    """
-    return R2d2Config(
-        preset="r2d2-small",
-        game="pong",
-        total_frames=3_000_000,
-        env=EnvConfig(num_envs=16),
-        net=RecurrentNetConfig(pixels="standardize", channels=(16, 32, 32), hidden=256, lstm=256),
-        agent=R2d2AgentConfig(target_period=250),
-        replay=R2d2ReplayConfig(
-            capacity=200_000, burn_in=8, unroll=16, period=8, min_frames=20_000, replay_ratio=8.0
-        ),
-        optim=OptimConfig(lr=5e-4, eps=1e-5, batch_size=8, max_grad_norm=40.0),
-        run=RunConfig(eval_period=160_000, checkpoint_period=160_000, replay_period=160_000),
-    )
-
-
-def ngu() -> NguConfig:
-    """NGU as published (Badia et al. 2020, tables 6 and 8), with one machine as its actors.
-
-    256 environments act in step with the learner, where 256 actors ran on their own, and each of
-    their episodes plays a uniformly drawn policy, as Badia et al. 2020b describe it.
-    """
-    return NguConfig(
-        preset="ngu",
-        game="montezuma_revenge",
-        total_frames=35_000_000_000,
-        replay=RecurrentReplayConfig(capacity=5_000_000, burn_in=0, min_frames=1_050_000),
-        run=replace(_SAVES, eval_epsilon=0.01),
-    )
-
-
-def agent57() -> Agent57Config:
-    """Agent57 as published (Badia et al. 2020b, G.3), with one machine as its actors."""
-    default = Agent57Config()
-    return replace(
-        default,
-        preset="agent57",
-        game="montezuma_revenge",
-        total_frames=78_000_000_000,
-        replay=replace(default.replay, min_frames=2_100_000),
-        run=replace(_SAVES, eval_epsilon=0.01),
-    )
-
-
-def ngu_small() -> NguConfig:
-    """NGU for two CPU cores and 24 GiB: the network and sequences of `r2d2-small`, 8 policies.
-
-    Its first policies, before anything is learned, must not take the same action all the time:
-    hence a small factor of the intrinsic reward that the network sees, and larger epsilons.
-    """
-    small = r2d2_small()
-    return NguConfig(
-        preset="ngu-small",
-        game="montezuma_revenge",
-        total_frames=20_000_000,
-        env=small.env,
-        net=replace(small.net, reward_input="rescaled"),
-        agent=NguAgentConfig(
-            policies=8, target_period=small.agent.target_period, epsilon_alpha=2.0
-        ),
-        novelty=NoveltyConfig(input_scale=0.05),
-        replay=RecurrentReplayConfig(
-            capacity=200_000, burn_in=8, unroll=16, period=8, min_frames=20_000, replay_ratio=8.0
-        ),
-        optim=small.optim,
-        run=replace(small.run, eval_period=400_000),
-    )
-
-
-def agent57_small() -> Agent57Config:
-    """Agent57 for two CPU cores and 24 GiB: the networks and sequences of `r2d2-small`."""
-    small = ngu_small()
-    agent = Agent57AgentConfig(
-        policies=16,
-        target_period=small.agent.target_period,
-        discount=0.999,
-        bandit_groups=2,
-        epsilon_alpha=2.0,
-    )
-    return Agent57Config(
-        preset="agent57-small",
-        game="montezuma_revenge",
-        total_frames=20_000_000,
-        env=small.env,
-        net=small.net,
-        agent=agent,
-        novelty=small.novelty,
-        replay=replace(small.replay, beta=0.0),
-        optim=small.optim,
-        run=small.run,
-    )
-
-
-def ngu_gpu() -> NguConfig:
-    """NGU for one large GPU and 16 CPU cores: the published sizes, 256 environments.
-
-    Shorter sequences, each row learned from four times as often, and five times the learning rate,
-    for runs of minutes to hours instead of weeks.
-    """
-    published = ngu()
-    return replace(
-        published,
-        preset="ngu-gpu",
-        total_frames=200_000_000,
-        net=replace(published.net, pixels="standardize", stack=4, reward_input="rescaled"),
-        agent=replace(published.agent, target_period=500),
-        novelty=replace(published.novelty, input_scale=0.05),
-        replay=RecurrentReplayConfig(
-            capacity=1_000_000, burn_in=16, unroll=32, period=16, min_frames=400_000,
-            replay_ratio=4.0,
-        ),
-        optim=replace(published.optim, lr=5e-4, eps=1e-5),
-        run=replace(published.run, eval_period=20_000_000),
-    )  # fmt: skip
-
-
-def agent57_gpu() -> Agent57Config:
-    """Agent57 for one large GPU and 16 CPU cores, as `ngu-gpu`; 16 environments share a bandit."""
-    gpu = ngu_gpu()
-    return replace(
-        agent57(),
-        preset="agent57-gpu",
-        total_frames=gpu.total_frames,
-        net=gpu.net,
-        agent=Agent57AgentConfig(
-            target_period=gpu.agent.target_period, discount=0.999, bandit_groups=16
-        ),
-        novelty=gpu.novelty,
-        replay=replace(gpu.replay, beta=0.0),
-        optim=gpu.optim,
-        run=gpu.run,
-    )
-
-
-def a2c_lstm() -> A2cConfig:
-    """A2C with an LSTM: the recurrent network of A3C, environments in step (Mnih et al. 2016).
-
-    Optimizer and weights of the losses are those of openai/baselines, whose A2C has them.
-    """
-    return A2cConfig(
-        preset="a2c-lstm",
-        total_frames=40_000_000,
-        env=EnvConfig(num_envs=16, life_loss="episodic"),
-        net=RolloutNetConfig(init="orthogonal", lstm=256),
-        agent=A2cAgentConfig(value_weight=1.0),
-        optim=OptimizerConfig(
-            name="rmsprop-uncentred", lr=7e-4, lr_final_fraction=0.0, eps=1e-5, decay=0.99,
-            max_grad_norm=0.5,
-        ),
-        run=replace(_SAVES, eval_epsilon=0.0),
-    )  # fmt: skip
-
-
-def a3c() -> A3cConfig:
-    """A3C with the feed-forward network of its paper (Mnih et al. 2016, 8).
-
-    Losses are means over a rollout, where the paper sums its 5 steps: an eps of a 25th, which is
-    added to squared gradients, and a largest norm of a 5th are the same.
-    """
-    return A3cConfig(
-        preset="a3c",
-        device="cpu",
-        env=EnvConfig(num_envs=16),
-        net=RolloutNetConfig(torso="nips", hidden=256),
-        rollout=WorkerRolloutConfig(steps=5),
-        optim=SharedOptimizerConfig(
-            name="rmsprop-uncentred", lr=7e-4, lr_final_fraction=0.0, eps=0.1 / 25, decay=0.99,
-            max_grad_norm=40 / 5,
-        ),
-        run=replace(_SAVES, eval_epsilon=0.0),
-    )  # fmt: skip
-
-
-def a3c_lstm() -> A3cConfig:
-    """A3C-LSTM, whose scores were published (dgriff777/rl_a3c_pytorch).
-
-    Losses are means over a rollout, where that program sums its 20 steps: with Adam, an eps and a
-    largest norm of a 20th are the same.
-    """
-    return A3cConfig(
-        preset="a3c-lstm",
-        total_frames=40_000_000,
-        device="cpu",
-        env=EnvConfig(num_envs=4, crop=True, life_loss="episodic", max_episode_frames=40_000),
-        net=RolloutNetConfig(
-            torso="pooled", pixels="running", stack=1, hidden=0, lstm=512, init="normalized-columns"
-        ),
-        agent=A3cAgentConfig(gae_lambda=0.92, evaluation="greedy"),
-        optim=SharedOptimizerConfig(lr=1e-4, eps=1e-3 / 20, max_grad_norm=40 / 20),
-        run=replace(_SAVES, eval_epsilon=0.0),
-    )
-
-
-def ppo() -> PpoConfig:
-    """PPO for Atari (Schulman et al. 2017, table 5, as Huang et al. 2022 describe its program)."""
-    return PpoConfig(
-        preset="ppo",
-        total_frames=40_000_000,
-        env=EnvConfig(num_envs=8, life_loss="episodic"),
-        agent=PpoAgentConfig(normalize_advantages=True),
-        optim=OptimizerConfig(lr=2.5e-4, lr_final_fraction=0.0, eps=1e-5, max_grad_norm=0.5),
-        run=replace(_SAVES, eval_epsilon=0.0),
-    )
-
-
-def ppo_lstm() -> PpoConfig:
-    """PPO with an LSTM that sees single frames (Huang et al. 2022, "5 LSTM details")."""
-    config = ppo()
-    return replace(config, preset="ppo-lstm", net=replace(config.net, stack=1, lstm=128))
-
-
-def pqn() -> PqnConfig:
-    """PQN as published (Gallici et al. 2024, and its program mttga/purejaxql)."""
-    return PqnConfig(
-        preset="pqn",
-        env=EnvConfig(num_envs=128, life_loss="episodic"),
-        optim=OptimizerConfig(name="radam", lr=2.5e-4, eps=1e-8, max_grad_norm=10.0),
-        run=replace(_SAVES, eval_epsilon=0.0),
-    )
-
-
-def pqn_lstm() -> PqnConfig:
-    """PQN with an LSTM that sees single frames, as its authors' programs for other games."""
-    config = pqn()
-    return replace(
-        config,
-        preset="pqn-lstm",
-        net=replace(config.net, stack=1, lstm=512),
-        rollout=replace(config.rollout, minibatches=16),
+        run=SAVES,
     )
 
 
@@ -625,23 +335,10 @@ def _tuned(config: F, preset: str, optim: DqnOptimConfig, eval_epsilon: float, *
         preset=preset,
         agent=replace(config.agent, epsilon_end=0.01, **agent),
         optim=optim,
-        run=replace(_SAVES, eval_epsilon=eval_epsilon),
+        run=replace(SAVES, eval_epsilon=eval_epsilon),
     )
 
 
 def _adam(lr: float) -> DqnOptimConfig:
     """Adam of the distributional agents in google-deepmind/dqn_zoo."""
     return DqnOptimConfig(lr=lr, eps=0.01 / 32, max_grad_norm=10.0)
-
-
-PRESETS: Mapping[str, Callable[[], Config]] = {
-    function().preset: function
-    for function in (
-        pong, dqn_nature, dqn_adam, double_dqn, dueling, per, c51, qr_dqn, iqn, m_dqn, m_iqn,
-        rainbow, rainbow_dopamine, al, pal, ls_dqn, ls_dqn_lstdq, ls_dqn_dueling, ls_dqn_boosted,
-        ls_dqn_pong, ls_dqn_boxing, ls_dqn_breakout, r2d2, r2d2_bandit, r2d2_small,
-        ngu, agent57, ngu_small, agent57_small, ngu_gpu, agent57_gpu,
-        a3c, a3c_lstm, a2c_lstm, ppo, ppo_lstm, pqn, pqn_lstm,
-    )
-}  # fmt: skip
-DEFAULT_PRESET = "pong"
