@@ -50,7 +50,7 @@ class EnvConfig:
     num_workers: Annotated[int, Range(-1, 65_536)] = -1
     """Number of worker processes that step the environments; 0 steps them in this process. With -1
     the train command chooses a number from the available cores, and Python programs use 0. Results
-    do not depend on it."""
+    do not depend on it, but for those of A3C, whose workers learn too: one for each core with -1."""
     worker_timeout: Annotated[float, REAL_POSITIVE] = 60.0
     """Seconds without an answer after which a worker process is considered hung. Time during which
     this process was itself stopped or suspended is not counted. A worker may take this long to
@@ -179,7 +179,7 @@ class Config:
     threads: Annotated[int, Range(0, 4096)] = 0
     """Learner threads on the CPU. Each computes the gradient of its share of the batch, so results
     depend on this number. 0: one per available core, or the number that a resumed run started
-    with."""
+    with. Workers of A3C have one each."""
     overlap: bool = True
     """Step the emulators of worker processes while the learner computes. Results do not depend on
     it."""
