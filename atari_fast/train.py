@@ -132,7 +132,7 @@ def _with_workers(config: Config) -> Config:
     if select_device(config.device).type == "cuda":
         most = max(cores // 2, cores - 2)
     else:
-        most = cores if config.in_turn else cores // 2
+        most = cores if config.in_turn and cores > 1 else cores // 2
     workers = min(env.num_envs // _FEW_ENVS, most)
     workers = 0 if canonical_name(config.game) in TOYS else workers
     return dataclasses.replace(config, env=dataclasses.replace(env, num_workers=workers))

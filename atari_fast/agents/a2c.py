@@ -28,4 +28,4 @@ def build(
         metrics = {"policy/entropy": entropy, "value/mean": value, "value/squared_error": squared}
         return losses - agent.entropy_weight * entropy, metrics
 
-    return actor_critic(config, spec, device, loss)
+    return actor_critic(config, spec, device, loss, return_lambda=1.0)

@@ -40,4 +40,4 @@ def build(config: PpoConfig, spec: EnvSpec, device: torch.device) -> Agent[Rollo
         }
         return losses, metrics
 
-    return actor_critic(config, spec, device, loss)
+    return actor_critic(config, spec, device, loss, return_lambda=agent.gae_lambda)

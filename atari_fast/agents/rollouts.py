@@ -268,11 +268,16 @@ def policy_terms(outputs: torch.Tensor, actions: torch.Tensor) -> PolicyTerms:
 
 
 def actor_critic(
-    config: ActorCriticConfig, spec: EnvSpec, device: torch.device, loss: Loss
+    config: ActorCriticConfig,
+    spec: EnvSpec,
+    device: torch.device,
+    loss: Loss,
+    *,
+    return_lambda: float,
 ) -> Agent[RolloutBatch]:
     """An agent whose network has the logits of A actions and a value: A2C, PPO.
 
-    Its targets are A_t by generalized advantage estimation from recorded values, and A_t + V_t.
+    Its targets are A_t by generalized advantage estimation from recorded values, and G_t.
     Where `init` is orthogonal, the first logits are near 0, so that all actions are about equally
     probable, and the weights of the value have norm 1 (OpenAI's PPO).
 
@@ -281,6 +286,7 @@ def actor_critic(
         spec: its environments.
         device: where its network is.
         loss: see `rollout_agent`.
+        return_lambda: lambda of G_t; 1: the discounted rewards up to the end of the rollout.
     """
     agent = config.agent
     widths, gains = {"policy": spec.num_actions, "value": 1}, {"policy": 0.01, "value": 1.0}
@@ -289,10 +295,11 @@ def actor_critic(
         rewards: torch.Tensor, discounts: torch.Tensor, rollout: Rollout
     ) -> tuple[torch.Tensor, ...]:
         values = rollout.estimates[1]
-        advantages = generalized_advantages(
-            rewards, discounts, rollout.valid, values, agent.gae_lambda
+        advantages, others = (
+            generalized_advantages(rewards, discounts, rollout.valid, values, trace)
+            for trace in (agent.gae_lambda, return_lambda)
         )
-        return advantages, advantages + values[:-1]
+        return advantages, others + values[:-1]
 
     return rollout_agent(
         config,

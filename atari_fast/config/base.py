@@ -50,7 +50,8 @@ class EnvConfig:
     num_workers: Annotated[int, Range(-1, 65_536)] = -1
     """Number of worker processes that step the environments; 0 steps them in this process. With -1
     the train command chooses a number from the available cores, and Python programs use 0. Results
-    do not depend on it, but for those of A3C, whose workers learn too: one for each core with -1."""
+    do not depend on it. A3C learns in its workers: it needs one, has one for each core with -1, and
+    its results depend on their number."""
     worker_timeout: Annotated[float, REAL_POSITIVE] = 60.0
     """Seconds without an answer after which a worker process is considered hung. Time during which
     this process was itself stopped or suspended is not counted. A worker may take this long to

@@ -219,6 +219,12 @@ class A3cConfig(ActorCriticConfig):
         yield from super().problems()
         if self.env.num_workers == 0:
             yield "env.num_workers: expected at least 1, since A3C learns in its workers, got 0"
+        lengths = len(self.rollout.worker_steps)
+        if 0 < self.env.num_workers < lengths:
+            yield (
+                f"rollout.worker_steps: expected at most one for each of env.num_workers = "
+                f"{self.env.num_workers}, got {lengths}"
+            )
 
 
 @dataclass(frozen=True)

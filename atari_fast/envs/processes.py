@@ -53,12 +53,17 @@ class Patience:
                 return answer
 
 
-def check_program(workers: int) -> None:
-    """Raises ConfigError where this program can have no workers, which import its main file."""
+def check_program(workers: int, otherwise: str = ", or set env.num_workers to 0") -> None:
+    """Raises ConfigError where this program can have no workers, which import its main file.
+
+    Args:
+        workers: How many it asks for.
+        otherwise: What else it can do.
+    """
     if multiprocessing.current_process().daemon:
         raise ConfigError(
             f"env.num_workers: got {workers} in a daemonic process, which may have no processes of "
-            "its own; set env.num_workers to 0, or start that process with daemon=False"
+            f"its own; start that process with daemon=False{otherwise}"
         )
     # Nothing in `python -c`, a notebook and interactive Python, which have no file to import.
     path = spawn.get_preparation_data("worker").get("init_main_from_path")
@@ -66,7 +71,7 @@ def check_program(workers: int) -> None:
         raise ConfigError(
             f"env.num_workers: got {workers} in the program {Path(path).name}, which is no file "
             "(it came through standard input or a pipe), but each worker process imports the file "
-            "of its program; save the program in a file, or set env.num_workers to 0"
+            f"of its program; save the program in a file{otherwise}"
         )
 
 

@@ -196,30 +196,27 @@ class RunningPixels(nn.Module):
     deviations, without the bias of their beginning at 0. Before the first frame: x / 255.
     """
 
-    mean: torch.Tensor
-    deviation: torch.Tensor
-    weight: torch.Tensor
+    averages: torch.Tensor
+    """float32[3]: of means, of deviations, and of ones, by which the others are divided."""
     DECAY = 0.9999
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("mean", "deviation", "weight"):
-            self.register_buffer(name, torch.zeros(()))
+        self.register_buffer("averages", torch.zeros(3))
 
     @torch.no_grad()
     def add(self, frames: torch.Tensor) -> None:
         """Take in frames uint8[E, H, W] that arrived together."""
         keep = self.DECAY ** len(frames)
         deviations, means = torch.std_mean(frames.flatten(1).float(), dim=1, correction=0)
-        for average, value in ((self.mean, means.mean()), (self.deviation, deviations.mean())):
-            average.mul_(keep).add_((1 - keep) * value)
-        self.weight.mul_(keep).add_(1 - keep)
+        values = torch.stack((means.mean(), deviations.mean(), torch.ones_like(means[0])))
+        self.averages.mul_(keep).add_(values, alpha=1 - keep)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Maps uint8[B, S, H, W] to float32[B, S, H, W]."""
-        pixels, weight = frames.float(), self.weight.clamp(min=1e-12)
-        scaled = (pixels - self.mean / weight) / (self.deviation / weight + 1e-8)
-        return torch.where(self.weight > 0, scaled, pixels / 255)
+        mean, deviation, weight = self.averages / self.averages[2].clamp(min=1e-12)
+        pixels = frames.float()
+        return torch.where(weight > 0, (pixels - mean) / (deviation + 1e-8), pixels / 255)
 
 
 class PooledTorso(nn.Module):
@@ -305,9 +302,10 @@ def make_torso(config: TorsoConfig, frame_shape: tuple[int, int]) -> Torso:
             f"{remedy}"
         )
     if config.torso == "pooled" and min(frame_shape) < 40:
+        pixels = " --net.pixels scale" if config.pixels == "running" else ""
         raise ConfigError(
             f"net.torso: pooled takes frames of at least 40x40, this game has {height}x{width}; "
-            "use --net.torso mlp"
+            f"use --net.torso mlp{pixels}"
         )
     if config.torso == "nips":
         return NipsTorso(config.stack, standardize=standardize)

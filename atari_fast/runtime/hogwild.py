@@ -52,18 +52,21 @@ class _Member:
 class HogwildDriver(Generic[B]):
     """Workers that play rollouts and update shared weights, each as fast as it can.
 
-    A worker begins its next rollout as soon as the report of the last one has arrived, so that all
-    of them stop a rollout later when nobody asks for results. A worker that dies is replaced; what
-    it had in flight is lost.
+    A worker begins its next rollout when the report of the last one is taken in, so that all of
+    them stop a rollout later when nobody asks for results. A worker that dies is replaced; what it
+    had in flight is lost.
     """
 
-    def __init__(self, config: A3cConfig, agent: Agent[B], note: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: A3cConfig, agent: Agent[B], note: Callable[[str], None], frames: int = 0
+    ) -> None:
         """Move the weights of an agent on the CPU into shared memory and start the workers.
 
         Args:
             config: settings; its `env.num_workers` of -1 stands for one for each core.
             agent: the agent. It has one objective, and no hooks.
-            note: displays a sentence.
+            note: displays a sentence, once the iterator is used.
+            frames: emulator frames of the run so far, where it goes on.
 
         Raises:
             ConfigError: this program can have no workers.
@@ -79,16 +82,17 @@ class HogwildDriver(Generic[B]):
         self._workers = min(
             available_cores() if env.num_workers == -1 else env.num_workers, env.num_envs
         )
-        check_program(self._workers)
+        check_program(self._workers, "")
         self._context = multiprocessing.get_context("spawn")
         self._shared = SharedTraining(self._net, config.optim, self._workers, context=self._context)
-        self.frames = 0
+        self.frames = frames
         """Emulator frames of the run so far."""
         self.updates = 0
         """Updates so far, of all workers."""
         self.batch: B | None = None
         """The batch of a failed update."""
         self._deaths = 0
+        self._ready = False
         self._sums: dict[str, float] = {}
         self._summed = 0
         self._reports: deque[tuple[_Member, RolloutReport]] = deque()
@@ -98,6 +102,7 @@ class HogwildDriver(Generic[B]):
         try:
             self._members = [self._start(index) for index in range(self._workers)]
             self.rest()
+            self._ready = True
         except BaseException:
             self.close()
             raise
@@ -106,7 +111,8 @@ class HogwildDriver(Generic[B]):
         config, workers = self._config, self._workers
         total = config.env.num_envs
         envs = range(total * index // workers, total * (index + 1) // workers)
-        task = HogwildTask(config, index, workers, self._deaths, envs, self._shared.memory)
+        begin = f"{self.frames}/{self._deaths}"
+        task = HogwildTask(config, index, workers, begin, envs, self._shared.memory)
         worker = start_worker(self._context, index, config.game, envs, serve_rollouts, task)
         self._processes.append(worker)
         return _Member(index, envs, worker)
@@ -141,7 +147,8 @@ class HogwildDriver(Generic[B]):
     def rest(self) -> None:
         """Wait until every worker has ended its rollout, so that the weights stay as they are.
 
-        What they report is yielded later.
+        What they report is yielded later. A checkpoint does not count it, though the weights have
+        learned from it.
 
         Raises:
             EnvError, NumericError, WorkerError: as the iterator.
@@ -155,7 +162,7 @@ class HogwildDriver(Generic[B]):
         try:
             member.worker.pipe.send(frames)
         except ConnectionError:
-            self._replace(member, died(member.worker, starting=False))
+            self._lost(member, died(member.worker, starting=False))
 
     def _receive(self) -> None:
         """Wait for an answer, and take in all that are there; replace workers that died."""
@@ -175,17 +182,14 @@ class HogwildDriver(Generic[B]):
                 limit = max(limit, _START_SECONDS + len(member.envs))
             if member.waited > limit:
                 member.worker.process.kill()
-                self._replace(member, silent([member.worker], limit))
+                self._lost(member, silent([member.worker], limit))
 
     def _take(self, member: _Member) -> None:
         """Take in an answer."""
         try:
             answer = member.worker.pipe.recv()
-        except (EOFError, ConnectionError):
-            text = died(member.worker, member.starting)
-            if member.starting:
-                self._fail(WorkerError(text))
-            self._replace(member, text)
+        except (EOFError, OSError):  # OSError: in the middle of an answer
+            self._lost(member, died(member.worker, member.starting))
             return
         if isinstance(answer, Failure):
             self._raise(member, answer)
@@ -194,8 +198,13 @@ class HogwildDriver(Generic[B]):
         if answer is not None:
             self._reports.append((member, answer))
 
-    def _replace(self, member: _Member, text: str) -> None:
-        """Start a new worker in the place of one that died, if that may happen once more."""
+    def _lost(self, member: _Member, text: str) -> None:
+        """Start a new worker in the place of one that died, if that may happen once more.
+
+        Where the run itself is starting, most likely none can start.
+        """
+        if not self._ready:
+            self._fail(WorkerError(text))
         self._deaths += 1
         most = self._config.agent.worker_restarts
         if self._deaths > most:
@@ -206,16 +215,20 @@ class HogwildDriver(Generic[B]):
             )
         stop([member.worker])
         self._processes.remove(member.worker)
-        fresh = self._start(member.index)
-        self._members[member.index] = fresh
+        try:
+            self._members[member.index] = self._start(member.index)
+        except WorkerError as error:
+            self._fail(WorkerError(f"{text}; {error}"))
         self._note(f"warning: {text}; a new one takes its place ({self._deaths} of {most})")
 
     def _raise(self, member: _Member, failure: Failure) -> NoReturn:
         """Raise what stands for the exception of a worker."""
         name = member.worker.name
         cause = RuntimeError(f"in {name}:\n{failure.trace}")
-        if failure.batch is not None:
+        if failure.batch is not None:  # and the weights from which it was computed
             self.batch = map_batch(torch.from_numpy, failure.batch)
+            for weight, value in zip(self._net.parameters(), failure.weights, strict=True):
+                weight.data.copy_(torch.from_numpy(value))
         text = failure.text if member.starting else f"{name} failed: {failure.text}"
         kinds = {"numeric": NumericError, "environment": EnvError}
         self.close()
@@ -233,7 +246,7 @@ class HogwildDriver(Generic[B]):
 
     def take_metrics(self) -> dict[str, float]:
         """Means of the metrics of the updates since the last call."""
-        metrics = {name: value / self._summed for name, value in self._sums.items()}
+        metrics = {name: value / max(1, self._summed) for name, value in self._sums.items()}
         self._sums, self._summed = {}, 0
         return metrics
 
@@ -266,7 +279,7 @@ class HogwildDriver(Generic[B]):
                 "sums": self._sums,
                 "summed": self._summed,
             },
-            "loop": {"frames": self.frames, "deaths": self._deaths},
+            "loop": {"frames": self.frames},
         }
 
     def load_state(self, state: Mapping[str, Any], replay: Path) -> list[str]:
@@ -276,7 +289,7 @@ class HogwildDriver(Generic[B]):
         self._shared.load_state(learner["optimizers"])
         self.updates, self._summed = int(learner["updates"]), int(learner["summed"])
         self._sums = {name: float(value) for name, value in learner["sums"].items()}
-        self.frames, self._deaths = int(loop["frames"]), int(loop["deaths"])
+        self.frames = int(loop["frames"])
         return [
             "workers begin new games and update the weights in the order in which they get there, "
             "so the run does not end as the one that never stopped"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -37,8 +37,8 @@ class HogwildTask(NamedTuple):
     """The worker's number, from 0."""
     workers: int
     """Number of workers."""
-    start: int
-    """How many workers had this number before."""
+    begin: str
+    """What tells it from workers that had this number before in the run."""
     envs: range
     """Which of the run's environments are its own."""
     memory: Any
@@ -84,22 +84,25 @@ class Failure(NamedTuple):
     """numeric, environment, or other."""
     text: str
     trace: str
-    batch: Any
-    """The batch of a numeric failure, as numpy arrays, or None."""
+    batch: Any = None
+    """The batch of a numeric failure, as numpy arrays."""
+    weights: Sequence[NDArray[np.float32]] = ()
+    """The weights from which its loss was computed."""
 
 
-class _Player:
+class Player:
     """The environments, the network and the learner of a worker."""
 
     def __init__(self, task: HogwildTask) -> None:
         config, whole = task.own_config(), task.config
         device = select_device(config.device)
-        seed = stream(whole.seed, f"worker/{task.number}/{task.start}")
+        seed = stream(whole.seed, f"worker/{task.number}/{task.begin}")
         torch.manual_seed(to_int(child(seed, "torch")))
         autocast = Autocast(device, config.precision)
         envs = VectorEnv(config.game, config.env, child(seed, "envs"))
         agent = build(config, envs.spec, device)
         (objective,) = agent.objectives
+        self.net = objective.net
         self._weights = LocalCopy(objective.net, whole.optim, task.workers, task.memory)
         memory = agent.make_memory(to_int(child(seed, "memory")))
         rng = np.random.default_rng(child(seed, "actor"))
@@ -154,7 +157,7 @@ def serve_rollouts(task: HogwildTask, pipe: Connection) -> None:
     try:
         player = None
         try:
-            player = _Player(task)
+            player = Player(task)
             pipe.send(None)
             while True:
                 pipe.send(player.rollout(pipe.recv()))
@@ -166,13 +169,14 @@ def serve_rollouts(task: HogwildTask, pipe: Connection) -> None:
         return
 
 
-def _failure(error: Exception, player: _Player | None) -> Failure:
-    kind, batch = "other", None
-    if isinstance(error, NumericError):
-        kind = "numeric"
-        if player is not None and player.driver.batch is not None:
-            batch = map_batch(lambda tensor: tensor.cpu().numpy(), player.driver.batch)
-    elif isinstance(error, EnvError):
-        kind = "environment"
-    text = str(error) if kind != "other" else f"{type(error).__name__}: {error}"
-    return Failure(kind, text, traceback.format_exc(), batch)
+def _failure(error: Exception, player: Player | None) -> Failure:
+    trace = traceback.format_exc()
+    if isinstance(error, EnvError):
+        return Failure("environment", str(error), trace)
+    if not isinstance(error, NumericError):
+        return Failure("other", f"{type(error).__name__}: {error}", trace)
+    if player is None or player.driver.batch is None:
+        return Failure("numeric", str(error), trace)
+    batch = map_batch(lambda tensor: tensor.cpu().numpy(), player.driver.batch)
+    weights = [weight.detach().cpu().numpy() for weight in player.net.parameters()]
+    return Failure("numeric", str(error), trace, batch, weights)

@@ -72,7 +72,13 @@ class SharedTraining:
         return [[dict(one.state[p]) for p in self.net.parameters()] for one in self._optimizers]
 
     def load_state(self, state: Sequence[Sequence[Mapping[str, torch.Tensor]]]) -> None:
-        """Continue from `state`; optimizers of workers that it does not have begin anew."""
+        """Continue from `state`; optimizers of workers that it does not have begin anew.
+
+        Raises:
+            ValueError: it is of another network or optimizer.
+        """
+        if not state:
+            raise ValueError("expected the statistics of at least one optimizer")
         for mine, saved in zip(self._optimizers, state, strict=False):
             for weight, values in zip(self.net.parameters(), saved, strict=True):
                 for name, value in mine.state[weight].items():
@@ -87,18 +93,21 @@ class LocalCopy:
         self._net = net
         shared = SharedTraining(copy.deepcopy(net).cpu(), config, workers, memory)
         self._shared = shared
+        self.pull()
 
     @torch.no_grad()
     def pull(self) -> None:
         """Copy the shared weights and buffers."""
         for mine, shared in zip(_weights(self._net), _weights(self._shared.net), strict=True):
             mine.copy_(shared)
+        self._pulled = [buffer.clone() for buffer in self._net.buffers()]
 
     @torch.no_grad()
     def push_buffers(self) -> None:
-        """Copy buffers, such as running averages, to the shared network."""
-        for mine, shared in zip(self._net.buffers(), self._shared.net.buffers(), strict=True):
-            shared.copy_(mine)
+        """Add what buffers, such as running averages, have changed by since they were copied."""
+        buffers = zip(self._net.buffers(), self._pulled, self._shared.net.buffers(), strict=True)
+        for mine, before, shared in buffers:
+            shared += (mine - before).to(shared.device)
 
     def optimizer(self, worker: int) -> torch.optim.Optimizer:
         """A worker's optimizer: each step applies the gradients of `net` to the shared weights."""

@@ -78,7 +78,7 @@ class Trainer:
         self.agent = build(config, self.spec, self.device)
         self._require_memory()
         self.interrupt = Interrupt()
-        self.driver = self._make_driver()
+        self.driver = self._make_driver(resumed.frames if resumed else 0)
         self._unlock: Callable[[], object] = lambda: None
         try:
             self.statistics = Statistics(config.game, config.env.num_envs)
@@ -108,10 +108,11 @@ class Trainer:
             self._unlock()
             raise
 
-    def _make_driver(self) -> SyncDriver[Any] | HogwildDriver[Any]:
+    def _make_driver(self, frames: int) -> SyncDriver[Any] | HogwildDriver[Any]:
         config, agent = self.config, self.agent
         if isinstance(config, A3cConfig):
-            return HogwildDriver(config, agent, note=lambda text: self.progress.note(text))
+            select_device(config.device)  # refuses one that is not there
+            return HogwildDriver(config, agent, lambda text: self.progress.note(text), frames)
         memory = agent.make_memory(to_int(stream(config.seed, "replay")))
         learner = Learner(
             agent,
@@ -261,8 +262,8 @@ class Trainer:
 
     def _evaluate(self, with_replay: bool) -> None:
         run = self.config.run
-        self.driver.rest()
         self._evaluation_pending = True  # until it is done, whatever ends it
+        self.driver.rest()
         result = evaluate(
             self.agent,
             self.config,
@@ -344,7 +345,7 @@ class Trainer:
         """Everything but networks and replay; without a replay neither environments nor actor."""
         return {
             "run": {
-                **self.statistics.state(games_lost),
+                **self.statistics.state(games_lost or self.config.hogwild),
                 "frames": self.frames,
                 "best": None if self.best == -math.inf else self.best,
                 "best_at": self._best_at,

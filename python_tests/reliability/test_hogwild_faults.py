@@ -83,10 +83,20 @@ def test_a_killed_worker_is_named_and_replaced(
 def test_a_hung_worker_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """While the other one goes on."""
     env = dataclasses.replace(SMALL.env, worker_timeout=1.0)
-    trainer = make_trainer(tmp_path / "run", env=env, total_frames=60_000)
-    hung = pids(trainer)[0]
+    trainer = make_trainer(tmp_path / "run", env=env, total_frames=10**9)
+    hung, replaced = pids(trainer)[0], []
     at(trainer, 2_000, lambda: os.kill(hung, signal.SIGSTOP))
-    assert trainer.run()
+    note = trainer.driver._note
+
+    def noted(text: str) -> None:
+        note(text)
+        if "no answer" in text:
+            replaced.append(trainer.frames)
+            trainer.interrupt.requested = True
+
+    trainer.driver._note = noted
+    assert not trainer.run()
+    assert replaced > [2_000]
     out = capsys.readouterr().out
     assert "worker 0 (environments 0 to 1 of catch) gave no answer for 1 seconds" in out
     assert gone([hung], 5)
@@ -129,6 +139,67 @@ def test_a_worker_that_dies_at_the_start_ends_the_run_with_a_sentence(
         make_trainer(tmp_path / "run")
     assert gone(started, 5)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_worker_that_hangs_at_the_start_ends_the_run_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, started = hogwild.start_worker, []
+
+    def start_and_stop(context: Any, index: int, *rest: Any) -> Any:
+        worker = start(context, index, *rest)
+        started.append(worker.process.pid)
+        if index == 1:
+            os.kill(worker.process.pid, signal.SIGSTOP)
+        return worker
+
+    monkeypatch.setattr(hogwild, "start_worker", start_and_stop)
+    monkeypatch.setattr(hogwild, "_START_SECONDS", 0.0)
+    with pytest.raises(WorkerError, match=r"worker \d .*gave no answer"):
+        make_trainer(tmp_path / "run", env=dataclasses.replace(SMALL.env, worker_timeout=10.0))
+    assert gone(started, 5)
+
+
+def test_a_worker_that_cannot_be_replaced_ends_the_run_after_saving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(tmp_path / "run")
+    before = pids(trainer)
+
+    def kill() -> None:
+        def refuse(*_: Any) -> Any:
+            raise WorkerError("worker 0 cannot be started (no processes left)")
+
+        monkeypatch.setattr(hogwild, "start_worker", refuse)
+        os.kill(before[0], signal.SIGKILL)
+
+    at(trainer, 2_000, kill)
+    with pytest.raises(WorkerError, match="SIGKILL; worker 0 cannot be started"):
+        trainer.run()
+    assert gone(before, 5)
+    newest = latest_checkpoint(tmp_path / "run" / "checkpoints", holding="replay.bin")
+    assert read_checkpoint(newest).frames >= 2_000
+
+
+@pytest.mark.parametrize("moment", ["evaluate", "save"])
+def test_a_worker_that_dies_while_all_wait_is_replaced(moment: str, tmp_path: Path) -> None:
+    run = dataclasses.replace(
+        SMALL.run, dir=str(tmp_path / "run"), replay_period=2_000, eval_period=2_000
+    )
+    trainer = Trainer(dataclasses.replace(SMALL, run=run))
+    rest, killed = trainer.driver.rest, []
+
+    def kill_and_rest() -> None:
+        if not killed and (moment == "save") == (not trainer._evaluation_pending):
+            killed.append(pids(trainer)[1])
+            os.kill(killed[0], signal.SIGKILL)
+        rest()
+
+    trainer.driver.rest = kill_and_rest  # type: ignore[method-assign]
+    assert trainer.run()
+    assert killed
+    assert killed[0] not in pids(trainer)
+    assert trainer.frames >= 8_000
 
 
 @contextlib.contextmanager

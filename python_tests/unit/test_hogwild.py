@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from atari_fast.config import (
     WorkerRolloutConfig,
 )
 from atari_fast.config_io import from_record, validate
+from atari_fast.envs.atari_env import make_env
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.errors import ConfigError, NumericError
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
@@ -30,8 +33,9 @@ from atari_fast.runtime.acting import StackedActor
 from atari_fast.runtime.crash import crashed_loss
 from atari_fast.runtime.driver import SyncDriver
 from atari_fast.runtime.hogwild import HogwildDriver
-from atari_fast.runtime.hogwild_worker import HogwildTask
+from atari_fast.runtime.hogwild_worker import HogwildTask, Player
 from atari_fast.runtime.learner import Learner
+from atari_fast.runtime.shared import SharedTraining
 from atari_fast.runtime.trainer import Trainer
 from atari_fast.seeding import child, stream, to_int
 from field_runs import CATCH
@@ -67,9 +71,9 @@ def a3c_config(request: pytest.FixtureRequest) -> A3cConfig:
 def test_one_worker_is_a2c(config: A3cConfig) -> None:
     """Bit for bit, from the same first weights: `SyncDriver` with a plain optimizer."""
     torch.manual_seed(1)
-    spec = HogwildTask(config, 0, 1, 0, range(config.env.num_envs), None)
+    spec = HogwildTask(config, 0, 1, "0/0", range(config.env.num_envs), None)
     own = spec.own_config()
-    seed = stream(config.seed, "worker/0/0")
+    seed = stream(config.seed, "worker/0/0/0")
     with VectorEnv(config.game, own.env, child(seed, "envs")) as envs:
         plain = build(own, envs.spec, CPU)
         shared = build(config, envs.spec, CPU)
@@ -140,11 +144,11 @@ def test_workers_have_rollouts_of_their_own_length() -> None:
     lengths = WorkerRolloutConfig(steps=9, worker_steps=(3, 7))
     config = dataclasses.replace(A3C, rollout=lengths)
     found = [
-        HogwildTask(config, i, 3, 0, range(i, i + 1), None).own_config().rollout.steps
+        HogwildTask(config, i, 3, "0/0", range(i, i + 1), None).own_config().rollout.steps
         for i in range(3)
     ]
     assert found == [3, 7, 3]
-    one = HogwildTask(A3C, 2, 3, 0, range(1), None).own_config()
+    one = HogwildTask(A3C, 2, 3, "0/0", range(1), None).own_config()
     assert one.rollout.steps == 9
 
 
@@ -154,19 +158,49 @@ def test_a_rollout_that_is_shorter_means_more_updates(tmp_path: Path) -> None:
     assert run(short, tmp_path / "short").driver.updates > 2.5 * usual
 
 
-def test_every_worker_has_random_numbers_of_its_own(tmp_path: Path) -> None:
-    """And a seed gives others; with one worker it gives the same run again."""
+def test_a_seed_gives_the_same_run_of_one_worker_again(tmp_path: Path) -> None:
     one, again, other = (
         weights(run(dataclasses.replace(A3C, seed=seed), tmp_path / name).agent.nets["online"])
         for seed, name in ((1, "one"), (1, "again"), (2, "other"))
     )
     assert all(map(torch.equal, one, again))
     assert not all(map(torch.equal, one, other))
-    seeds = [
-        stream(1, f"worker/{i}/{start}").generate_state(4).tolist()
-        for i, start in ((0, 0), (1, 0), (0, 1))
-    ]
-    assert len({tuple(seed) for seed in seeds}) == 3
+
+
+def test_every_worker_has_random_numbers_of_its_own() -> None:
+    """Also one that takes the place of another, or that a resumed run begins."""
+    context = multiprocessing.get_context("spawn")
+    spec = make_env("catch", A3C.env, stream(0, "spec")).spec
+    net = build(A3C, spec, CPU).nets["online"]
+    memory = SharedTraining(net, A3C.optim, 3, context=context).memory
+    played = []
+    for number, begin in ((0, "0/0"), (0, "0/0"), (1, "0/0"), (0, "0/1"), (0, "400/0")):
+        player = Player(HogwildTask(A3C, number, 3, begin, range(4), memory))
+        player._weights._shared.optimizer(number).step = lambda: None  # the weights stay
+        player.rollout(0)
+        played.append(player.driver.batch.actions.flatten().tolist())
+    assert played[0] == played[1]
+    assert len(set(map(tuple, played))) == 4
+
+
+def test_averages_of_pixels_count_the_frames_of_all_workers() -> None:
+    """Each worker adds what it has seen since it copied them."""
+    env = EnvConfig(num_envs=4, num_workers=2, crop=True)
+    net = RolloutNetConfig(torso="pooled", pixels="running", hidden=0, lstm=4, stack=1)
+    config = dataclasses.replace(A3C, game="pong", env=env, net=net, total_frames=1_600)
+    spec = make_env("pong", env, stream(0, "spec")).spec
+    agent = build(config, spec, CPU)
+    driver: HogwildDriver[Any] = HogwildDriver(config, agent, print)
+    with contextlib.closing(driver):
+        for _ in driver:
+            pass
+        driver.rest()
+        reported = sum(len(report.steps) for _, report in driver._reports)
+    steps = (driver.frames + 4 * 2 * reported) / 4
+    mean, deviation, weight = agent.nets["online"].torso.running.averages
+    assert float(weight) == pytest.approx(1 - 0.9999**steps, rel=0.1)
+    assert 60 < mean / weight < 110  # Pong's background is 87 of 255
+    assert 1 < deviation / weight < 40
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -212,6 +246,19 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_its_batch(tmp_path: P
     assert not np.isfinite(float(crashed_loss(tmp_path / "run")))
 
 
+@pytest.mark.parametrize(
+    ("learner", "text"),
+    [({"optimizers": []}, "at least one optimizer"), ({"optimizers": [[]]}, "zip")],
+)
+def test_a_forged_state_is_refused(learner: dict[str, Any], text: str) -> None:
+    spec = make_env("catch", A3C.env, stream(0, "spec")).spec
+    driver: HogwildDriver[Any] = HogwildDriver(A3C, build(A3C, spec, CPU), print)
+    with contextlib.closing(driver):
+        state = driver.state(with_replay=True)
+        with pytest.raises(ValueError, match=text):
+            driver.load_state({**state, "learner": {**state["learner"], **learner}}, Path())
+
+
 def test_a3c_needs_a_worker() -> None:
     config = dataclasses.replace(A3C, env=EnvConfig(num_envs=4, num_workers=0))
     with pytest.raises(ConfigError, match=r"env.num_workers: expected at least 1"):
@@ -221,5 +268,6 @@ def test_a3c_needs_a_worker() -> None:
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as workers have
     yield
     torch.set_num_threads(threads)

@@ -109,7 +109,7 @@ def test_only_training_changes_the_averages(mode: str) -> None:
         frames(2).numpy(), np.zeros(2, np.float32), np.full(2, int(Flag.FIRST), np.uint8)
     )
     actor.act(step)
-    weight = agent.nets["online"].torso.running.weight
+    weight = agent.nets["online"].torso.running.averages[2]
     assert float(weight) == pytest.approx(1 - 0.9999**2 if mode == "train" else 0.0)
 
 
