@@ -34,7 +34,7 @@ from atari_fast.seeding import stream
 from atari_fast.train import main
 from atari_fast.types import EnvSpec
 from commands import outcome
-from device_runs import AGENT57, DQN, NOISY, PPO, R2D2, filled, run_in, with_sizes
+from device_runs import A3C, AGENT57, DQN, NOISY, PPO, R2D2, filled, run_in, with_sizes
 
 pytestmark = pytest.mark.gpu
 
@@ -114,6 +114,18 @@ def test_a_run_in_two_pieces_ends_as_a_run_in_one(
     torch.manual_seed(0)  # what is not restored differs from here on
     assert main(["--resume", str(tmp_path / "pieces")]) == 0
     assert outcome(tmp_path / "pieces") == outcome(tmp_path / "whole")
+
+
+def test_workers_of_a3c_learn_on_the_device(tmp_path: Path) -> None:
+    """With shared weights in main memory."""
+    trainer = Trainer(run_in(A3C, tmp_path / "run", NAME))
+    before = [weight.clone() for weight in trainer.agent.nets["online"].parameters()]
+    assert trainer.run()
+    assert trainer.driver.updates > 20
+    for weight, first in zip(trainer.agent.nets["online"].parameters(), before, strict=True):
+        assert weight.device.type == "cpu"
+        assert torch.isfinite(weight).all()
+        assert not torch.equal(weight, first)
 
 
 @pytest.mark.parametrize("name", AGENTS)

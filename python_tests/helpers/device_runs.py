@@ -13,6 +13,7 @@ from atari_fast.agents.agent import ActorSpec, Agent
 from atari_fast.agents.registry import build
 from atari_fast.config import (
     A2cConfig,
+    A3cConfig,
     Agent57AgentConfig,
     Agent57Config,
     EnvConfig,
@@ -31,7 +32,9 @@ from atari_fast.config import (
     RecurrentReplayConfig,
     ReusedRolloutConfig,
     RolloutNetConfig,
+    SharedOptimizerConfig,
     SplitRolloutConfig,
+    WorkerRolloutConfig,
 )
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.runtime.acting import StackedActor
@@ -99,6 +102,16 @@ _SHARED = {
     if field.name != "agent"
 }
 A2C = A2cConfig(**{**_SHARED, "rollout": SplitRolloutConfig(steps=9, minibatches=2)})
+A3C = A3cConfig(
+    **{
+        **_SHARED,
+        "game": "pong",
+        "env": EnvConfig(num_envs=4, num_workers=2, crop=True),
+        "net": RolloutNetConfig(torso="pooled", pixels="running", stack=1, hidden=0, lstm=8),
+        "rollout": WorkerRolloutConfig(steps=5),
+        "optim": SharedOptimizerConfig(lr=1e-3, eps=1e-5),
+    }
+)
 PQN = PqnConfig(
     **{**_SHARED, "net": dataclasses.replace(PPO.net, lstm=0)},
     agent=PqnAgentConfig(epsilon_frames=1_000),
