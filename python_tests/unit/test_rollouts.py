@@ -56,7 +56,7 @@ def tiny(preset: str, game: str, **env: Any) -> RolloutFamilyConfig:
             channels=(4, 4, 4),
             hidden=16,
             lstm=lstm,
-            stack=3,
+            stack=4 if preset == "ppo" else 3,
             layer_norm=config.net.layer_norm,
         ),
         rollout=SplitRolloutConfig(T, 2) if preset == "a2c-lstm" else ReusedRolloutConfig(T, 2, 2),
