@@ -26,13 +26,13 @@ class NoisyCorridor:
     lives = 0
     place = -1
 
-    def __init__(self, seed: np.random.SeedSequence):
+    def __init__(self, seed: np.random.SeedSequence, rooms: int = ROOMS):
         """Makes the game; `seed` draws the noise. The doors are the same in all games."""
-        self.spec = EnvSpec((3, self.ROOMS), ("NORTH", "EAST", "SOUTH", "WEST"))
-        self._doors = np.random.default_rng(57).integers(4, size=self.ROOMS)
+        self.spec = EnvSpec((3, rooms), ("NORTH", "EAST", "SOUTH", "WEST"))
+        self._doors = np.random.default_rng(57).integers(4, size=rooms)
         self._rng = np.random.Generator(np.random.PCG64(seed))
         self.room = self._steps = 0
-        self._noise = np.zeros((2, self.ROOMS), np.uint8)
+        self._noise = np.zeros((2, rooms), np.uint8)
         self._over = True
 
     def step(self, action: int, out: NDArray[np.uint8]) -> tuple[float, int]:
@@ -45,7 +45,7 @@ class NoisyCorridor:
             check_action(action, self.spec)
             self._steps += 1
             self.room += int(action == self._doors[self.room])
-            reward = float(self.room == self.ROOMS - 1)
+            reward = float(self.room == len(self._doors) - 1)
             self._over = reward > 0 or self._steps == self.STEPS
             flags = TERMINATED if self._over else 0
         self._noise = self._rng.integers(0, 256, self._noise.shape, np.uint8)
@@ -73,7 +73,7 @@ class NoisyCorridor:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """See `Env.load_state`."""
         room, steps = state["where"]
-        self.room = range(self.ROOMS).index(room)
+        self.room = range(len(self._doors)).index(room)
         self._steps = range(self.STEPS + 1).index(steps)
         self._over = bool(state["over"])
         self._noise[:] = state["noise"]
