@@ -238,9 +238,9 @@ def test_session_on_a_gpu_goes_on_with_a_checkpoint_of_the_cpu(
     assert Trainer(config).run()
     real = Trainer._make_driver
 
-    def make_driver(trainer: Trainer) -> SyncDriver[Any]:
+    def make_driver(trainer: Trainer, frames: int) -> SyncDriver[Any]:
         trainer._cuda = True
-        return real(trainer)
+        return real(trainer, frames)
 
     monkeypatch.setattr(Trainer, "_make_driver", make_driver)
     path = latest_checkpoint(tmp_path / "run" / "checkpoints")
