@@ -332,7 +332,7 @@ class VectorEnv:
                 self._fail(WorkerError(silent([worker], self._timeout)))
             try:
                 answers.append(worker.pipe.recv_bytes())
-            except (EOFError, ConnectionError):
+            except (EOFError, OSError):  # OSError: it died in the middle of an answer
                 self._fail(WorkerError(died(worker, starting=False)))
         return answers
 
@@ -362,7 +362,7 @@ class VectorEnv:
                     answer = os.read(channel, 1)
                     if answer == FAILED:
                         self._fail(*reported_error(worker, starting))
-                except (EOFError, ConnectionError):
+                except (EOFError, OSError):  # OSError: it died in the middle of an answer
                     answer = b""
                 if not answer:
                     self._fail(WorkerError(died(worker, starting)))

@@ -188,7 +188,7 @@ class HogwildDriver(Generic[B]):
         """Take in an answer."""
         try:
             answer = member.worker.pipe.recv()
-        except (EOFError, OSError):  # OSError: in the middle of an answer
+        except (EOFError, OSError):  # OSError: it died in the middle of an answer
             self._lost(member, died(member.worker, member.starting))
             return
         if isinstance(answer, Failure):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,17 @@ class Waiting(Catch):
         while action == 2 and not Path("go").exists():
             time.sleep(0.01)
         return super().step(action, out)
+
+
+class Heavy(Catch):
+    """Has a state that no pipe takes without a reader."""
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "ballast": "x" * 5_000_000}
+
+
+def heavy(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch:
+    return Heavy(seed)
 
 
 def breaking(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Catch:

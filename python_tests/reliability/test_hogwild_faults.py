@@ -15,7 +15,13 @@ from typing import Any
 
 import pytest
 
-from atari_fast.config import A3cAgentConfig, A3cConfig, EnvConfig, RolloutNetConfig
+from atari_fast.config import (
+    A3cAgentConfig,
+    A3cConfig,
+    EnvConfig,
+    RolloutNetConfig,
+    WorkerRolloutConfig,
+)
 from atari_fast.errors import WorkerError
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.infra.logging import read_metrics
@@ -23,7 +29,7 @@ from atari_fast.runtime import hogwild
 from atari_fast.runtime.trainer import Trainer
 from commands import command, one_sentence
 from field_runs import CATCH
-from processes import gone, shared_files
+from processes import KillingPipe, gone, shared_files
 
 SMALL = A3cConfig(
     game="catch",
@@ -100,6 +106,22 @@ def test_a_hung_worker_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     assert "worker 0 (environments 0 to 1 of catch) gave no answer for 1 seconds" in out
     assert gone([hung], 5)
+
+
+def test_a_worker_killed_in_the_middle_of_a_report_is_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a rollout whose report no pipe takes without a reader."""
+    trainer = make_trainer(
+        tmp_path / "run", 0, rollout=WorkerRolloutConfig(steps=4_000), total_frames=50_000
+    )
+    member = trainer.driver._members[0]
+    member.worker = member.worker._replace(pipe=KillingPipe(member.worker))
+    trainer.driver._processes[0] = member.worker
+    assert trainer.run()
+    assert (
+        "worker 0 (environments 0 to 1 of catch) was killed by SIGKILL" in capsys.readouterr().out
+    )
 
 
 def test_workers_that_die_too_often_end_the_run_after_saving(tmp_path: Path) -> None:

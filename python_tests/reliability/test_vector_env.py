@@ -20,7 +20,7 @@ from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.errors import ConfigError, EnvError, WorkerError
 from atari_fast.seeding import child, stream
 from atari_fast.types import Flag
-from processes import alive, gone, shared_files
+from processes import KillingPipe, alive, gone, shared_files
 
 SEED = stream(1, "env")
 PATIENCE = 120.0
@@ -182,6 +182,15 @@ def test_a_worker_killed_in_the_middle_of_a_step_is_named(broken_envs: Any) -> N
         WorkerError, match=r"worker 0 \(environments 0 to 1 of catch\) was killed by SIGKILL"
     ):
         envs.recv()
+
+
+def test_a_worker_killed_in_the_middle_of_an_answer_is_named(broken_envs: Any) -> None:
+    envs = VectorEnv("catch", EnvConfig(num_envs=2, num_workers=1), SEED, make=broken_envs.heavy)
+    envs.step(_actions(envs))
+    (worker,) = envs._workers
+    envs._workers[0] = worker._replace(pipe=KillingPipe(worker))
+    with pytest.raises(WorkerError, match=r"worker 0 .* was killed by SIGKILL"):
+        envs.states()
 
 
 def test_a_hanging_env_is_named_after_the_timeout(broken_envs: Any) -> None:
