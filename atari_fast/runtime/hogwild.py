@@ -120,10 +120,7 @@ class HogwildDriver(Generic[B]):
     def __iter__(self) -> Iterator[StepResult]:
         total, cores = self._config.total_frames, available_cores()
         if self._workers > cores:
-            self._note(
-                f"warning: {self._workers} workers share {cores} cores, where {cores} would be as "
-                "fast; see env.num_workers"
-            )
+            self._note(f"warning: {self._workers} workers share {cores} cores; see env.num_workers")
         while self.frames < total:
             for member in self._members:
                 if not (member.asked or any(member is one for one, _ in self._reports)):

@@ -108,7 +108,7 @@ def test_ngu_covers_a_corridor_and_does_not_watch_the_noise(seed: int) -> None:
 
 
 def make_short(game: str, config: EnvConfig, seed: np.random.SeedSequence) -> Env:
-    """A corridor of 22 rooms: random actions come to its end in one of 10,000 games."""
+    """A corridor of 22 rooms: random actions come to its end in one of 5,700 games."""
     return NoisyCorridor(seed, rooms=22)
 
 
