@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from atari_fast.config import DqnFamilyConfig, with_algorithm
+from atari_fast.config import DqnFamilyConfig, HogwildConfig, with_algorithm
 from atari_fast.config_io import from_json, from_record, validate
 from atari_fast.errors import ConfigError, WorkerError
 from atari_fast.games import TOYS, canonical_name
@@ -124,7 +124,7 @@ def _with_workers(config: Config) -> Config:
     a step of a few environments, or of a toy, takes less time than asking another process for it.
     """
     env = config.env
-    if env.num_workers >= 0 or config.hogwild:
+    if env.num_workers >= 0 or isinstance(config, HogwildConfig):
         return config
     from atari_fast.runtime.device import select_device  # late: torch takes a second to import
 

@@ -158,8 +158,6 @@ class RunConfig:
 class Config:
     """Settings that every algorithm has; a subclass for each adds its own sections."""
 
-    hogwild = False
-    """Whether the worker processes of `env` learn too, each on its own, with shared weights."""
     in_turn = False
     """Whether playing and learning take turns, with updates between rollouts alone."""
 

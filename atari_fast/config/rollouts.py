@@ -47,6 +47,8 @@ class WorkerRolloutConfig(RolloutConfig):
     worker_steps: Annotated[tuple[int, ...], Range(1, 65_536)] = ()
     """Agent steps of the rollouts of each worker, beginning anew with worker 0 where there are more
     workers than numbers; empty: `steps` in all of them."""
+    worker_restarts: Annotated[int, NON_NEGATIVE] = 10
+    """How many workers may die before the run ends; each is replaced by a new one."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,6 @@ class A3cAgentConfig(ActorCriticAgentConfig):
     """Asynchronous advantage actor-critic (Mnih 2016)."""
     gae_lambda: Annotated[float, FRACTION] = 1.0
     """Lambda of generalized advantage estimation; 1: plain returns."""
-    worker_restarts: Annotated[int, NON_NEGATIVE] = 10
-    """How many workers may die in a run before it ends; each is replaced by a new one."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +187,29 @@ class RolloutFamilyConfig(Config):
 
 
 @dataclass(frozen=True)
+class HogwildConfig(RolloutFamilyConfig):
+    """Settings of a run whose workers play and learn, each on its own, with shared weights.
+
+    `env.num_envs` environments are divided among `env.num_workers` processes.
+    """
+
+    rollout: WorkerRolloutConfig = field(default_factory=WorkerRolloutConfig)
+    optim: SharedOptimizerConfig = field(default_factory=SharedOptimizerConfig)
+
+    def problems(self) -> Iterator[str]:
+        """See `Config.problems`."""
+        yield from super().problems()
+        workers, lengths = self.env.num_workers, len(self.rollout.worker_steps)
+        if workers == 0:
+            yield "env.num_workers: expected at least 1, since the workers learn, got 0"
+        if 0 < workers < lengths:
+            yield (
+                f"rollout.worker_steps: expected at most one for each of env.num_workers = "
+                f"{workers}, got {lengths}"
+            )
+
+
+@dataclass(frozen=True)
 class ActorCriticConfig(RolloutFamilyConfig):
     """All settings of a run of A2C or PPO."""
 
@@ -202,29 +225,10 @@ class A2cConfig(ActorCriticConfig):
 
 
 @dataclass(frozen=True)
-class A3cConfig(ActorCriticConfig):
-    """All settings of a run of A3C.
-
-    `env.num_envs` environments are divided among `env.num_workers` processes, which play and learn.
-    """
-
-    hogwild = True
+class A3cConfig(HogwildConfig, ActorCriticConfig):
+    """All settings of a run of A3C."""
 
     agent: A3cAgentConfig = field(default_factory=A3cAgentConfig)
-    rollout: WorkerRolloutConfig = field(default_factory=WorkerRolloutConfig)
-    optim: SharedOptimizerConfig = field(default_factory=SharedOptimizerConfig)
-
-    def problems(self) -> Iterator[str]:
-        """See `Config.problems`."""
-        yield from super().problems()
-        if self.env.num_workers == 0:
-            yield "env.num_workers: expected at least 1, since A3C learns in its workers, got 0"
-        lengths = len(self.rollout.worker_steps)
-        if 0 < self.env.num_workers < lengths:
-            yield (
-                f"rollout.worker_steps: expected at most one for each of env.num_workers = "
-                f"{self.env.num_workers}, got {lengths}"
-            )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from atari_fast.agents.agent import Agent, B, map_batch
-from atari_fast.config import A3cConfig
+from atari_fast.config import HogwildConfig
 from atari_fast.envs.processes import Worker, check_program, died, silent, start_worker, stop
 from atari_fast.errors import EnvError, NumericError, WorkerError
 from atari_fast.infra.checkpoint import Snapshot
@@ -58,7 +58,7 @@ class HogwildDriver(Generic[B]):
     """
 
     def __init__(
-        self, config: A3cConfig, agent: Agent[B], note: Callable[[str], None], frames: int = 0
+        self, config: HogwildConfig, agent: Agent[B], note: Callable[[str], None], frames: int = 0
     ) -> None:
         """Move the weights of an agent on the CPU into shared memory and start the workers.
 
@@ -203,11 +203,11 @@ class HogwildDriver(Generic[B]):
         if not self._ready:
             self._fail(WorkerError(text))
         self._deaths += 1
-        most = self._config.agent.worker_restarts
+        most = self._config.rollout.worker_restarts
         if self._deaths > most:
             self._fail(
                 WorkerError(
-                    f"{text}; {self._deaths} workers died, agent.worker_restarts allows {most}"
+                    f"{text}; {self._deaths} workers died, rollout.worker_restarts allows {most}"
                 )
             )
         stop([member.worker])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from atari_fast.agents.agent import ActorSpec, map_batch
 from atari_fast.agents.registry import build
-from atari_fast.config import A3cConfig
+from atari_fast.config import HogwildConfig
 from atari_fast.envs.vector_env import VectorEnv
 from atari_fast.envs.worker import NOT_FOR_WORKERS
 from atari_fast.errors import EnvError, NumericError
@@ -31,7 +31,7 @@ from atari_fast.types import Episode
 class HogwildTask(NamedTuple):
     """What a worker is told when it starts."""
 
-    config: A3cConfig
+    config: HogwildConfig
     """Settings of the whole run."""
     number: int
     """The worker's number, from 0."""
@@ -44,7 +44,7 @@ class HogwildTask(NamedTuple):
     memory: Any
     """`SharedTraining.memory`."""
 
-    def own_config(self) -> A3cConfig:
+    def own_config(self) -> HogwildConfig:
         """The settings of what this worker does on its own."""
         env, rollout = self.config.env, self.config.rollout
         steps = rollout.worker_steps or (rollout.steps,)

@@ -16,7 +16,7 @@ import torch
 
 from atari_fast.agents.agent import ActorSpec
 from atari_fast.agents.registry import build
-from atari_fast.config import A3cConfig, Config
+from atari_fast.config import Config, HogwildConfig
 from atari_fast.config_io import from_record, to_record
 from atari_fast.envs.atari_env import make_env
 from atari_fast.envs.vector_env import VectorEnv
@@ -64,8 +64,9 @@ class Trainer:
 
     def __init__(self, config: Config, resumed: Checkpoint | None = None) -> None:
         self.config = config = dataclasses.replace(config, game=canonical_name(config.game))
+        self._hogwild = isinstance(config, HogwildConfig)
         # Workers that learn have devices of their own; their shared weights are on the CPU.
-        self.device = select_device("cpu" if config.hogwild else config.device)
+        self.device = select_device("cpu" if self._hogwild else config.device)
         self._cuda = self.device.type == "cuda"
         state = saved_state(resumed) if resumed else {}
         self._with_replay = config.run.replay_period > 0
@@ -110,7 +111,7 @@ class Trainer:
 
     def _make_driver(self, frames: int) -> SyncDriver[Any] | HogwildDriver[Any]:
         config, agent = self.config, self.agent
-        if isinstance(config, A3cConfig):
+        if isinstance(config, HogwildConfig):
             select_device(config.device)  # refuses one that is not there
             return HogwildDriver(config, agent, lambda text: self.progress.note(text), frames)
         memory = agent.make_memory(to_int(stream(config.seed, "replay")))
@@ -345,7 +346,7 @@ class Trainer:
         """Everything but networks and replay; without a replay neither environments nor actor."""
         return {
             "run": {
-                **self.statistics.state(games_lost or self.config.hogwild),
+                **self.statistics.state(games_lost or self._hogwild),
                 "frames": self.frames,
                 "best": None if self.best == -math.inf else self.best,
                 "best_at": self._best_at,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from atari_fast import _core
+from atari_fast.config import CONFIGS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "atari_fast"
@@ -110,11 +111,13 @@ def test_python_imports_stay_in_their_layers():
 def test_the_runtime_and_the_commands_name_no_algorithm():
     """They know agents by `agents/agent.py`, the registry, and trained agents on disk."""
     known = {f"atari_fast.agents.{name}" for name in ("agent", "registry", "restore")}
+    settings = {kind.__name__ for kind in CONFIGS.values()}
     commands = [PACKAGE / f"{name}.py" for name in ("train", "evaluate", "record", "plot")]
     for path in [*(PACKAGE / "runtime").glob("*.py"), *commands]:
         for name in imports(path):
             if name.startswith("atari_fast.agents"):
                 assert name.rpartition(".")[0] in known, f"{path.name} imports {name}"
+            assert name.rpartition(".")[2] not in settings, f"{path.name} imports {name}"
 
 
 @pytest.mark.parametrize(

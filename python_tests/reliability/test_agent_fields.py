@@ -121,7 +121,7 @@ ELSEWHERE = {
     "agent.evaluation": "evaluations (unit/test_rollouts.py)",
     "rollout.worker_steps": "in workers (unit/test_hogwild.py)",
     "optim.shared": "in workers (unit/test_shared.py)",
-    "agent.worker_restarts": "where workers die (reliability/test_hogwild_faults.py)",
+    "rollout.worker_restarts": "where workers die (reliability/test_hogwild_faults.py)",
     "replay.frame_gb": "memory, never what is drawn from it (unit/test_sequence_replay.py)",
     "replay.threads": "speed, never what is drawn (unit/test_sequence_replay.py)",
     "replay.state_drift": "metrics (unit/test_r2d2.py)",

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from atari_fast.config import (
-    A3cAgentConfig,
     A3cConfig,
     EnvConfig,
     RolloutNetConfig,
@@ -125,14 +124,14 @@ def test_a_worker_killed_in_the_middle_of_a_report_is_replaced(
 
 
 def test_workers_that_die_too_often_end_the_run_after_saving(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path / "run", agent=A3cAgentConfig(worker_restarts=1))
+    trainer = make_trainer(tmp_path / "run", rollout=WorkerRolloutConfig(worker_restarts=1))
 
     def kill() -> None:
         os.kill(pids(trainer)[0], signal.SIGKILL)
         os.kill(pids(trainer)[1], signal.SIGKILL)
 
     at(trainer, 2_000, kill)
-    with pytest.raises(WorkerError, match=r"2 workers died, agent.worker_restarts allows 1"):
+    with pytest.raises(WorkerError, match=r"2 workers died, rollout.worker_restarts allows 1"):
         trainer.run()
     assert gone(pids(trainer), 5)
     newest = latest_checkpoint(tmp_path / "run" / "checkpoints", holding="replay.bin")
