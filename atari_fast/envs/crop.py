@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from atari_fast.envs import palette
 
-CROPPED_SHAPE = (80, 80)
+_SIDE = 80
+CROPPED_SHAPE = (_SIDE, _SIDE)
 """Height and width of a cropped frame."""
 
-_SIDE = 80
 _DEFAULT_ROWS = (34, 194)
 CROPPED_ROWS = {
     "asteroids": (16, 194),

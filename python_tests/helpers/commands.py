@@ -10,7 +10,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,33 @@ def command(name: str, *arguments: str | Path, cwd: Path) -> subprocess.Complete
         text=True,
         timeout=600,
     )
+
+
+@contextlib.contextmanager
+def learning(
+    run: Path, *arguments: str, before: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A training in `run`, as a user starts it, that has written metrics.
+
+    `before`: a command that starts it.
+    """
+    process = subprocess.Popen(
+        [*before, sys.executable, "-m", "atari_fast.train", *arguments, "--run.dir", run.name],
+        cwd=run.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 300
+        metrics = run / "metrics.jsonl"
+        while not (metrics.exists() and metrics.stat().st_size):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield process
+    finally:
+        process.kill()
 
 
 def one_sentence(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:

@@ -102,15 +102,25 @@ _SHARED = {
     if field.name != "agent"
 }
 A2C = A2cConfig(**{**_SHARED, "rollout": SplitRolloutConfig(steps=9, minibatches=2)})
-A3C = A3cConfig(
+A3C_CATCH = A3cConfig(
     **{
         **_SHARED,
-        "game": "pong",
-        "env": EnvConfig(num_envs=4, num_workers=2, crop=True),
-        "net": RolloutNetConfig(torso="pooled", pixels="running", stack=1, hidden=0, lstm=8),
-        "rollout": WorkerRolloutConfig(steps=5),
-        "optim": SharedOptimizerConfig(lr=1e-3, eps=1e-5),
+        "total_frames": 4_000,
+        "device": "cpu",
+        "env": EnvConfig(num_envs=4, num_workers=1),
+        "net": RolloutNetConfig(torso="mlp", hidden=16, lstm=8, stack=2, init="orthogonal"),
+        "rollout": WorkerRolloutConfig(steps=9),
+        "optim": SharedOptimizerConfig(lr=1e-2, lr_final_fraction=0.1, eps=1e-5, max_grad_norm=0.5),
     }
+)
+"""One worker."""
+A3C = dataclasses.replace(
+    A3C_CATCH,
+    game="pong",
+    total_frames=3_200,
+    env=EnvConfig(num_envs=4, num_workers=2, crop=True),
+    net=RolloutNetConfig(torso="pooled", pixels="running", stack=1, hidden=0, lstm=8),
+    rollout=WorkerRolloutConfig(steps=5),
 )
 PQN = PqnConfig(
     **{**_SHARED, "net": dataclasses.replace(PPO.net, lstm=0)},

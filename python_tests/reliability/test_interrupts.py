@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,36 +20,20 @@ from atari_fast.errors import WorkerError
 from atari_fast.infra.checkpoint import latest_checkpoint, read_checkpoint
 from atari_fast.infra.logging import read_metrics
 from atari_fast.runtime.trainer import Trainer
-from commands import command
+from commands import command, learning
 from run_parts import TINY_PONG, tiny_trainer
 
+ARGUMENTS = [
+    *("pong", "--env.num-workers", "2", "--env.num-envs", "4", "--run.log-period", "400"),
+]
+"""Of a run with two workers of two environments."""
 
-@contextlib.contextmanager
-def training(folder: Path, *before: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A run in `folder`/r with two workers of two environments that has written metrics.
 
-    `before`: a command that starts it.
-    """
-    process = subprocess.Popen(
-        [
-            *(*before, sys.executable, "-m", "atari_fast.train", "pong", "--run.dir", "r"),
-            *("--env.num-workers", "2", "--env.num-envs", "4", "--run.log-period", "400"),
-        ],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 300
-        metrics = folder / "r" / "metrics.jsonl"
-        while not (metrics.exists() and metrics.stat().st_size):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        yield process
-    finally:
-        process.kill()
+def training(
+    folder: Path, *before: str
+) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+    """A run in `folder`/r that `before` starts and that has written metrics."""
+    return learning(folder / "r", *ARGUMENTS, before=before)
 
 
 def ends(process: subprocess.Popen[bytes], code: int) -> bytes:

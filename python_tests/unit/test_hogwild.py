@@ -38,21 +38,11 @@ from atari_fast.runtime.learner import Learner
 from atari_fast.runtime.shared import SharedTraining
 from atari_fast.runtime.trainer import Trainer
 from atari_fast.seeding import child, stream, to_int
+from device_runs import A3C_CATCH
 from field_runs import CATCH
 from run_parts import CPU, FP32
 
-A3C = A3cConfig(
-    game="catch",
-    precision="fp32",
-    device="cpu",
-    total_frames=4_000,
-    env=EnvConfig(num_envs=4, num_workers=1),
-    net=RolloutNetConfig(torso="mlp", hidden=16, lstm=8, stack=2, init="orthogonal"),
-    agent=A3cAgentConfig(),
-    rollout=WorkerRolloutConfig(steps=9),
-    optim=SharedOptimizerConfig(lr=1e-2, lr_final_fraction=0.1, eps=1e-5, max_grad_norm=0.5),
-    run=CATCH.run,
-)
+A3C = dataclasses.replace(A3C_CATCH, run=CATCH.run)
 
 
 def weights(net: torch.nn.Module) -> list[torch.Tensor]:
